@@ -1,0 +1,39 @@
+"""Linen layers that lower well on every device and keep one set of parameters (floor 0)."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from mnist_jax.convolution import conv2d
+
+
+class Conv(nn.Module):
+    """A 2-D convolution with bias, stride 1, no padding; parameters named and shaped as in ``nn.Conv``.
+
+    Attributes:
+        features: number of output channels.
+        kernel_size: side of the square kernel, in pixels.
+        implementation: ``auto``, ``gemm`` or ``lax``: how the sums are lowered, never what they are.
+        dtype: of the computation; parameters stay float32.
+        precision: of the products on devices that have more than one.
+    """
+
+    features: int
+    kernel_size: int = 3
+    implementation: str = "auto"
+    dtype: Any = jnp.float32
+    precision: lax.Precision | None = None
+
+    @nn.compact
+    def __call__(
+        self, images: Float[Array, "batch height width channels"]
+    ) -> Float[Array, "batch out_height out_width {self.features}"]:
+        """Returns ``[B, H - k + 1, W - k + 1, features]``."""
+        shape = (self.kernel_size, self.kernel_size, images.shape[-1], self.features)
+        kernel = self.param("kernel", nn.initializers.glorot_uniform(), shape, jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros_init(), (self.features,), jnp.float32)
+        images, kernel, bias = (x.astype(self.dtype) for x in (images, kernel, bias))
+        return conv2d(images, kernel, self.implementation, self.precision) + bias
