@@ -1,0 +1,231 @@
+"""What every source hands over: checked arrays with a name, an origin and a fingerprint (floor 0)."""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Int, Int32, UInt8
+
+from mnist_jax.errors import DataError
+
+
+def content_sha256(
+    images: UInt8[np.ndarray, "num_examples height width channels"], labels: Int32[np.ndarray, "num_examples"]
+) -> str:
+    """Returns the SHA-256 of a data set's content, the same whichever source the content came through.
+
+    Hashed are, in this order: the line ``uint8 N H W C``, the images' bytes (C order), the line ``int32 N``
+    and the labels' bytes (little-endian).
+
+    Args:
+        images: uint8 ``[N, H, W, C]``.
+        labels: int32 ``[N]``.
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    digest = hashlib.sha256(f"uint8 {' '.join(map(str, images.shape))}\n".encode())
+    digest.update(np.ascontiguousarray(images).data)
+    digest.update(f"int32 {len(labels)}\n".encode())
+    digest.update(np.ascontiguousarray(labels, dtype="<i4").data)
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """One split of an image data set, checked when it is made.
+
+    Attributes:
+        images: uint8 ``[N, H, W, C]``, 0 to 255; C is 1 (greyscale) or 3 (RGB).
+        labels: int32 ``[N]``, each an index into ``class_names``.
+        name: the data set's name, as ``config.data.name`` spells it.
+        source: where it came from, for people to read.
+        sha256: ``content_sha256(images, labels)``.
+        class_names: one name for each label.
+
+    Raises:
+        DataError: if a dtype, a shape, a count or a label does not fit, or nothing is in it.
+    """
+
+    images: UInt8[np.ndarray, "num_examples height width channels"]
+    labels: Int32[np.ndarray, "num_examples"]
+    name: str
+    source: str
+    sha256: str
+    class_names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        where = f"{self.name} ({self.source})"
+        if self.images.dtype != np.uint8 or self.images.ndim != 4:
+            raise DataError(f"{where}: images are {_described(self.images)}; expected uint8 [N, H, W, C]")
+        if self.labels.dtype != np.int32 or self.labels.ndim != 1:
+            raise DataError(f"{where}: labels are {_described(self.labels)}; expected int32 [N]")
+        if len(self.images) != len(self.labels):
+            raise DataError(
+                f"{where}: {len(self.images)} images but {len(self.labels)} labels; "
+                "expected one label an image"
+            )
+        if not self.images.size:
+            raise DataError(
+                f"{where}: an empty split, {_described(self.images)}; expected at least one image"
+            )
+        if self.image_shape[-1] not in (1, 3):
+            raise DataError(f"{where}: {self.image_shape[-1]} channels; expected 1 (greyscale) or 3 (RGB)")
+        if not re.fullmatch("[0-9a-f]{64}", self.sha256):
+            raise DataError(f"{where}: sha256 is {self.sha256!r}; expected 64 hexadecimal digits")
+        check_labels(self.labels, self.num_classes, where)
+
+    @classmethod
+    def from_arrays(
+        cls,
+        images: UInt8[np.ndarray, "num_examples height width channels"],
+        labels: Int[np.ndarray, "num_examples"],
+        *,
+        name: str,
+        source: str,
+        class_names: Sequence[str],
+    ) -> "Dataset":
+        """Makes a data set of arrays in memory: labels become int32, the fingerprint is computed.
+
+        Args:
+            images: uint8 ``[N, H, W, C]``.
+            labels: ``[N]``, any integer dtype.
+            name: the data set's name.
+            source: where it came from, for people to read.
+            class_names: one name for each label.
+
+        Raises:
+            DataError: as the class says.
+        """
+        labels = labels.astype(np.int32)
+        return cls(images, labels, name, source, content_sha256(images, labels), tuple(class_names))
+
+    @property
+    def num_examples(self) -> int:
+        """N, the number of images."""
+        return len(self.images)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(height, width, channels), in pixels."""
+        height, width, channels = self.images.shape[1:]
+        return height, width, channels
+
+    @property
+    def num_classes(self) -> int:
+        """The number of classes, whether or not each has an image in this split."""
+        return len(self.class_names)
+
+    def take(self, num_examples: int) -> "Dataset":
+        """Returns the first ``num_examples`` examples.
+
+        Raises:
+            DataError: if that is none, or more than there are.
+        """
+        if not 1 <= num_examples <= self.num_examples:
+            raise DataError(
+                f"{self.name} ({self.source}): cannot take {num_examples} of {self.num_examples} examples; "
+                f"expected 1 to {self.num_examples}"
+            )
+        return self._slice(0, num_examples)
+
+    def hold_out(self, num_examples: int) -> tuple["Dataset", "Dataset"]:
+        """Splits the last ``num_examples`` examples off, for validation.
+
+        Returns:
+            (all but the last ``num_examples``, the last ``num_examples``).
+
+        Raises:
+            DataError: if either part would be empty.
+        """
+        if not 1 <= num_examples < self.num_examples:
+            raise DataError(
+                f"{self.name} ({self.source}): cannot hold out {num_examples} of {self.num_examples} "
+                f"examples; expected 1 to {self.num_examples - 1}, so that some are left to train on"
+            )
+        boundary = self.num_examples - num_examples
+        return self._slice(0, boundary), self._slice(boundary, self.num_examples)
+
+    def _slice(self, start: int, stop: int) -> "Dataset":
+        images, labels = self.images[start:stop], self.labels[start:stop]
+        return replace(self, images=images, labels=labels, sha256=content_sha256(images, labels))
+
+
+@dataclass(frozen=True, eq=False)
+class Splits:
+    """The train and the test split of one data set.
+
+    Attributes:
+        train: what to train on.
+        test: what to report on.
+        is_fallback: True where this is the embedded stand-in for a data set that could not be reached.
+        notice: what a person must be told about the data, or "".
+
+    Raises:
+        DataError: if the two differ in image shape or in classes.
+    """
+
+    train: Dataset
+    test: Dataset
+    is_fallback: bool = False
+    notice: str = ""
+
+    def __post_init__(self) -> None:
+        if self.train.image_shape != self.test.image_shape:
+            raise DataError(
+                f"{self.train.name} ({self.train.source}): train images are {_size(self.train)} but test "
+                f"images {_size(self.test)} (height x width x channels); expected one size"
+            )
+        if self.train.class_names != self.test.class_names:
+            raise DataError(
+                f"{self.train.name} ({self.train.source}): train has the classes "
+                f"{list(self.train.class_names)} but test {list(self.test.class_names)}; expected the same"
+            )
+
+
+def check_labels(labels: Int[np.ndarray, "num_examples"], num_classes: int, where: str) -> None:
+    """Checks that every label is an index into ``num_classes`` classes.
+
+    Args:
+        labels: ``[N]``, any integer dtype.
+        num_classes: the number of classes.
+        where: the file or data set to name in the message.
+
+    Raises:
+        DataError: naming the first label that is none.
+    """
+    wrong = np.flatnonzero((labels < 0) | (labels >= num_classes))
+    if len(wrong):
+        raise DataError(
+            f"{where}: label {labels[wrong[0]]} at position {wrong[0]} is out of range; "
+            f"expected 0 to {num_classes - 1}"
+        )
+
+
+def interleave_classes(labels: Int[np.ndarray, "num_examples"]) -> Int[np.ndarray, "num_examples"]:
+    """Returns the order that spreads every class evenly over the data, without drawing lots.
+
+    Data that comes sorted by class would otherwise give a held-out end of the last classes alone. The k-th
+    of a class' n examples goes to the place (k + 1/2) / n of the way; ties go by label.
+
+    Args:
+        labels: int ``[N]``.
+
+    Returns:
+        int64 ``[N]``, indices into ``labels``.
+    """
+    place = np.empty(len(labels))
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        place[members] = (np.arange(len(members)) + 0.5) / len(members)
+    return np.lexsort((labels, place))
+
+
+def _described(array: np.ndarray) -> str:
+    return f"{array.dtype} {list(array.shape)}"
+
+
+def _size(dataset: Dataset) -> str:
+    return "x".join(map(str, dataset.image_shape))

@@ -1,0 +1,130 @@
+"""The IDX file format, plain or gzipped, read with every check the format allows (floor 0).
+
+Source: the format's description by Yann LeCun, Corinna Cortes and Christopher Burges, "The MNIST database".
+A file is four magic bytes (0, 0, a code for the dtype, the number of dimensions), one big-endian uint32 for
+each dimension, and the values, big-endian, in C order.
+"""
+
+import gzip
+import io
+import math
+import zlib
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from mnist_jax.errors import DataError
+
+_DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+_GZIP_MAGIC = b"\x1f\x8b"
+_MAX_DIMENSIONS = 8
+_CHUNK_BYTES = 1 << 24
+
+
+def read_bytes(path: Path) -> bytes:
+    """Reads a whole file.
+
+    Raises:
+        DataError: if it is missing, a folder, not allowed to be read, or the disk fails.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(
+            f"{path}: cannot be read: {error.strerror or error}; expected a readable file"
+        ) from error
+
+
+def parse_idx(blob: bytes, where: str) -> np.ndarray:
+    """Parses the bytes of an IDX file; gzip is recognised by content, not by name.
+
+    Memory use is bounded by what the file really holds, whatever its header claims.
+
+    Args:
+        blob: the file's bytes.
+        where: the file's name for messages.
+
+    Returns:
+        The array, in the machine's byte order, with the dtype and shape that the header gives. Read-only.
+
+    Raises:
+        DataError: if the gzip stream is cut short or damaged, the magic is wrong, or the header's counts do
+            not match the payload exactly.
+    """
+    if not blob:
+        raise DataError(f"{where}: the file is empty; expected an IDX file")
+    if not blob.startswith(_GZIP_MAGIC):
+        return _parse_stream(io.BytesIO(blob), where)
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(blob)) as stream:
+            return _parse_stream(stream, where)  # type: ignore[arg-type]  # GzipFile reads like any other
+    except EOFError as error:
+        raise DataError(
+            f"{where}: the gzip stream is cut short after {len(blob)} bytes; expected a complete file "
+            "(copy or download it again)"
+        ) from error
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(
+            f"{where}: the gzip stream is damaged ({error}); expected an intact file "
+            "(copy or download it again)"
+        ) from error
+
+
+def _parse_stream(stream: BinaryIO, where: str) -> np.ndarray:
+    dtype, shape = _read_header(stream, where)
+    if 0 in shape:
+        raise DataError(
+            f"{where}: an empty split: the header promises {' x '.join(map(str, shape))} values; expected at "
+            "least one"
+        )
+    expected = math.prod(shape) * dtype.itemsize
+    # One byte more than expected shows bytes that do not belong and takes gzip to its end, where the CRC is.
+    payload = _read_at_most(stream, expected + 1)
+    if len(payload) != expected:
+        found = f"only {len(payload)}" if len(payload) < expected else "more"
+        raise DataError(
+            f"{where}: the header promises {' x '.join(map(str, shape))} values, {expected} bytes, "
+            f"but {found} follow; expected exactly as many"
+        )
+    array = np.frombuffer(payload, dtype).reshape(shape).astype(dtype.newbyteorder("="), copy=False)
+    array.flags.writeable = False
+    return array
+
+
+def _read_header(stream: BinaryIO, where: str) -> tuple[np.dtype, tuple[int, ...]]:
+    magic = stream.read(4)
+    if (
+        len(magic) < 4
+        or magic[:2] != b"\0\0"
+        or magic[2] not in _DTYPES
+        or not 1 <= magic[3] <= _MAX_DIMENSIONS
+    ):
+        raise DataError(
+            f"{where}: wrong IDX magic {magic.hex(' ') or '(nothing)'}{_guess(magic)}; expected 00 00 08 03 "
+            "(images) or 00 00 08 01 (labels)"
+        )
+    sizes = stream.read(4 * magic[3])
+    if len(sizes) < 4 * magic[3]:
+        raise DataError(f"{where}: the IDX header is cut short; expected {magic[3]} sizes of 4 bytes")
+    return np.dtype(_DTYPES[magic[2]]), tuple(np.frombuffer(sizes, ">u4").tolist())
+
+
+def _guess(magic: bytes) -> str:
+    if magic.lstrip().startswith(b"<"):
+        return " (this looks like a web page, not data)"
+    if magic.startswith(b"PK"):
+        return " (this looks like a zip archive)"
+    if len(magic) == 4 and magic[2:] == b"\0\0" and magic[1] in _DTYPES:
+        return " (this looks little-endian)"
+    return ""
+
+
+def _read_at_most(stream: BinaryIO, num_bytes: int) -> bytearray:
+    payload = bytearray()
+    while len(payload) < num_bytes:
+        chunk = stream.read(min(_CHUNK_BYTES, num_bytes - len(payload)))
+        if not chunk:
+            break
+        payload += chunk
+    return payload

@@ -1,0 +1,118 @@
+"""The way from a data set's name to its checked splits, through the five sources (floor 0)."""
+
+import os
+import re
+from pathlib import Path
+
+from mnist_jax.data.cache import default_cache_dir, load_cached, save_to_cache
+from mnist_jax.data.dataset import Splits
+from mnist_jax.data.folder import VARIABLE, load_folder, load_from_variable
+from mnist_jax.data.known import EMBEDDED_NAME, FAMILY
+from mnist_jax.errors import DataError
+
+
+def load_splits(
+    name: str,
+    *,
+    data_dir: str | os.PathLike[str] = "",
+    fallback: str = "",
+    cache_dir: str | os.PathLike[str] | None = None,
+    manual_dir: str | os.PathLike[str] | None = None,
+) -> Splits:
+    """Loads the train and test split of a data set.
+
+    The first source that applies is used: ``data_dir`` (nothing else is tried then); the folder of the
+    environment variable MNIST_JAX_DATA_DIR; the cache; TFDS, whose downloads go to the cache; for "mnist"
+    alone, the embedded digits. Damaged files of a person's own are an error, never a reason to try the next
+    source.
+
+    Args:
+        name: "mnist", "fashion_mnist", "kmnist", "emnist/letters" (or balanced, byclass, bymerge, digits,
+            mnist), "mnist_5k" (the embedded digits), another image data set of TFDS, or, with ``data_dir``,
+            a name of your own.
+        data_dir: a folder with the data, or "".
+        fallback: "mnist_5k" to stand in for "mnist" where it cannot be reached, which is found out in less
+            than 5 seconds, or "" to raise then.
+        cache_dir: where downloads are kept; None means the user's cache folder.
+        manual_dir: a folder with the published files for TFDS to check and use: goes straight to that source.
+
+    Returns:
+        The splits; ``notice`` is text to show to the person where it is not "".
+
+    Raises:
+        DataError: one line saying what was wrong, where, and what would be right.
+    """
+    _check_name(name)
+    if fallback not in ("", EMBEDDED_NAME):
+        raise DataError(f"data.fallback is {fallback!r}; expected {EMBEDDED_NAME!r} or ''")
+    if data_dir:
+        if name == EMBEDDED_NAME:
+            raise DataError(
+                f"data.dir is {str(data_dir)!r}, but {name} is embedded; expected data.dir='' with it"
+            )
+        return load_folder(name, Path(data_dir).expanduser())
+    if name == EMBEDDED_NAME:
+        return _load_embedded()
+    if manual_dir:
+        from mnist_jax.data.tfds_source import load_tfds
+
+        return load_tfds(name, Path(manual_dir).expanduser())
+    if variable := os.environ.get(VARIABLE):
+        splits = load_from_variable(name, Path(variable).expanduser())
+        if splits:
+            return splits
+    return _load_cached_or_fetch(name, fallback, Path(cache_dir) if cache_dir else default_cache_dir())
+
+
+def _check_name(name: str) -> None:
+    if name == "emnist":
+        choices = [known for known in FAMILY if known.startswith("emnist/")]
+        raise DataError(f"emnist is six data sets; expected one of {', '.join(choices)}")
+    # Names become parts of paths.
+    if not re.fullmatch(r"[\w+:-][\w.+:-]*(/[\w+:-][\w.+:-]*)*", name):
+        raise DataError(
+            f"data.name is {name!r}; expected a data set's name such as 'mnist' or 'emnist/letters'"
+        )
+    if name.startswith("emnist/") and name not in FAMILY:
+        raise DataError(f"{name}: no such data set; expected one of {', '.join(FAMILY)}")
+
+
+def _load_embedded() -> Splits:
+    from mnist_jax.data.embedded import load_embedded
+
+    return load_embedded()
+
+
+def _load_cached_or_fetch(name: str, fallback: str, cache_dir: Path) -> Splits:
+    notice = ""
+    try:
+        cached = load_cached(name, cache_dir)
+        if cached:
+            return cached
+    except DataError as error:
+        notice = f"The cache was damaged and is not used: {error}."
+    from mnist_jax.data.tfds_source import UnreachableError, load_tfds
+
+    try:
+        splits = load_tfds(name)
+    except UnreachableError as error:
+        if name != "mnist" or fallback != EMBEDDED_NAME:
+            hint = (
+                f", or data.fallback={EMBEDDED_NAME} to train on 5,000 of its digits"
+                if name == "mnist"
+                else ""
+            )
+            raise DataError(f"{error}{hint}") from error
+        return _load_stand_in(f"{notice} {error}".strip())
+    save_to_cache(splits, cache_dir)
+    return Splits(splits.train, splits.test, notice=f"{notice} {splits.notice}".strip())
+
+
+def _load_stand_in(reason: str) -> Splits:
+    splits = _load_embedded()
+    notice = (
+        f"NOT the full MNIST: {splits.train.num_examples:,} training and {splits.test.num_examples:,} test "
+        f"digits of {EMBEDDED_NAME} stand in for it, because it cannot be reached ({reason}). Accuracies here "
+        "do not compare with those on the full MNIST."
+    )
+    return Splits(splits.train, splits.test, is_fallback=True, notice=notice)
