@@ -1,5 +1,6 @@
 """Where a run ran: versions, commit, device and memory, for the files of the run (floor 0)."""
 
+import contextlib
 import importlib.metadata
 import os
 import platform
@@ -121,6 +122,11 @@ def cpu_model_name(cpuinfo: str | os.PathLike[str] = "/proc/cpuinfo") -> str:
 
 def peak_host_memory_bytes() -> int | None:
     """Gives the most bytes this process has had resident; ``None`` where the system does not tell."""
+    # Linux' getrusage also counts the process that forked this one, which may have been larger.
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
     try:
         import resource
     except ImportError:  # not a POSIX system
