@@ -185,22 +185,26 @@ class Splits:
             )
 
 
-def check_labels(labels: Int[np.ndarray, "num_examples"], num_classes: int, where: str) -> None:
-    """Checks that every label is an index into ``num_classes`` classes.
+def check_labels(
+    labels: Int[np.ndarray, "num_examples"], num_classes: int, where: str, first_label: int = 0
+) -> None:
+    """Checks that every label is one of ``num_classes`` consecutive numbers.
 
     Args:
         labels: ``[N]``, any integer dtype.
         num_classes: the number of classes.
         where: the file or data set to name in the message.
+        first_label: the smallest of the numbers.
 
     Raises:
         DataError: naming the first label that is none.
     """
-    wrong = np.flatnonzero((labels < 0) | (labels >= num_classes))
+    last_label = first_label + num_classes - 1
+    wrong = np.flatnonzero((labels < first_label) | (labels > last_label))
     if len(wrong):
         raise DataError(
             f"{where}: label {labels[wrong[0]]} at position {wrong[0]} is out of range; "
-            f"expected 0 to {num_classes - 1}"
+            f"expected {first_label} to {last_label}"
         )
 
 

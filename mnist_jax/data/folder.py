@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from mnist_jax.data.assemble import ROLES, Part, Role, assemble, idx_sha256
-from mnist_jax.data.dataset import Splits
+from mnist_jax.data.dataset import Splits, check_labels
 from mnist_jax.data.idx import parse_idx, read_bytes
 from mnist_jax.data.image_folder import load_image_folder
 from mnist_jax.data.known import FAMILY, FINGERPRINTS
@@ -113,14 +113,11 @@ def idx_splits(blobs: Mapping[Role, tuple[str, bytes]], name: str, source: str) 
 def _mend_emnist(array: np.ndarray, role: Role, name: str, where: str) -> np.ndarray:
     if role.part == "images":
         return np.ascontiguousarray(array.transpose(0, 2, 1)) if array.ndim == 3 else array
-    first_label = FAMILY[name].first_label
-    if array.min() < first_label:
-        position = int(np.argmin(array))
-        raise DataError(
-            f"{where}: label {array[position]} at position {position} is out of range; "
-            f"expected {first_label} to {first_label + len(FAMILY[name].class_names) - 1}, as {name} has them"
-        )
-    return array.astype(np.int32) - first_label
+    if array.dtype != np.uint8 or array.ndim != 1:
+        return array
+    first, num_classes = FAMILY[name].first_label, len(FAMILY[name].class_names)
+    check_labels(array, num_classes, where, first_label=first)
+    return array.astype(np.int32) - first
 
 
 def _listing(folder: Path) -> list[str]:

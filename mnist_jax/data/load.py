@@ -98,9 +98,7 @@ def _load_cached_or_fetch(name: str, fallback: str, cache_dir: Path) -> Splits:
     except UnreachableError as error:
         if name != "mnist" or fallback != EMBEDDED_NAME:
             hint = (
-                f", or data.fallback={EMBEDDED_NAME} to train on 5,000 of its digits"
-                if name == "mnist"
-                else ""
+                f", or data.fallback={EMBEDDED_NAME} to make do with 5,000 digits" if name == "mnist" else ""
             )
             raise DataError(f"{error}{hint}") from error
         return _load_stand_in(f"{notice} {error}".strip())
@@ -112,7 +110,7 @@ def _load_stand_in(reason: str) -> Splits:
     splits = _load_embedded()
     notice = (
         f"NOT the full MNIST: {splits.train.num_examples:,} training and {splits.test.num_examples:,} test "
-        f"digits of {EMBEDDED_NAME} stand in for it, because it cannot be reached ({reason}). Accuracies here "
-        "do not compare with those on the full MNIST."
+        f"digits of {EMBEDDED_NAME} stand in for it, because it cannot be reached ({reason}). Accuracies "
+        "here do not compare with those on the full MNIST."
     )
     return Splits(splits.train, splits.test, is_fallback=True, notice=notice)

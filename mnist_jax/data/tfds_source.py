@@ -215,7 +215,7 @@ def _read_records(records: Any, name: str, split: str, class_names: tuple[str, .
 
 
 def _suggestion(name: str, tfds_names: list[str]) -> str:
-    close = difflib.get_close_matches(name, [*FAMILY, EMBEDDED_NAME, *tfds_names], n=3)
+    close = difflib.get_close_matches(name, {*FAMILY, EMBEDDED_NAME, *tfds_names}, n=3)
     if close:
         return f"; did you mean {' or '.join(close)}?"
     return (

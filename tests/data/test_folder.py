@@ -1,0 +1,330 @@
+import gzip
+import io
+import os
+import re
+import struct
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mnist_jax.data.folder import load_folder, load_from_variable
+from mnist_jax.errors import DataError
+
+TRAIN_IMAGES, TRAIN_LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
+TEST_IMAGES, TEST_LABELS = "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
+
+
+def fault(folder: Path, name: str = "mnist") -> str:
+    """The one line that loading this folder fails with."""
+    with pytest.raises(DataError) as raised:
+        load_folder(name, folder)
+    message = str(raised.value)
+    assert "\n" not in message and "expected" in message and str(folder) in message
+    return message
+
+
+@pytest.mark.parametrize("gz", [False, True])
+@pytest.mark.parametrize("joint", ["-", "."])
+def test_idx_files_are_read_as_they_are(small, tmp_path, gz, joint):
+    small.write(tmp_path, gz=gz, rename=lambda name: name.replace("-idx", joint + "idx"))
+    splits = load_folder("mnist", tmp_path)
+    np.testing.assert_array_equal(splits.train.images[..., 0], small.arrays[TRAIN_IMAGES])
+    np.testing.assert_array_equal(splits.train.labels, small.arrays[TRAIN_LABELS])
+    np.testing.assert_array_equal(splits.test.images[..., 0], small.arrays[TEST_IMAGES])
+    np.testing.assert_array_equal(splits.test.labels, small.arrays[TEST_LABELS])
+    assert splits.train.images.shape == (30, 28, 28, 1) and splits.train.labels.dtype == np.int32
+    assert splits.train.class_names == tuple("0123456789")
+    assert splits.train.source == f"folder {tmp_path} (IDX)"
+    assert not splits.is_fallback and splits.notice == ""
+
+
+def test_the_same_data_has_the_same_fingerprint_through_idx_and_npz(small, tmp_path):
+    through_idx = load_folder("mnist", small.write(tmp_path / "idx"))
+    (tmp_path / "npz").mkdir()
+    through_npz = load_folder("mnist", small.write_npz(tmp_path / "npz" / "mnist.npz"))
+    assert through_idx.train.sha256 == through_npz.train.sha256
+    assert through_idx.test.sha256 == through_npz.test.sha256
+
+
+def test_another_image_size_and_another_name_are_fine(make_small, tmp_path):
+    folder = make_small(size=32, num_classes=3).write(tmp_path)
+    splits = load_folder("my_letters", folder)
+    assert splits.train.image_shape == (32, 32, 1)
+    assert splits.train.class_names == ("0", "1", "2") and splits.train.name == "my_letters"
+
+
+def test_a_plain_file_under_the_name_of_a_gzipped_one_is_read(small, tmp_path, encode):
+    small.write(tmp_path)
+    (tmp_path / f"{TRAIN_IMAGES}.gz").write_bytes(encode(small.arrays[TRAIN_IMAGES]))
+    assert load_folder("mnist", tmp_path).train.num_examples == 30
+
+
+def test_a_folder_named_for_the_data_set_is_looked_into(small, tmp_path):
+    small.write(tmp_path / "kmnist")
+    assert load_folder("kmnist", tmp_path).train.class_names[:2] == ("o", "ki")
+
+
+@pytest.mark.parametrize("own_spelling", [False, True])
+def test_emnist_letters_stand_upright_and_start_at_a(make_small, tmp_path, own_spelling):
+    letters = make_small(num_train=52, num_test=26, num_classes=26)
+    upright = letters.arrays[TRAIN_IMAGES].copy()
+    for name, array in letters.arrays.items():
+        letters.arrays[name] = array + 1 if "labels" in name else array.transpose(0, 2, 1).copy()
+
+    def rename(name):
+        return f"emnist-letters-{name}".replace("t10k", "test") if own_spelling else name
+
+    splits = load_folder("emnist/letters", letters.write(tmp_path, rename=rename))
+    np.testing.assert_array_equal(splits.train.images[..., 0], upright)
+    np.testing.assert_array_equal(splits.train.labels, np.arange(52) % 26)
+    assert splits.train.class_names[0] == "a" and splits.train.num_classes == 26
+
+
+@pytest.mark.parametrize("label", [0, 27])
+def test_emnist_letters_have_labels_1_to_26_in_the_files(make_small, tmp_path, label):
+    letters = make_small(num_train=52, num_test=26, num_classes=26)
+    for name in (TRAIN_LABELS, TEST_LABELS):
+        letters.arrays[name] += 1
+    letters.arrays[TRAIN_LABELS][7] = label
+    message = fault(letters.write(tmp_path), "emnist/letters")
+    assert f"label {label} at position 7 is out of range; expected 1 to 26" in message
+
+
+FILE_FAULTS = {
+    "magic": (TRAIN_IMAGES, lambda blob: gzip.compress(b"\0\0\x08\x05" + blob[4:]), "IDX header|promises"),
+    "magic of labels": (TEST_LABELS, lambda blob: b"\x12\x34" + blob[2:], "wrong IDX magic 12 34 08 01"),
+    "truncated gzip": (TRAIN_IMAGES, lambda blob: gzip.compress(blob)[:5000], "gzip stream is cut short"),
+    "gzip CRC": (
+        TRAIN_LABELS,
+        lambda blob: gzip.compress(blob)[:-8] + struct.pack("<II", 1, len(blob)),
+        "CRC check failed",
+    ),
+    "header count": (
+        TRAIN_IMAGES,
+        lambda blob: blob[:4] + struct.pack(">I", 31) + blob[8:],
+        "but only 23520 follow",
+    ),
+    "too many counts": (
+        TRAIN_LABELS,
+        lambda blob: blob[:4] + struct.pack(">I", 31) + blob[8:],
+        "but only 30",
+    ),
+    "trailing bytes": (TEST_IMAGES, lambda blob: gzip.compress(blob + b"rubbish"), "but more follow"),
+    "no count": (TEST_LABELS, lambda blob: blob[:4] + bytes(4), "an empty split"),
+    "huge header": (TEST_IMAGES, lambda blob: blob[:4] + b"\xff" * 12, "but only 0 follow"),
+    "empty file": (TEST_IMAGES, lambda blob: b"", "the file is empty"),
+    "label": (
+        TEST_LABELS,
+        lambda blob: blob[:-1] + b"\x0a",
+        "label 10 at position 19 is out of range; expected 0 to 9",
+    ),
+    "web page": (TRAIN_IMAGES, lambda blob: b"<html>404</html>", "looks like a web page"),
+    "labels for images": (
+        TRAIN_IMAGES,
+        lambda blob: b"\0\0\x08\x01" + struct.pack(">I", 30) + bytes(30),
+        "are images and labels swapped",
+    ),
+    "floats": (TRAIN_IMAGES, lambda blob: blob[:2] + b"\x0d" + blob[3:] + bytes(3 * 23520), "float32 values"),
+}
+
+
+@pytest.mark.parametrize(("name", "damage", "message"), FILE_FAULTS.values(), ids=FILE_FAULTS)
+def test_a_damaged_file_is_named(small, tmp_path, encode, name, damage, message):
+    small.write(tmp_path)
+    (tmp_path / f"{name}.gz").write_bytes(damage(encode(small.arrays[name])))
+    found = fault(tmp_path)
+    assert re.search(message, found), found
+    assert found.startswith(str(tmp_path / name))
+
+
+@pytest.mark.parametrize("missing", [TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS])
+def test_a_missing_file_is_named(small, tmp_path, missing):
+    small.write(tmp_path)
+    (tmp_path / f"{missing}.gz").unlink()
+    assert f"missing file: {missing} (or .gz)" in fault(tmp_path)
+
+
+def test_different_counts_of_images_and_labels(small, tmp_path):
+    small.arrays[TRAIN_LABELS] = small.arrays[TRAIN_LABELS][:29]
+    message = fault(small.write(tmp_path))
+    assert f"{TRAIN_IMAGES}.gz holds 30 images but {tmp_path / TRAIN_LABELS}.gz 29 labels" in message
+
+
+def test_train_and_test_of_different_image_sizes(small, tmp_path):
+    small.arrays[TEST_IMAGES] = small.arrays[TEST_IMAGES][:, :27].copy()
+    assert "train images are 28x28x1 but test images 27x28x1" in fault(small.write(tmp_path))
+
+
+def test_swapped_images_and_labels(small, tmp_path):
+    names = {TRAIN_IMAGES: TRAIN_LABELS, TRAIN_LABELS: TRAIN_IMAGES}
+    message = fault(small.write(tmp_path, rename=lambda name: names.get(name, name)))
+    assert "expected images" in message and "are images and labels swapped?" in message
+
+
+def test_a_folder_that_is_none(small, tmp_path):
+    assert "the folder does not exist" in fault(tmp_path / "absent")
+    (tmp_path / "file").write_text("")
+    assert "is a file; expected the folder that holds it" in fault(tmp_path / "file")
+    (tmp_path / "empty").mkdir()
+    assert "no data set in it (found nothing)" in fault(tmp_path / "empty")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.txt").write_text("")
+    assert "no data set in it (found notes.txt)" in fault(tmp_path / "other")
+
+
+def test_a_dangling_link_and_a_folder_in_place_of_a_file(small, tmp_path):
+    small.write(tmp_path)
+    path = tmp_path / f"{TEST_LABELS}.gz"
+    path.unlink()
+    path.symlink_to(tmp_path / "gone")
+    assert f"{path}: cannot be read: No such file" in fault(tmp_path)
+    path.unlink()
+    path.mkdir()
+    assert f"{path}: cannot be read: Is a directory" in fault(tmp_path)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_and_a_folder_that_may_not_be_read(small, tmp_path):
+    small.write(tmp_path)
+    (tmp_path / f"{TEST_LABELS}.gz").chmod(0)
+    assert "Permission denied" in fault(tmp_path)
+    tmp_path.chmod(0)
+    try:
+        assert "Permission denied" in fault(tmp_path)
+    finally:
+        tmp_path.chmod(0o700)
+
+
+def _npz(path: Path, arrays, **changes) -> Path:
+    keys = ("x_train", "y_train", "x_test", "y_test")
+    content = dict(zip(keys, arrays.values(), strict=True)) | changes
+    np.savez(path, **{key: value for key, value in content.items() if value is not None})
+    return path.parent
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"y_test": None}, "lacks y_test; expected x_train, y_train, x_test, y_test"),
+        (
+            {"x_train": np.zeros((30, 28, 28), np.float32)},
+            "x_train: float32 values in 3 dimensions; expected images",
+        ),
+        (
+            {"x_train": np.zeros((30, 784), np.uint8)},
+            "x_train: uint8 values in 2 dimensions; expected images",
+        ),
+        (
+            {"y_train": np.eye(10, dtype=np.int64)[np.arange(30) % 10]},
+            "y_train: int64 values in 2 dimensions",
+        ),
+        ({"y_train": np.zeros(30, np.float32)}, "y_train: float32 values in 1 dimension; expected labels"),
+        ({"y_train": np.full(30, -1)}, "label -1 at position 0 is out of range"),
+        ({"y_train": np.array([{}] * 30, object)}, "Object arrays cannot be loaded"),
+        ({"x_test": np.zeros((0, 28, 28), np.uint8), "y_test": np.zeros(0, int)}, "an empty split"),
+    ],
+)
+def test_a_wrong_npz_is_named(small, tmp_path, changes, message):
+    assert message in fault(_npz(tmp_path / "mnist.npz", small.arrays, **changes))
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda blob: b"", lambda blob: b"no zip", lambda blob: blob[: len(blob) // 2]]
+)
+def test_a_damaged_npz_is_named(small, tmp_path, damage):
+    path = tmp_path / "mnist.npz"
+    small.write_npz(path)
+    path.write_bytes(damage(path.read_bytes()))
+    assert f"{path}: cannot be read" in fault(tmp_path)
+
+
+def test_a_flipped_byte_in_an_npz_is_found(small, tmp_path):
+    path = tmp_path / "mnist.npz"
+    small.write_npz(path)
+    blob = bytearray(path.read_bytes())
+    blob[5000] ^= 1
+    path.write_bytes(blob)
+    assert "Bad CRC-32" in fault(tmp_path)
+
+
+def test_an_npz_that_promises_terabytes(small, tmp_path):
+    header = io.BytesIO()
+    description = {"descr": "|u1", "fortran_order": False, "shape": (10**7, 1000, 1000)}
+    np.lib.format.write_array_header_1_0(header, description)
+    path = tmp_path / "mnist.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        for key in ("x_train", "y_train", "x_test", "y_test"):
+            archive.writestr(f"{key}.npy", header.getvalue())
+    assert f"{path}: cannot be read" in fault(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "notice"),
+    [
+        (lambda arrays: arrays.update({TRAIN_LABELS: np.full(30, 7, np.uint8)}), "every training label is 7"),
+        (
+            lambda arrays: arrays.update(
+                {TEST_IMAGES: arrays[TRAIN_IMAGES], TEST_LABELS: arrays[TRAIN_LABELS]}
+            ),
+            "train and test are the same data",
+        ),
+        (
+            lambda arrays: arrays.update(
+                {TRAIN_IMAGES: arrays[TRAIN_IMAGES][:9], TRAIN_LABELS: arrays[TRAIN_LABELS][:9]}
+            ),
+            r"more test (20) than train (9) images: swapped?",
+        ),
+    ],
+)
+def test_what_looks_odd_but_may_be_meant_is_said(small, tmp_path, change, notice):
+    change(small.arrays)
+    assert notice in load_folder("mnist", small.write(tmp_path)).notice
+
+
+def test_real_mnist_is_recognised(real_mnist):
+    splits = load_folder("mnist", real_mnist)
+    assert splits.train.images.shape == (60_000, 28, 28, 1) and splits.test.num_examples == 10_000
+    np.testing.assert_array_equal(splits.train.labels[:10], [5, 0, 4, 1, 9, 2, 1, 3, 1, 4])
+    assert splits.train.source.endswith("SHA-256 as published")
+
+
+def test_real_mnist_under_another_name_is_refused(real_mnist):
+    message = fault(real_mnist, "fashion_mnist")
+    assert "that of mnist's train images, not of fashion_mnist's" in message and "data.name=mnist" in message
+
+
+@pytest.mark.parametrize("unpack", [False, True])
+def test_swapped_train_and_test_of_real_mnist_are_refused(real_mnist, tmp_path, unpack):
+    for name in (TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS):
+        other = name.replace("train", "-").replace("t10k", "train").replace("--", "t10k-")
+        blob = (real_mnist / f"{name}.gz").read_bytes()
+        (tmp_path / f"{other}.gz").write_bytes(gzip.decompress(blob) if unpack else blob)
+    message = fault(tmp_path)
+    assert "that of mnist's test images; expected the train images: are train and test swapped?" in message
+
+
+def test_swapped_counts_are_refused_where_the_content_is_unknown(make_small, tmp_path):
+    small = make_small(num_train=10_000, num_test=60_000, size=1)
+    assert "expected 60000 and 10000: are train and test swapped?" in fault(small.write(tmp_path))
+
+
+def test_the_variable_speaks_of_mnist_alone(small, tmp_path):
+    small.write(tmp_path)
+    assert load_from_variable("mnist", tmp_path).train.num_examples == 30
+    assert load_from_variable("fashion_mnist", tmp_path) is None
+    small.write(tmp_path / "fashion_mnist")
+    assert load_from_variable("fashion_mnist", tmp_path).train.class_names[9] == "Ankle boot"
+
+
+def test_the_variable_may_name_a_folder_with_emnist_files(make_small, tmp_path):
+    digits = make_small()
+    digits.write(tmp_path, rename=lambda name: f"emnist-digits-{name}".replace("t10k", "test"))
+    assert load_from_variable("emnist/digits", tmp_path).train.num_examples == 30
+    assert load_from_variable("emnist/letters", tmp_path) is None
+
+
+def test_a_fault_behind_the_variable_names_the_variable(tmp_path):
+    with pytest.raises(DataError, match="does not exist.*MNIST_JAX_DATA_DIR names this folder"):
+        load_from_variable("mnist", tmp_path / "absent")
