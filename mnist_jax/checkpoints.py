@@ -20,6 +20,7 @@ from orbax.checkpoint import checkpoint_managers
 from mnist_jax.checkpoint_folder import CheckpointFolder
 from mnist_jax.errors import CheckpointError
 from mnist_jax.manifest import FORMAT_VERSION, describe_leaves, leaf_differences, write_manifest
+from mnist_jax.orbax_noise import OrbaxNoise
 
 _META_FILE = "meta/metadata"
 
@@ -30,8 +31,9 @@ class Checkpoints:
     """The checkpoints of one run: saved in the background, verified before use.
 
     One thread of one process may save into a folder at a time (``workdir.RunLock``); with several JAX
-    processes all of them make the same calls. Steps that are damaged, empty, half copied or without manifest
-    are named in a warning, once each, and passed over.
+    processes all of them make the same calls. Every method first waits for the save under way, and raises
+    what went wrong in it. Steps that are damaged, empty, half copied or without manifest are named in a
+    warning, once each, and passed over.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class Checkpoints:
         self._keep_best = keep_best
         self._read_only = read_only
         self._manager: ocp.CheckpointManager | None = None
+        self._noise = OrbaxNoise()
         self._saving: threading.Thread | None = None
         self._saving_step = -1
         self._error: BaseException | None = None
@@ -116,6 +119,7 @@ class Checkpoints:
         # Orbax keeps views of CPU buffers. Whether donation spares those is up to JAX; a copy is ours.
         snapshot = jax.device_put(state, jax.tree.map(lambda leaf: leaf.sharding, state), may_alias=False)
         self._saving_step = step
+        self._noise.start()
         try:
             if jax.process_index() == 0:
                 self._folder.remove(step)
@@ -152,6 +156,7 @@ class Checkpoints:
             if self._manager is not None:
                 self._manager.close()
                 self._manager = None
+            self._noise.stop()
 
     def __enter__(self) -> "Checkpoints":
         """Returns itself; leaving the context closes it."""
@@ -167,10 +172,12 @@ class Checkpoints:
         Raises:
             CheckpointError: one was written by a newer version.
         """
+        self.wait()
         return sorted(step for step, _ in self._folder.whole(self._folder.latest_first()))
 
     def latest_step(self) -> int | None:
         """The newest whole checkpoint, None where there is none; raises as ``steps``."""
+        self.wait()
         return next((step for step, _ in self._folder.whole(self._folder.latest_first())), None)
 
     def best_step(self) -> int | None:
@@ -178,6 +185,7 @@ class Checkpoints:
 
         Where no checkpoint was measured, it is the latest one.
         """
+        self.wait()
         return next((step for step, _ in self._folder.whole(self._folder.best_first())), None)
 
     def metrics(self, step: int) -> dict[str, float]:
@@ -186,6 +194,7 @@ class Checkpoints:
         Raises:
             CheckpointError: there is no such checkpoint, or it is damaged.
         """
+        self.wait()
         return dict(self._folder.require(step, prefix=_META_FILE).metrics)
 
     def read_meta(self, step: int) -> dict[str, Any]:
@@ -194,6 +203,7 @@ class Checkpoints:
         Raises:
             CheckpointError: there is no such checkpoint, or its meta is damaged.
         """
+        self.wait()
         self._folder.require(step, prefix=_META_FILE)
         return json.loads((self._folder.step_path(step) / _META_FILE).read_text(encoding="utf-8"))
 
@@ -213,6 +223,7 @@ class Checkpoints:
             CheckpointError: there is none, the given step is missing or damaged, it holds other arrays than
                 ``target`` (each difference is listed), or it was written by a newer version.
         """
+        self.wait()
         if isinstance(which, int):
             step, manifest = which, self._folder.require(which)
         elif which in ("latest", "best"):

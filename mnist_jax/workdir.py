@@ -72,8 +72,8 @@ def hint_if_too_deep(path: Path) -> str | None:
     for folder in (path, *path.parents):
         if folder.name == CHECKPOINTS_DIR and folder.is_dir() and _belongs_to_run(folder):
             return (
-                f"{path} lies inside the checkpoints of a run: give the run's folder, "
-                f"--workdir {folder.parent} (and --checkpoint STEP for one step)"
+                f"{path} lies inside the checkpoints of a run: give the run's own folder, "
+                f"--workdir {folder.parent}"
             )
     return None
 
