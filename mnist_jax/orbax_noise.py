@@ -11,7 +11,7 @@ class OrbaxNoise:
     """Between ``start`` and ``stop``, holds back what only repeats an error that is raised anyway.
 
     A full disk makes Orbax log the same traceback about five times, and TensorStore report each write still
-    under way as an unraisable "Event loop is closed": together over a thousand lines. The raised error keeps
+    under way as an unraisable "Event loop is closed": together hundreds of lines. The raised error keeps
     its cause, so nothing is lost.
     """
 
