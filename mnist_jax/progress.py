@@ -10,8 +10,7 @@ from mnist_jax.console import RunConsole, format_duration, format_percent
 if TYPE_CHECKING:
     from rich.table import Table
 
-# A redraw takes about a millisecond of the host; five a second look alive and cost nothing that can be
-# measured.
+# Five redraws a second look alive; more would only take the host's time from training.
 _REDRAW_SECONDS = 0.2
 _PLAIN_LINE_SECONDS = 30.0
 _BAR_WIDTHS = (6, 30)
