@@ -7,7 +7,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from mnist_jax.config_field import LARGEST_INT, Value, short
-from mnist_jax.config_schema import FIELDS, FIELDS_BY_NAME, GROUPS
+from mnist_jax.config_schema import FIELDS, FIELDS_BY_NAME, GROUPS, fields_of
 from mnist_jax.errors import ConfigError
 
 Problem = tuple[str, str]  # the dotted name of the field, and what is wrong with it
@@ -114,8 +114,8 @@ def unknown_field(name: str) -> str:
     if suggestion:
         return f"there is no such field; did you mean '{suggestion}'?"
     group = name.partition(".")[0]
-    members = [_last_part(field.name) for field in FIELDS if field.name.startswith(f"{group}.")]
-    if members:
+    members = [_last_part(field.name) for field in fields_of(group)]
+    if group in GROUPS and members:
         return f"there is no such field; {group} has {', '.join(members)}"
     return "there is no such field; --help lists them"
 
@@ -159,7 +159,7 @@ def _nested(values: Mapping[str, Value], type_safe: bool) -> ConfigDict:
 def _convert(config: ConfigDict | Mapping) -> tuple[dict[str, Value], list[Problem]]:
     values: dict[str, Value] = {field.name: field.default for field in FIELDS}
     problems: list[Problem] = []
-    for name, value in _flatten(config):
+    for name, value in flatten(config):
         field = FIELDS_BY_NAME.get(name)
         if field is not None:
             try:
@@ -173,7 +173,11 @@ def _convert(config: ConfigDict | Mapping) -> tuple[dict[str, Value], list[Probl
     return values, problems
 
 
-def _flatten(config: ConfigDict | Mapping) -> Iterator[tuple[str, object]]:
+def flatten(config: ConfigDict | Mapping) -> Iterator[tuple[str, object]]:
+    """Yields dotted names and values as they are, whether or not the schema knows them.
+
+    A mapping from dotted names to values is itself a configuration to the functions of this module.
+    """
     for key in config:
         value = _item(config, key)
         if key in GROUPS and isinstance(value, (ConfigDict, Mapping)):

@@ -1,4 +1,4 @@
-"""One named value with a type, a meaning and limits: a row of the schema, or a flag of a command (floor 0)."""
+"""One named value with a type, a meaning and limits: a row of the schema or a flag of a command (floor 0)."""
 
 import math
 import numbers
@@ -73,17 +73,18 @@ class Field:
         if self.type is str:
             return "a text of one line" + (" that is not empty" if self.non_empty else "")
         noun = {int: "a whole number", float: "a finite number", tuple: "whole numbers"}[self.type]
-        lower = [
-            f"of at least {self.at_least:g}" if self.at_least is not None else "",
-            f"above {self.more_than:g}" if self.more_than is not None else "",
-        ]
-        upper = [
-            f"at most {self.at_most:.10g}" if self.at_most is not None else "",
-            f"below {self.less_than:.10g}" if self.less_than is not None else "",
-        ]
-        bounds = " and ".join(bound for bound in lower + upper if bound)
-        words = f"{noun} {bounds}".rstrip()
+        words = f"{noun} {self.bounds()}".rstrip()
         return f"a tuple of {words}, such as {self.default}" if self.type is tuple else words
+
+    def bounds(self) -> str:
+        """The limits of a number in words, ``at least 0 and below 1``; empty where there are none."""
+        limits = {
+            "at least": self.at_least,
+            "above": self.more_than,
+            "at most": self.at_most,
+            "below": self.less_than,
+        }
+        return " and ".join(f"{word} {limit:.10g}" for word, limit in limits.items() if limit is not None)
 
     def _to_type(self, value: object) -> Value:
         if self.type is float and isinstance(value, numbers.Real) and not isinstance(value, bool):

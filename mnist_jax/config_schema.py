@@ -144,3 +144,8 @@ FIELDS = (
 )
 
 FIELDS_BY_NAME = {field.name: field for field in FIELDS}
+
+
+def fields_of(group: str) -> list[Field]:
+    """The fields of a group, in order; "" is the group of those without a dot."""
+    return [field for field in FIELDS if field.name.rpartition(".")[0] == group]

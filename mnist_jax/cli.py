@@ -1,0 +1,107 @@
+"""The command line that every main shares: flags, ``--config`` and overrides, help, errors, exit codes.
+
+A main describes itself with a `Command` and imports what is heavy inside its function: help stays quick::
+
+    COMMAND = cli.Command("python -m mnist_jax.evaluate", "What it does.", (cli.WORKDIR, cli.CHECKPOINT))
+
+
+    def main(arguments: cli.Arguments) -> int:
+        from mnist_jax.evaluation import ...
+        ... arguments["workdir"] ...
+        return 0
+
+
+    if __name__ == "__main__":
+        sys.exit(cli.run_main(main, COMMAND))
+"""
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+
+from mnist_jax.cli_help import help_text
+from mnist_jax.cli_parse import CHECKPOINT, JSON, WORKDIR, Arguments, Command, Flag, parse
+from mnist_jax.errors import ConfigError, MnistJaxError
+
+__all__ = ["CHECKPOINT", "JSON", "WORKDIR", "Arguments", "Command", "Flag", "parse", "run_main"]
+
+EXIT_FAULT = 1
+EXIT_INTERRUPTED = 130
+
+
+def run_main(main: Callable[[Arguments], int], command: Command, argv: Sequence[str] | None = None) -> int:
+    """Reads the command line, runs `main` and turns whatever happens into lines on stderr and an exit code.
+
+    Args:
+        main: does the work; what it returns is the exit code.
+        command: what `main` takes.
+        argv: the command line without the program; by default that of this process.
+
+    Returns:
+        What `main` returned; 0 for help; 1 for a fault of the run; 2 for a wrong command line or configuration; 130
+        for Ctrl-C. A fault is told in lines that begin with ``error:``, its traceback is shown only with ``--debug``.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    debug = bool({"--debug", "-debug"}.intersection(words))
+    try:
+        code = _run(main, command, words)
+        _flush_stdout()
+        return code
+    except BrokenPipeError:
+        # The reader of our output left (`... | head`): nobody is there to be told.
+        _silence_stdout()
+        return EXIT_FAULT
+    except KeyboardInterrupt as error:
+        return _report(["stopped by Ctrl-C"], error, debug, EXIT_INTERRUPTED)
+    except ConfigError as error:
+        return _report(error.problems, error, debug, error.exit_code)
+    except MnistJaxError as error:
+        return _report([str(error)], error, debug, error.exit_code)
+    except Exception as error:
+        text = " ".join(str(error).split())[:500]
+        hint = "" if debug else " (rerun with --debug for the traceback)"
+        return _report([f"{type(error).__name__}: {text}{hint}"], error, debug, EXIT_FAULT)
+
+
+def _run(main: Callable[[Arguments], int], command: Command, words: list[str]) -> int:
+    flags = words[: words.index("--")] if "--" in words else words
+    if any(
+        word.lstrip("-") in ("h", "help", "helpfull", "helpshort") for word in flags if word.startswith("-")
+    ):
+        print(help_text(command, flags))
+        return 0
+    return main(parse(command, words))
+
+
+def _report(problems: Sequence[str], error: BaseException, debug: bool, code: int) -> int:
+    _flush_before_error()
+    try:
+        if debug:
+            traceback.print_exception(error)
+        for problem in problems:
+            print(f"error: {problem}", file=sys.stderr)
+    except OSError:
+        # stderr is closed or its disk is full; the exit code still tells.
+        pass
+    return code
+
+
+def _flush_stdout() -> None:
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
+def _flush_before_error() -> None:
+    try:
+        _flush_stdout()
+    except OSError:
+        _silence_stdout()
+
+
+def _silence_stdout() -> None:
+    # Python flushes stdout once more as it exits, and would complain about the same pipe or disk again.
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError, AttributeError):
+        sys.stdout = None  # type: ignore[assignment]
