@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Int, Int32, UInt8
+from jaxtyping import Int32, Int64, Integer, UInt8
 
 from mnist_jax.errors import DataError
 
@@ -49,8 +49,9 @@ class Dataset:
         DataError: if a dtype, a shape, a count or a label does not fit, or nothing is in it.
     """
 
-    images: UInt8[np.ndarray, "num_examples height width channels"]
-    labels: Int32[np.ndarray, "num_examples"]
+    # Shapes and dtypes are checked below, with a message of ours, so they are no annotations here.
+    images: np.ndarray
+    labels: np.ndarray
     name: str
     source: str
     sha256: str
@@ -81,7 +82,7 @@ class Dataset:
     def from_arrays(
         cls,
         images: UInt8[np.ndarray, "num_examples height width channels"],
-        labels: Int[np.ndarray, "num_examples"],
+        labels: Integer[np.ndarray, "num_examples"],
         *,
         name: str,
         source: str,
@@ -186,7 +187,7 @@ class Splits:
 
 
 def check_labels(
-    labels: Int[np.ndarray, "num_examples"], num_classes: int, where: str, first_label: int = 0
+    labels: Integer[np.ndarray, "num_examples"], num_classes: int, where: str, first_label: int = 0
 ) -> None:
     """Checks that every label is one of ``num_classes`` consecutive numbers.
 
@@ -208,7 +209,7 @@ def check_labels(
         )
 
 
-def interleave_classes(labels: Int[np.ndarray, "num_examples"]) -> Int[np.ndarray, "num_examples"]:
+def interleave_classes(labels: Integer[np.ndarray, "num_examples"]) -> Int64[np.ndarray, "num_examples"]:
     """Returns the order that spreads every class evenly over the data, without drawing lots.
 
     Data that comes sorted by class would otherwise give a held-out end of the last classes alone. The k-th

@@ -10,7 +10,6 @@ import io
 import math
 import zlib
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
@@ -58,7 +57,7 @@ def parse_idx(blob: bytes, where: str) -> np.ndarray:
         return _parse_stream(io.BytesIO(blob), where)
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(blob)) as stream:
-            return _parse_stream(stream, where)  # type: ignore[arg-type]  # GzipFile reads like any other
+            return _parse_stream(stream, where)
     except EOFError as error:
         raise DataError(
             f"{where}: the gzip stream is cut short after {len(blob)} bytes; expected a complete file "
@@ -71,7 +70,7 @@ def parse_idx(blob: bytes, where: str) -> np.ndarray:
         ) from error
 
 
-def _parse_stream(stream: BinaryIO, where: str) -> np.ndarray:
+def _parse_stream(stream: io.BufferedIOBase, where: str) -> np.ndarray:
     dtype, shape = _read_header(stream, where)
     if 0 in shape:
         raise DataError(
@@ -92,7 +91,7 @@ def _parse_stream(stream: BinaryIO, where: str) -> np.ndarray:
     return array
 
 
-def _read_header(stream: BinaryIO, where: str) -> tuple[np.dtype, tuple[int, ...]]:
+def _read_header(stream: io.BufferedIOBase, where: str) -> tuple[np.dtype, tuple[int, ...]]:
     magic = stream.read(4)
     if (
         len(magic) < 4
@@ -120,7 +119,7 @@ def _guess(magic: bytes) -> str:
     return ""
 
 
-def _read_at_most(stream: BinaryIO, num_bytes: int) -> bytearray:
+def _read_at_most(stream: io.BufferedIOBase, num_bytes: int) -> bytearray:
     payload = bytearray()
     while len(payload) < num_bytes:
         chunk = stream.read(min(_CHUNK_BYTES, num_bytes - len(payload)))

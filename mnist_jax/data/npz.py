@@ -21,7 +21,8 @@ def read_npz(path: Path, keys: tuple[str, ...]) -> dict[str, np.ndarray]:
     """
     try:
         # Opened here, because numpy leaves its own file open when the archive is damaged.
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
+        with path.open("rb") as stream:
+            archive = np.load(stream, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise DataError(f"{path}: holds one array; expected an .npz archive with {', '.join(keys)}")
             missing = [key for key in keys if key not in archive]

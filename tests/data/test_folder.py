@@ -240,6 +240,12 @@ def test_a_damaged_npz_is_named(small, tmp_path, damage):
     assert f"{path}: cannot be read" in fault(tmp_path)
 
 
+def test_a_single_array_under_the_name_of_an_npz_is_named(small, tmp_path):
+    with (tmp_path / "mnist.npz").open("wb") as stream:
+        np.save(stream, small.arrays[TRAIN_IMAGES])
+    assert "holds one array; expected an .npz archive with x_train" in fault(tmp_path)
+
+
 def test_a_flipped_byte_in_an_npz_is_found(small, tmp_path):
     path = tmp_path / "mnist.npz"
     small.write_npz(path)

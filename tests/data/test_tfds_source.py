@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from mnist_jax.data import tfds_source
 from mnist_jax.data.folder import load_folder
@@ -215,3 +216,65 @@ def test_another_data_set_that_is_not_prepared_needs_tensorflow(monkeypatch, tmp
     monkeypatch.setattr(tfds, "builder", lambda name: builder)
     with pytest.raises(DataError, match="cifar10: not prepared in .*, and preparing it needs TensorFlow"):
         load_tfds("cifar10")
+
+
+@pytest.fixture
+def prepare(tmp_path, monkeypatch):
+    """Prepares a small data set of TFDS as array_record, without TensorFlow; returns its name."""
+    monkeypatch.setattr(tfds_source.importlib.util, "find_spec", lambda name: None)
+    real_builder = tfds.builder
+    monkeypatch.setattr(
+        tfds, "builder", lambda name, **kwargs: real_builder(name, data_dir=tmp_path, **kwargs)
+    )
+    tfds.disable_progress_bar()
+
+    def png(value: int, width: int) -> io.BytesIO:
+        stream = io.BytesIO()
+        Image.new("RGB", (width, 8), (value, 0, 0)).save(stream, "PNG")
+        stream.seek(0)
+        return stream
+
+    def run(name: str, splits=("train", "test"), label="label", widths=(6, 6)) -> str:
+        def info(self):
+            features = {
+                "image": tfds.features.Image(shape=(None, None, 3)),
+                label: tfds.features.ClassLabel(names=["red", "redder"]),
+            }
+            return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
+
+        def examples(self, split):
+            for index in range(4):
+                yield index, {"image": png(10 * index, widths[index % 2]), label: index % 2}
+
+        body = {
+            "VERSION": tfds.core.Version("1.0.0"),
+            "__module__": __name__,
+            "_info": info,
+            "_split_generators": lambda self, manager: {split: examples(self, split) for split in splits},
+            "_generate_examples": examples,
+        }
+        builder_cls = type(name, (tfds.core.GeneratorBasedBuilder,), body)
+        builder_cls(data_dir=tmp_path, file_format="array_record").download_and_prepare()
+        return builder_cls.name
+
+    return run
+
+
+def test_another_data_set_is_read_where_it_is_prepared_as_array_record(prepare):
+    splits = load_tfds(prepare("RedPictures"))
+    assert splits.train.images.shape == (4, 8, 6, 3) and splits.test.num_examples == 4
+    assert splits.train.class_names == ("red", "redder") and splits.train.name == "red_pictures"
+    np.testing.assert_array_equal(splits.train.images[:, 0, 0, 0] // 10 % 2, splits.train.labels)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        ("RedTrainOnly", {"splits": ("train",)}, "has no test; expected the features image and label"),
+        ("RedUnlabelled", {"label": "colour"}, "has no label; expected the features image and label"),
+        ("RedManySizes", {"widths": (6, 7)}, "as the first one"),
+    ],
+)
+def test_another_data_set_that_does_not_fit_is_named(prepare, name, changes, message):
+    with pytest.raises(DataError, match=message):
+        load_tfds(prepare(name, **changes))
