@@ -39,8 +39,9 @@ def run_main(main: Callable[[Arguments], int], command: Command, argv: Sequence[
         argv: the command line without the program; by default that of this process.
 
     Returns:
-        What `main` returned; 0 for help; 1 for a fault of the run; 2 for a wrong command line or configuration; 130
-        for Ctrl-C. A fault is told in lines that begin with ``error:``, its traceback is shown only with ``--debug``.
+        What `main` returned; 0 for help; 1 for a fault of the run; 2 for a wrong command line or
+        configuration; 130 for Ctrl-C. A fault is told in lines that begin with ``error:``; its traceback is
+        shown only with ``--debug``.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     debug = bool({"--debug", "-debug"}.intersection(words))

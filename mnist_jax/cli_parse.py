@@ -1,8 +1,8 @@
 """What a main takes, and how its command line is read: all slips are found, not only the first.
 
 Spellings are those of absl and ml_collections' config_flags: ``--name=value`` and ``--name value``, one dash
-or two, ``--flag`` and ``--noflag``, ``--config.a.b=value``, ``--noconfig.a.b``. Of a flag given twice, the last
-counts; overrides may stand before ``--config``.
+or two, ``--flag`` and ``--noflag``, ``--config.a.b=value``, ``--noconfig.a.b``. Of a flag given twice the
+last counts; overrides may stand before ``--config``.
 """
 
 import difflib

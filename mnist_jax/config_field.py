@@ -73,7 +73,8 @@ class Field:
         if self.type is str:
             return "a text of one line" + (" that is not empty" if self.non_empty else "")
         noun = {int: "a whole number", float: "a finite number", tuple: "whole numbers"}[self.type]
-        words = f"{noun} {self.bounds()}".rstrip()
+        bounds = self.bounds()
+        words = f"{noun} of {bounds}" if bounds.startswith("at ") else f"{noun} {bounds}".rstrip()
         return f"a tuple of {words}, such as {self.default}" if self.type is tuple else words
 
     def bounds(self) -> str:

@@ -1,6 +1,7 @@
 """Reads configuration files: Python with a ``get_config()``, as config_flags has them (floor 0)."""
 
 import difflib
+import os
 import sys
 import traceback
 import types
@@ -16,14 +17,15 @@ def load_config_file(path_and_argument: str) -> ConfigDict:
     """Runs a configuration file and returns what its ``get_config()`` gives, unchecked.
 
     Args:
-        path_and_argument: path of the file, relative to the working directory or absolute. As in config_flags,
-            what follows a colon is passed on: ``file.py:text`` calls ``get_config("text")``.
+        path_and_argument: path of the file, relative to the working directory or absolute. As in
+            config_flags, what follows a colon is passed on: ``file.py:text`` calls ``get_config("text")``.
 
     Raises:
-        ConfigError: with one line, for a file that is missing, cannot be read or run, or has no configuration.
+        ConfigError: with one line, for a file that is missing, cannot be read or run, or gives none.
     """
     path, colon, argument = path_and_argument, "", ""
-    if not Path(path).exists():
+    # os.path, because Path.exists() raises for a name that is too long.
+    if not os.path.exists(path):
         path, colon, argument = path_and_argument.partition(":")
     source = _read(path)
     # Not through an import: its __pycache__ would hide an edit of the same length within the same second.
@@ -52,24 +54,23 @@ def _read(path: str) -> bytes:
         raise ConfigError(
             ["--config: the name of a file is missing; for example --config configs/default.py"]
         )
-    if Path(path).is_dir():
+    shown = short(path, limit=200)
+    if os.path.isdir(path):
         files = ", ".join(sorted(file.name for file in Path(path).glob("*.py")))
         has = f"; it has {files}" if files else ""
-        raise ConfigError(
-            [f"config file {path!r} is a folder, expected a Python file with get_config(){has}"]
-        )
+        raise ConfigError([f"config file {shown} is a folder, expected a Python file with get_config(){has}"])
     try:
         return Path(path).read_bytes()
     except FileNotFoundError as error:
-        raise ConfigError([f"config file {path!r} does not exist{_suggest_file(Path(path))}"]) from error
+        raise ConfigError([f"config file {shown} does not exist{_suggest_file(Path(path))}"]) from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise ConfigError([f"config file {path!r} cannot be read: {reason}"]) from error
+        raise ConfigError([f"config file {shown} cannot be read: {reason}"]) from error
 
 
 def _suggest_file(path: Path) -> str:
-    if not path.parent.is_dir():
-        return f", nor does the folder {str(path.parent)!r}; paths are relative to {str(Path.cwd())!r}"
+    if not os.path.isdir(path.parent):
+        return f", nor does the folder {str(path.parent)!r}; paths are relative to the working directory"
     names = sorted(file.name for file in path.parent.glob("*.py"))
     near = difflib.get_close_matches(path.name, names, n=1, cutoff=0.5)
     if near:
