@@ -122,18 +122,18 @@ def random_affine_params(
 ) -> AffineParams:
     """Draws one warp per image from the distribution of Keras' ``ImageDataGenerator``.
 
-    All six are uniform and independent: ``theta`` in ±rotation_degrees, ``tx`` in ±height_shift_fraction of
-    the height, ``ty`` in ±width_shift_fraction of the width, ``shear`` in ±shear_degrees, ``zx`` and ``zy``
-    each in 1 ± zoom_fraction. As in Keras 3, ``tx`` moves columns (see `apply_affine_transform`), so it is
-    the *height* fraction that shifts sideways; this matters only where the two fractions differ.
+    All six are uniform and independent: ``theta`` in ±rotation_degrees, ``tx`` in ±width_shift_fraction of
+    the width, ``ty`` in ±height_shift_fraction of the height, ``shear`` in ±shear_degrees, ``zx`` and ``zy``
+    each in 1 ± zoom_fraction. The width fraction shifts sideways, as Keras documents it and as the Keras of
+    the article did; Keras 3 has since mixed up the two axes, which shows only where the two fractions differ.
 
     Args:
         key: Typed key.
         batch_size: Number of images.
         image_shape: Height and width in pixels, then anything.
         rotation_degrees: Largest rotation either way, degrees.
-        width_shift_fraction: Largest ``ty``, as a fraction of the width.
-        height_shift_fraction: Largest ``tx``, as a fraction of the height.
+        width_shift_fraction: Largest ``tx``, as a fraction of the width.
+        height_shift_fraction: Largest ``ty``, as a fraction of the height.
         shear_degrees: Largest shear either way, degrees.
         zoom_fraction: Largest departure of a zoom factor from 1.
 
@@ -143,8 +143,8 @@ def random_affine_params(
     height, width = image_shape[:2]
     centres_and_ranges = {
         "theta": (0.0, rotation_degrees),
-        "tx": (0.0, height_shift_fraction * height),
-        "ty": (0.0, width_shift_fraction * width),
+        "tx": (0.0, width_shift_fraction * width),
+        "ty": (0.0, height_shift_fraction * height),
         "shear": (0.0, shear_degrees),
         "zx": (1.0, zoom_fraction),
         "zy": (1.0, zoom_fraction),

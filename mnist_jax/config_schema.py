@@ -61,26 +61,28 @@ FIELDS = (
     Field("model.batch_norm_epsilon", 1e-3, "added to the variance in BatchNorm", more_than=0),
     Field("augment.enabled", True, "change the training images at all"),
     Field(
-        "augment.rotation_degrees", 8.0, "rotate by up to this, either way, degrees", at_least=0, at_most=180
+        "augment.rotation_degrees", 10.0, "rotate by up to this, either way, degrees", at_least=0, at_most=180
     ),
     Field(
         "augment.width_shift_fraction",
-        0.08,
+        0.1,
         "shift sideways by up to this share of the width",
         at_least=0,
         less_than=1,
     ),
     Field(
         "augment.height_shift_fraction",
-        0.08,
+        0.1,
         "shift up or down by up to this share of the height",
         at_least=0,
         less_than=1,
     ),
-    Field("augment.shear_degrees", 0.3, "shear by up to this, either way, degrees", at_least=0, less_than=90),
+    Field(
+        "augment.shear_degrees", 10.0, "shear by up to this, either way, degrees", at_least=0, less_than=90
+    ),
     Field(
         "augment.zoom_fraction",
-        0.08,
+        0.1,
         "zoom each axis by a factor in 1 - this to 1 + this",
         at_least=0,
         less_than=1,

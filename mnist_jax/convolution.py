@@ -1,7 +1,8 @@
 """The convolution as a function, lowered as each kind of device likes it (floor 0).
 
-``lax`` hands the work to XLA's own convolution: right on GPU and TPU. On XLA:CPU that convolution is slow inside a loop body and
-its gradients are slow everywhere (jax issue 12868), so ``gemm`` writes the same sums as matrix products with gradients of its own.
+``lax`` hands the work to XLA's own convolution: right on GPU and TPU. On XLA:CPU that convolution is slow
+inside a loop body and its gradients are slow everywhere (jax issue 12868), so ``gemm`` writes the same sums
+as matrix products with gradients of its own.
 """
 
 import functools
@@ -64,51 +65,54 @@ def conv2d(
     return _conv2d_gemm(images, kernel, precision)
 
 
-def _columns(images: Array, cols: int) -> Array:
-    """Stacks ``cols`` neighbouring columns along the channels: ``[B, H, W, C] -> [B, H, W - cols + 1, cols * C]``."""
+def _stack_columns(images: Array, cols: int) -> Array:
+    """Puts neighbouring columns side by side: ``[B, H, W, C] -> [B, H, W - cols + 1, cols * C]``."""
     out_width = images.shape[2] - cols + 1
     return jnp.concatenate([images[:, :, j : j + out_width] for j in range(cols)], axis=-1)
 
 
-def _rows_correlate(images: Array, kernel: Array, precision: lax.Precision | None) -> Array:
+def _correlate_stacked(stacked: Array, kernel: Array, precision: lax.Precision | None) -> Array:
     """One product makes the partial sums of every kernel row at once; shifted adds bring them together.
 
-    Stacking columns alone copies the input R times less than full patches do, and the R-fold wider product runs nearer the peak of
-    the matrix unit than one with few outputs.
+    Stacking columns alone copies the input R times less than full patches do, and the R-fold wider product
+    runs nearer the peak of the processor than one with few outputs.
     """
     rows, cols, channels, features = kernel.shape
-    out_height = images.shape[1] - rows + 1
-    stacked = _columns(images, cols)
+    batch, height, out_width, _ = stacked.shape
+    out_height = height - rows + 1
     flat_kernel = kernel.transpose(1, 2, 0, 3).reshape(cols * channels, rows * features)
-    partial = jnp.matmul(stacked, flat_kernel, precision=precision)
-    total = partial[:, :out_height, :, :features]
-    for i in range(1, rows):
-        total = total + partial[:, i : i + out_height, :, i * features : (i + 1) * features]
-    return total
+    partial = jnp.matmul(stacked.reshape(-1, cols * channels), flat_kernel, precision=precision)
+    partial = partial.reshape(batch, height, out_width, rows, features)
+    return functools.reduce(jnp.add, [partial[:, i : i + out_height, :, i] for i in range(rows)])
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _conv2d_gemm(images: Array, kernel: Array, precision: lax.Precision | None) -> Array:
-    return _rows_correlate(images, kernel, precision)
+    return _correlate_stacked(_stack_columns(images, kernel.shape[1]), kernel, precision)
 
 
-def _conv2d_gemm_forward(images: Array, kernel: Array, precision: lax.Precision | None) -> tuple[Array, tuple]:
-    return _rows_correlate(images, kernel, precision), (images, kernel)
+def _conv2d_gemm_forward(
+    images: Array, kernel: Array, precision: lax.Precision | None
+) -> tuple[Array, tuple]:
+    stacked = _stack_columns(images, kernel.shape[1])
+    return _correlate_stacked(stacked, kernel, precision), (stacked, kernel)
 
 
-def _conv2d_gemm_backward(precision: lax.Precision | None, residuals: tuple, gradient: Array) -> tuple[Array, Array]:
-    images, kernel = residuals
+def _conv2d_gemm_backward(
+    precision: lax.Precision | None, residuals: tuple, gradient: Array
+) -> tuple[Array, Array]:
+    stacked, kernel = residuals
     rows, cols, channels, features = kernel.shape
     padded = jnp.pad(gradient, ((0, 0), (rows - 1, rows - 1), (cols - 1, cols - 1), (0, 0)))
     flipped = kernel[::-1, ::-1].transpose(0, 1, 3, 2)
-    images_gradient = _rows_correlate(padded, flipped, precision)
-    # The kernel's gradient: the same columns against the gradient shifted by each kernel row, in one product over all pixels.
-    height = images.shape[1]
-    out_height = height - rows + 1
-    shifted = jnp.concatenate(
-        [jnp.pad(gradient, ((0, 0), (i, height - out_height - i), (0, 0), (0, 0))) for i in range(rows)], axis=-1
+    images_gradient = _correlate_stacked(_stack_columns(padded, cols), flipped, precision)
+    # The kernel's gradient: the same stacked columns against the gradient shifted by each kernel row, one
+    # product over all pixels.
+    spare = [(i, rows - 1 - i) for i in range(rows)]
+    shifted = jnp.concatenate([jnp.pad(gradient, ((0, 0), pad, (0, 0), (0, 0))) for pad in spare], axis=-1)
+    product = jnp.matmul(
+        stacked.reshape(-1, cols * channels).T, shifted.reshape(-1, rows * features), precision=precision
     )
-    product = jnp.einsum("bhwc,bhwf->cf", _columns(images, cols), shifted, precision=precision)
     kernel_gradient = product.reshape(cols, channels, rows, features).transpose(2, 0, 1, 3)
     return images_gradient, kernel_gradient
 
@@ -119,12 +123,13 @@ _conv2d_gemm.defvjp(_conv2d_gemm_forward, _conv2d_gemm_backward)
 def max_pool2d(
     images: Float[Array, "batch height width channels"], window: int = 2, implementation: str = "auto"
 ) -> Float[Array, "batch out_height out_width channels"]:
-    """The maximum of each ``window x window`` tile; rows and columns left over at the end are dropped (Keras' ``valid``).
+    """The maximum of each tile; rows and columns left over at the end are dropped (Keras' ``valid``).
 
     Args:
         images: ``[B, H, W, C]``.
         window: side of a tile and stride between tiles, in pixels.
-        implementation: as in :func:`conv2d`; ``gemm`` takes the maximum of slices instead of ``reduce_window``.
+        implementation: as in :func:`conv2d`; ``gemm`` takes the maximum of slices instead of
+            ``reduce_window``.
 
     Returns:
         ``[B, H // window, W // window, C]``.

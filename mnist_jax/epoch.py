@@ -7,7 +7,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Int, UInt8
+from jaxtyping import Array, Float, Int, UInt8
 
 from mnist_jax.metrics import Metrics
 from mnist_jax.state import TrainState
@@ -31,16 +31,31 @@ class StreamKeys:
 
 
 @flax.struct.dataclass
-class RunningMetrics:
-    """Sums since the last line of the log and since the start of the epoch, carried through the steps."""
+class EpochLog:
+    """The sums of each step of the epoch under way.
 
-    window: Metrics
-    epoch: Metrics
+    Carried through the steps on the device, read by the host between calls. One entry a step, whatever the
+    number of steps in a call, makes everything derived from it independent of how a run was cut, and lets a
+    step whose loss is not finite be named.
+
+    Attributes:
+        loss_sum: float32 ``[steps_per_epoch]``, cross-entropy summed over the batch, in nats.
+        num_correct: int32 ``[steps_per_epoch]``.
+    """
+
+    loss_sum: Float[Array, " steps"]
+    num_correct: Int[Array, " steps"]
 
     @classmethod
-    def empty(cls) -> "RunningMetrics":
-        """Nothing counted yet."""
-        return cls(Metrics.empty(), Metrics.empty())
+    def empty(cls, steps_per_epoch: int) -> "EpochLog":
+        """Room for one epoch."""
+        return cls(jnp.zeros(steps_per_epoch, jnp.float32), jnp.zeros(steps_per_epoch, jnp.int32))
+
+    def record(self, index: Int[Array, ""], metrics: Metrics) -> "EpochLog":
+        """Fills the entry of a step, counted from the start of the epoch."""
+        return EpochLog(
+            self.loss_sum.at[index].set(metrics.loss_sum), self.num_correct.at[index].set(metrics.num_correct)
+        )
 
 
 def epoch_order(shuffle_key: jax.Array, epoch: Array | int, num_examples: int) -> Int[Array, " num_examples"]:
@@ -56,46 +71,51 @@ def make_train_steps(
     batch_sharding: jax.sharding.Sharding | None = None,
     unroll: int = 1,
     static_length: bool = True,
-) -> Callable[..., tuple[TrainState, RunningMetrics]]:
-    """Compiles ``run(state, running, images, labels, keys, num_steps) -> (state, running)``.
+) -> Callable[..., tuple[TrainState, EpochLog]]:
+    """Compiles ``run(state, log, images, labels, keys, num_steps) -> (state, log)``.
 
-    Step ``n`` takes the rows of ``epoch_order`` that belong to it, so any way of cutting a run into calls gives the same bits. A call
-    must not cross the end of an epoch. ``state`` and ``running`` are donated.
+    Step ``n`` takes the rows of ``epoch_order`` that belong to it, so any way of cutting a run into calls
+    gives the same bits. A call must not cross the end of an epoch. ``state`` and ``log`` are donated.
 
     Args:
         train_step: ``(state, batch, key) -> (state, metrics)``.
         batch_size: examples a step.
-        num_examples: examples in the data set; the remainder of an epoch that fills no batch is left out of that epoch.
+        num_examples: examples in the data set; the remainder of an epoch that fills no batch is left out of
+            that epoch.
         batch_sharding: how a batch is spread over devices, or None on one device.
-        unroll: steps per iteration of the loop on the device; more of them spare an accelerator's host round trips.
-        static_length: whether the number of steps is compiled in (accelerators run such a loop without asking the host) or an
-            argument (one program for every length).
+        unroll: steps per iteration of the loop on the device; more of them spare an accelerator's host round
+            trips.
+        static_length: whether the number of steps is compiled in (accelerators run such a loop without asking
+            the host) or an argument (one program for every length).
     """
     steps_per_epoch = num_examples // batch_size
 
     def run(
         state: TrainState,
-        running: RunningMetrics,
+        log: EpochLog,
         images: UInt8[Array, "examples height width channels"],
         labels: Int[Array, " examples"],
         keys: StreamKeys,
         num_steps: int,
-    ) -> tuple[TrainState, RunningMetrics]:
+    ) -> tuple[TrainState, EpochLog]:
         order = epoch_order(keys.shuffle, state.step // steps_per_epoch, num_examples)
 
-        def body(carry: tuple[TrainState, RunningMetrics]) -> tuple[TrainState, RunningMetrics]:
-            state, running = carry
-            rows = lax.dynamic_slice_in_dim(order, (state.step % steps_per_epoch) * batch_size, batch_size)
+        def body(carry: tuple[TrainState, EpochLog]) -> tuple[TrainState, EpochLog]:
+            state, log = carry
+            index = state.step % steps_per_epoch
+            rows = lax.dynamic_slice_in_dim(order, index * batch_size, batch_size)
             batch = {"image": images[rows], "label": labels[rows]}
             if batch_sharding is not None:
                 batch = lax.with_sharding_constraint(batch, batch_sharding)
             state, metrics = train_step(state, batch, keys.train)
-            return state, RunningMetrics(running.window.merge(metrics), running.epoch.merge(metrics))
+            return state, log.record(index, metrics)
 
-        carry = (state, running)
+        carry = (state, log)
         if static_length:
-            return lax.scan(lambda c, _: (body(c), None), carry, length=num_steps, unroll=min(unroll, num_steps))[0]
+            return lax.scan(
+                lambda c, _: (body(c), None), carry, length=num_steps, unroll=min(unroll, num_steps)
+            )[0]
         return lax.fori_loop(0, num_steps, lambda _, c: body(c), carry)
 
     static = ("num_steps",) if static_length else ()
-    return functools.partial(jax.jit, donate_argnames=("state", "running"), static_argnames=static)(run)
+    return functools.partial(jax.jit, donate_argnames=("state", "log"), static_argnames=static)(run)

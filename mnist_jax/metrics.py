@@ -9,52 +9,20 @@ from jaxtyping import Array, Bool, Float, Int
 
 @flax.struct.dataclass
 class Metrics:
-    """Sums over examples.
+    """Sums over the examples of a batch.
 
     Attributes:
         loss_sum: float32 scalar, cross-entropy summed over examples, in nats.
         num_correct: int32 scalar.
-        num_examples: int32 scalar.
-        num_nonfinite: int32 scalar, steps whose loss was not finite.
     """
 
     loss_sum: Float[Array, ""]
     num_correct: Int[Array, ""]
-    num_examples: Int[Array, ""]
-    num_nonfinite: Int[Array, ""]
-
-    @classmethod
-    def empty(cls) -> "Metrics":
-        """The neutral element of :meth:`merge`."""
-        zeros = [jnp.zeros((), jnp.int32) for _ in range(3)]
-        return cls(jnp.zeros((), jnp.float32), *zeros)
 
     @classmethod
     def from_batch(cls, losses: Float[Array, " batch"], correct: Bool[Array, " batch"]) -> "Metrics":
         """Sums one batch of per-example losses and hits."""
-        loss_sum = jnp.sum(losses)
-        return cls(
-            loss_sum=loss_sum,
-            num_correct=jnp.sum(correct, dtype=jnp.int32),
-            num_examples=jnp.asarray(losses.shape[0], jnp.int32),
-            num_nonfinite=(~jnp.isfinite(loss_sum)).astype(jnp.int32),
-        )
-
-    def merge(self, other: "Metrics") -> "Metrics":
-        """Adds two disjoint sets of examples."""
-        return Metrics(
-            self.loss_sum + other.loss_sum,
-            self.num_correct + other.num_correct,
-            self.num_examples + other.num_examples,
-            self.num_nonfinite + other.num_nonfinite,
-        )
-
-    def compute(self) -> dict[str, float]:
-        """Divides once, on the host: ``{"loss": nats per example, "accuracy": fraction}``; NaN without examples."""
-        count = int(self.num_examples)
-        if count == 0:
-            return {"loss": float("nan"), "accuracy": float("nan")}
-        return {"loss": float(self.loss_sum) / count, "accuracy": int(self.num_correct) / count}
+        return cls(jnp.sum(losses), jnp.sum(correct, dtype=jnp.int32))
 
 
 @flax.struct.dataclass
@@ -93,7 +61,8 @@ def confusion_summary(confusion: Int[np.ndarray, "classes classes"]) -> tuple[in
     """Reads a confusion matrix with true classes in rows.
 
     Returns:
-        number of errors, number of examples, and the accuracy of each class (None for a class without examples).
+        number of errors, number of examples, and the accuracy of each class (None for a class without
+        examples).
     """
     per_class_total = confusion.sum(axis=1)
     hits = np.diag(confusion)

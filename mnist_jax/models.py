@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from mnist_jax.convolution import max_pool2d, resolve_implementation
 from mnist_jax.layers import Conv
@@ -15,7 +16,7 @@ COMPUTE_DTYPES = ("float32", "tfloat32", "bfloat16")
 
 
 class CNN(nn.Module):
-    """The article's network: 3x3 convolutions with BatchNorm and ReLU, two of them a pooling, then a hidden layer and a head.
+    """The article's network: convolutions, BatchNorm, ReLU, pooling, a hidden layer and a head.
 
     With the defaults and 28x28x1 images it has 596,330 trainable parameters and 1,408 BatchNorm statistics.
 
@@ -29,7 +30,8 @@ class CNN(nn.Module):
         batch_norm_momentum: share of the old value in each update of the running statistics (Keras' meaning).
         batch_norm_epsilon: added to the variance.
         conv: how convolution and pooling are lowered: ``auto``, ``gemm`` or ``lax``.
-        dtype: ``float32``, ``tfloat32`` (float32 kept, products rounded where the device can) or ``bfloat16``.
+        dtype: ``float32``, ``tfloat32`` (float32 kept, products rounded where the device can) or
+            ``bfloat16``.
     """
 
     num_classes: int = 10
@@ -57,7 +59,8 @@ class CNN(nn.Module):
             float32 logits ``[B, num_classes]``.
 
         Raises:
-            ValueError: when the images are too small for the convolutions and poolings, or the dtype is unknown.
+            ValueError: when the images are too small for the convolutions and poolings, or the dtype is
+                unknown.
         """
         dtype, precision = compute_dtype(self.dtype)
         implementation = resolve_implementation(self.conv)
@@ -76,7 +79,8 @@ class CNN(nn.Module):
             if min(x.shape[1:3]) < self.kernel_size:
                 raise ValueError(
                     f"images of {images.shape[1]}x{images.shape[2]} are too small: before conv{i} only "
-                    f"{x.shape[1]}x{x.shape[2]} is left, and its kernel needs {self.kernel_size}x{self.kernel_size}"
+                    f"{x.shape[1]}x{x.shape[2]} is left, and its kernel needs "
+                    f"{self.kernel_size}x{self.kernel_size}"
                 )
             x = Conv(features, self.kernel_size, implementation, dtype, precision, name=f"conv{i}")(x)
             x = nn.relu(normalise(x, i))
@@ -84,9 +88,13 @@ class CNN(nn.Module):
                 x = max_pool2d(x, 2, implementation)
         x = x.reshape(x.shape[0], -1)
         if x.shape[1] == 0:
-            raise ValueError(f"images of {images.shape[1]}x{images.shape[2]} are too small: nothing is left to flatten")
+            raise ValueError(
+                f"images of {images.shape[1]}x{images.shape[2]} are too small: nothing is left to flatten"
+            )
         glorot = nn.initializers.glorot_uniform()
-        x = nn.Dense(self.dense_features, kernel_init=glorot, dtype=dtype, precision=precision, name="dense")(x)
+        x = nn.Dense(self.dense_features, kernel_init=glorot, dtype=dtype, precision=precision, name="dense")(
+            x
+        )
         x = nn.relu(normalise(x, len(self.features)))
         x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
         x = nn.Dense(self.num_classes, kernel_init=glorot, dtype=dtype, precision=precision, name="head")(x)
@@ -122,3 +130,39 @@ def compute_dtype(name: str) -> tuple[Any, lax.Precision]:
         raise ValueError(f"dtype {name!r} is not known; expected one of {', '.join(COMPUTE_DTYPES)}")
     dtype = jnp.bfloat16 if name == "bfloat16" else jnp.float32
     return dtype, lax.Precision.HIGHEST if name == "float32" else lax.Precision.DEFAULT
+
+
+def count_parameters(tree: PyTree) -> int:
+    """Counts the numbers in all arrays of a pytree."""
+    return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+
+def summarize_layers(
+    model: nn.Module, image_shape: Sequence[int]
+) -> list[tuple[str, str, tuple[int | None, ...], int]]:
+    """Lists the layers of a model in the order they are called, without computing anything.
+
+    Args:
+        model: called as ``model(images, train=...)``.
+        image_shape: ``(height, width, channels)``.
+
+    Returns:
+        for each layer its name, its type, its output shape (None for the batch) and its number of parameters,
+        statistics included.
+    """
+    calls: list[tuple[str, str, tuple[int | None, ...]]] = []
+
+    def record(next_fun: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
+        output = next_fun(*args, **kwargs)
+        if context.method_name == "__call__" and context.module.name is not None:
+            calls.append((context.module.name, type(context.module).__name__, (None, *output.shape[1:])))
+        return output
+
+    with nn.intercept_methods(record):
+        variables = jax.eval_shape(
+            model.init, jax.random.key(0), jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
+        )
+    return [
+        (name, kind, shape, count_parameters([collection.get(name, {}) for collection in variables.values()]))
+        for name, kind, shape in calls
+    ]

@@ -18,9 +18,9 @@ def create_learning_rate_fn(
     """Builds the learning rate as a function of the step.
 
     Args:
-        schedule: ``constant``; ``cosine`` (half a cosine from the peak to the end); ``one_cycle`` (half a cosine up from a
-            twenty-fifth of the peak over the warm-up, or over 30% of the run where no warm-up is given, then half a cosine down:
-            Smith and Topin 2018).
+        schedule: ``constant``; ``cosine`` (half a cosine from the peak to the end); ``one_cycle`` (half a
+            cosine up from a twenty-fifth of the peak over the warm-up, or over 30% of the run where no
+            warm-up is given, then half a cosine down: Smith and Topin 2018).
         learning_rate: the peak.
         total_steps: length of the run, in steps.
         warmup_steps: length of the rise to the peak, linear for ``constant`` and ``cosine``, in steps.
@@ -52,11 +52,12 @@ def create_learning_rate_fn(
 
 
 def scale_by_adam(b1: float = 0.9, b2: float = 0.999, epsilon: float = 1e-7) -> optax.GradientTransformation:
-    """Adam's direction with epsilon where Keras and TensorFlow have it: added to the root before bias correction.
+    """Adam's direction, epsilon added to the root before bias correction, as Keras and TensorFlow do.
 
-    This is the efficient form at the end of section 2 of Kingma and Ba (2015), ``m sqrt(1 - b2^t) / (1 - b1^t) / (sqrt(v) + epsilon)``.
-    ``optax.scale_by_adam`` adds epsilon after the correction, which makes it about 30 times smaller in the first steps; where a gradient is
-    pure rounding (a bias in front of BatchNorm) that is the difference between resting and a full step at random.
+    This is the efficient form at the end of section 2 of Kingma and Ba (2015), ``m sqrt(1 - b2^t) / (1 -
+    b1^t) / (sqrt(v) + epsilon)``. ``optax.scale_by_adam`` adds epsilon after the correction, which makes it
+    about 30 times smaller in the first steps; where a gradient is pure rounding (a bias in front of
+    BatchNorm) that is the difference between resting and a full step at random.
 
     Args:
         b1: decay of the mean of gradients.
@@ -93,14 +94,15 @@ def create_optimizer(
     epsilon: float = 1e-7,
     weight_decay: float = 0.0,
 ) -> optax.GradientTransformation:
-    """Adam (Kingma and Ba 2015) as Keras computes it, with decoupled weight decay above zero (Loshchilov and Hutter 2019).
+    """Adam as Keras computes it (Kingma and Ba 2015), where asked with decoupled weight decay (AdamW).
 
     Args:
         learning_rate_fn: learning rate, or learning rate by step.
         b1: decay of the mean of gradients.
         b2: decay of the mean of squared gradients.
         epsilon: added to the root, see :func:`scale_by_adam`.
-        weight_decay: share of each kernel taken off per step and unit of learning rate; biases and BatchNorm are spared.
+        weight_decay: share of each kernel taken off per step and unit of learning rate; biases and BatchNorm
+            are spared.
     """
     decay = optax.add_decayed_weights(weight_decay, mask=_is_kernel) if weight_decay > 0 else optax.identity()
     return optax.chain(scale_by_adam(b1, b2, epsilon), decay, optax.scale_by_learning_rate(learning_rate_fn))

@@ -8,7 +8,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Int, PyTree
+from jaxtyping import Array, Bool, Int, PyTree
 
 
 class TrainState(flax.struct.PyTreeNode):
@@ -56,7 +56,8 @@ def create_train_state(
         model: a module with ``params`` and ``batch_stats``, called as ``model(images, train=...)``.
         image_shape: ``(height, width, channels)``.
         tx: the optimizer.
-        use_ema: whether to carry a moving average of parameters and statistics; it starts at their first values.
+        use_ema: whether to carry a moving average of parameters and statistics; it starts at their first
+            values.
     """
 
     def initialise(key: jax.Array) -> TrainState:
@@ -73,3 +74,9 @@ def create_train_state(
         )
 
     return jax.jit(initialise)(key)
+
+
+@jax.jit
+def all_finite(tree: PyTree) -> Bool[Array, ""]:
+    """Whether every number of every array in a pytree is finite."""
+    return jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]))

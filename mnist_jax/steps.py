@@ -14,7 +14,9 @@ from mnist_jax.state import TrainState
 AugmentFn = Callable[[jax.Array, Array], Array]
 
 
-def preprocess(images: Shaped[Array, "batch height width channels"]) -> Float[Array, "batch height width channels"]:
+def preprocess(
+    images: Shaped[Array, "batch height width channels"],
+) -> Float[Array, "batch height width channels"]:
     """Rescales uint8 pixels to float32 in [0, 1]; floating-point images pass as they are."""
     if jnp.issubdtype(images.dtype, jnp.floating):
         return images.astype(jnp.float32)
@@ -33,13 +35,14 @@ def train_step(
     """Does one update.
 
     Args:
-        state: where training stands; step N draws the same random numbers whether or not the run stopped before it.
+        state: where training stands; step N draws the same random numbers whether or not the run stopped
+            before it.
         batch: ``{"image": uint8 or float [B, H, W, C], "label": int32 [B]}``.
         key: typed key of the run; the step is folded in here, then split between augmentation and dropout.
         augment_fn: ``(key, images float32 [B, H, W, C]) -> images``, or None.
         label_smoothing: share of the target spread evenly over all classes (Szegedy et al. 2016), in [0, 1).
-        ema_decay: share of the old average kept by ``state.ema``, in [0, 1). Early on the share is (1 + n) / (10 + n) where that is
-            less, so that the first values are soon forgotten.
+        ema_decay: share of the old average kept by ``state.ema``, in [0, 1). Early on the share is (1 + n) /
+            (10 + n) where that is less, so that the first values are soon forgotten.
 
     Returns:
         the next state and the sums of this batch.

@@ -1,0 +1,81 @@
+"""``python -m mnist_jax.evaluate``: the full test set from a checkpoint, on any platform (floor 6)."""
+
+import sys
+
+from mnist_jax import cli
+from mnist_jax.streams import hold_standard_streams
+
+COMMAND = cli.Command(
+    "python -m mnist_jax.evaluate",
+    "Evaluates a checkpoint of a run on every example of the test set, on the data the run was trained with.",
+    (
+        cli.WORKDIR,
+        cli.CHECKPOINT,
+        cli.Flag("batch_size", 0, "images a step; 0 = eval_batch_size of the run", at_least=0),
+        cli.Flag("data_dir", "", "folder with the data; empty = as the run had it", metavar="DIR"),
+        cli.JSON,
+    ),
+)
+
+
+def main(arguments: cli.Arguments) -> int:
+    """Evaluates one checkpoint and prints what came out."""
+    import json
+    from dataclasses import asdict
+
+    from mnist_jax.data import load_splits
+    from mnist_jax.errors import DataError
+    from mnist_jax.evaluation import Evaluator
+    from mnist_jax.loading import load
+
+    model = load(arguments["workdir"], arguments["checkpoint"])
+    data = model.config.data
+    splits = load_splits(data.name, data_dir=arguments["data_dir"] or data.dir, fallback=data.fallback)
+    expected = model.run["dataset"]["test_sha256"]
+    if splits.test.sha256 != expected:
+        raise DataError(
+            f"the test set from {splits.test.source} is not that of the run (sha256 "
+            f"{splits.test.sha256[:12]}, expected {expected[:12]}); "
+            "give --data_dir"
+        )
+    evaluator = Evaluator(
+        model.module.apply,
+        batch_size=arguments["batch_size"] or model.config.eval_batch_size,
+        num_classes=len(model.class_names),
+        batch_sharding=model.layout.batch,
+    )
+    result = evaluator(model.variables, splits.test.images, splits.test.labels)
+    facts = {
+        "workdir": arguments["workdir"],
+        "step": model.step,
+        "dataset": splits.test.name,
+        "source": splits.test.source,
+    }
+    if arguments["json"]:
+        figures = {
+            "test_accuracy": result.accuracy,
+            "test_errors": result.errors,
+            "test_loss": result.loss,
+            "num_test": result.num_examples,
+        }
+        print(
+            json.dumps(
+                {
+                    **facts,
+                    **figures,
+                    **{k: v for k, v in asdict(result).items() if k.startswith(("per_", "conf"))},
+                }
+            )
+        )
+        return 0
+    print(f"step {model.step} on {splits.test.name} ({splits.test.source})")
+    print(
+        f"test_accuracy {result.accuracy:.4f}  test_errors {result.errors} of {result.num_examples}  "
+        f"test_loss {result.loss:.4f}"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    hold_standard_streams()
+    sys.exit(cli.run_main(main, COMMAND))

@@ -1,0 +1,44 @@
+"""``python -m mnist_jax.train``: trains, evaluates, checkpoints, writes the run (floor 6)."""
+
+import sys
+import time
+from pathlib import Path
+
+from mnist_jax import cli
+from mnist_jax.streams import hold_standard_streams
+
+COMMAND = cli.Command(
+    "python -m mnist_jax.train",
+    "Trains a network as configured, evaluates it on the test set, and leaves checkpoints, metrics and a\n"
+    "summary in a folder.\n"
+    "The same command with the same --workdir goes on where a stopped run was.",
+    (
+        cli.Flag(
+            "workdir",
+            "",
+            "folder of the run; left out = runs/CONFIG-TIME, new each time",
+            non_empty=True,
+            metavar="DIR",
+        ),
+    ),
+    takes_config=True,
+)
+
+
+def main(arguments: cli.Arguments) -> int:
+    """Runs one training as the command line says."""
+    from mnist_jax.console import RunConsole
+    from mnist_jax.loop import train_and_evaluate
+
+    workdir = arguments["workdir"] or default_workdir(arguments.config_file)
+    return train_and_evaluate(arguments.config, workdir, RunConsole()).exit_code
+
+
+def default_workdir(config_file: str) -> str:
+    """Names a new folder after the configuration and the time."""
+    return str(Path("runs") / f"{Path(config_file).stem}-{time.strftime('%Y%m%d-%H%M%S')}")
+
+
+if __name__ == "__main__":
+    hold_standard_streams()
+    sys.exit(cli.run_main(main, COMMAND))
