@@ -23,11 +23,13 @@ def main(arguments: cli.Arguments) -> int:
     import json
     from dataclasses import asdict
 
+    from mnist_jax.compile_cache import enable_compile_cache
     from mnist_jax.data import load_splits
     from mnist_jax.errors import DataError
     from mnist_jax.evaluation import Evaluator
     from mnist_jax.loading import load
 
+    enable_compile_cache(lambda note: print(note, file=sys.stderr))
     model = load(arguments["workdir"], arguments["checkpoint"])
     data = model.config.data
     splits = load_splits(data.name, data_dir=arguments["data_dir"] or data.dir, fallback=data.fallback)

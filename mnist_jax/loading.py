@@ -92,7 +92,8 @@ class LoadedModel:
 
 @functools.partial(jax.jit, static_argnums=0)
 def _probabilities(module: nn.Module, variables: dict[str, PyTree], images: Array) -> Array:
-    return jax.nn.softmax(module.apply(variables, preprocess(images), train=False))
+    logits: Any = module.apply(variables, preprocess(images), train=False)
+    return jax.nn.softmax(logits)
 
 
 def load(workdir: str | os.PathLike[str], checkpoint: str | int = "best") -> LoadedModel:

@@ -58,7 +58,7 @@ def _differences(recorded: Mapping[str, Any], wanted: Mapping[str, Any]) -> list
         old, new = recorded.get(name), wanted.get(name)
         if old == new or name in _FREE_FIELDS or name.startswith(_FREE_GROUPS):
             continue
-        if name == "num_epochs" and new > old:
+        if name == "num_epochs" and isinstance(new, int) and isinstance(old, int) and new > old:
             if wanted["optim.schedule"] == "constant":
                 continue
             schedule = wanted["optim.schedule"]

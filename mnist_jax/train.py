@@ -27,11 +27,14 @@ COMMAND = cli.Command(
 
 def main(arguments: cli.Arguments) -> int:
     """Runs one training as the command line says."""
+    from mnist_jax.compile_cache import enable_compile_cache
     from mnist_jax.console import RunConsole
     from mnist_jax.loop import train_and_evaluate
 
     workdir = arguments["workdir"] or default_workdir(arguments.config_file)
-    return train_and_evaluate(arguments.config, workdir, RunConsole()).exit_code
+    console = RunConsole()
+    enable_compile_cache(console.note)
+    return train_and_evaluate(arguments.config, workdir, console).exit_code
 
 
 def default_workdir(config_file: str) -> str:
