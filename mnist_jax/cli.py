@@ -15,10 +15,14 @@ A main describes itself with a `Command` and imports what is heavy inside its fu
         sys.exit(cli.run_main(main, COMMAND))
 """
 
+import contextlib
 import os
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from types import FrameType
 
 from mnist_jax.cli_help import help_text
 from mnist_jax.cli_parse import CHECKPOINT, JSON, WORKDIR, Arguments, Command, Flag, parse
@@ -28,6 +32,11 @@ __all__ = ["CHECKPOINT", "JSON", "WORKDIR", "Arguments", "Command", "Flag", "par
 
 EXIT_FAULT = 1
 EXIT_INTERRUPTED = 130
+EXIT_TERMINATED = 143
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, unwinding like Ctrl-C, so that temporary files and half-made folders are removed."""
 
 
 def run_main(main: Callable[[Arguments], int], command: Command, argv: Sequence[str] | None = None) -> int:
@@ -40,19 +49,22 @@ def run_main(main: Callable[[Arguments], int], command: Command, argv: Sequence[
 
     Returns:
         What `main` returned; 0 for help; 1 for a fault of the run; 2 for a wrong command line or
-        configuration; 130 for Ctrl-C. A fault is told in lines that begin with ``error:``; its traceback is
-        shown only with ``--debug``.
+        configuration; 130 for Ctrl-C, 143 for SIGTERM. A fault is told in lines that begin with ``error:``;
+        its traceback is shown only with ``--debug``.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     debug = bool({"--debug", "-debug"}.intersection(words))
     try:
-        code = _run(main, command, words)
-        _flush_stdout()
+        with _sigterm_unwinds():
+            code = _run(main, command, words)
+            _flush_stdout()
         return code
     except BrokenPipeError:
         # The reader of our output left (`... | head`): nobody is there to be told.
         _silence_stdout()
         return EXIT_FAULT
+    except _Terminated as error:
+        return _report(["stopped by SIGTERM"], error, debug, EXIT_TERMINATED)
     except KeyboardInterrupt as error:
         return _report(["stopped by Ctrl-C"], error, debug, EXIT_INTERRUPTED)
     except ConfigError as error:
@@ -73,6 +85,22 @@ def _run(main: Callable[[Arguments], int], command: Command, words: list[str]) -
         print(help_text(command, flags))
         return 0
     return main(parse(command, words))
+
+
+@contextlib.contextmanager
+def _sigterm_unwinds() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def unwind(number: int, frame: FrameType | None) -> None:
+        raise _Terminated
+
+    before = signal.signal(signal.SIGTERM, unwind)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
 
 
 def _report(problems: Sequence[str], error: BaseException, debug: bool, code: int) -> int:

@@ -25,6 +25,7 @@ def main(arguments: cli.Arguments) -> int:
 
     from mnist_jax.compile_cache import enable_compile_cache
     from mnist_jax.data import load_splits
+    from mnist_jax.devices import device_faults
     from mnist_jax.errors import DataError
     from mnist_jax.evaluation import Evaluator
     from mnist_jax.loading import load
@@ -40,13 +41,15 @@ def main(arguments: cli.Arguments) -> int:
             f"{splits.test.sha256[:12]}, expected {expected[:12]}); "
             "give --data_dir"
         )
+    batch_size = arguments["batch_size"] or model.config.eval_batch_size
     evaluator = Evaluator(
         model.module.apply,
-        batch_size=arguments["batch_size"] or model.config.eval_batch_size,
+        batch_size=min(batch_size, splits.test.num_examples),
         num_classes=len(model.class_names),
         batch_sharding=model.layout.batch,
     )
-    result = evaluator(model.variables, splits.test.images, splits.test.labels)
+    with device_faults("a smaller --batch_size"):
+        result = evaluator(model.variables, splits.test.images, splits.test.labels)
     facts = {
         "workdir": arguments["workdir"],
         "step": model.step,

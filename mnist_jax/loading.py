@@ -16,7 +16,7 @@ from mnist_jax.checkpoint_folder import find_checkpoints
 from mnist_jax.checkpoints import Checkpoints
 from mnist_jax.config import from_dict
 from mnist_jax.devices import Layout, make_layout
-from mnist_jax.errors import CheckpointError
+from mnist_jax.errors import CheckpointError, RunError
 from mnist_jax.experiment import Experiment, build_experiment
 from mnist_jax.run_files import read_config
 from mnist_jax.steps import preprocess
@@ -140,7 +140,17 @@ def checkpoint_name(checkpoint: str | int) -> str | int:
 
 
 def recorded_experiment(config: ConfigDict, run: dict[str, Any]) -> Experiment:
-    """Builds the experiment that a run's ``config.json`` describes, without its data."""
+    """Builds the experiment that a run's ``config.json`` describes, without its data.
+
+    Raises:
+        RunError: it does not tell enough of the data.
+    """
+    missing = [name for name in ("image_shape", "class_names", "dataset") if name not in run]
+    if missing:
+        raise RunError(
+            f"config.json does not tell run.{missing[0]}; expected what a run writes: start the same "
+            "training command once more"
+        )
     return build_experiment(
         config,
         make_layout(),

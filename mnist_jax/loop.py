@@ -77,7 +77,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str, console: RunConsole | N
         class_names=train.class_names,
         num_train=train.num_examples,
     )
-    with open_workdir(workdir) as folder, StopRequest() as stop:
+    with open_workdir(workdir) as folder, StopRequest(work_begun=False) as stop:
         run = _Run(experiment, splits, train, validation, folder, console, stop)
         with device_faults("a smaller batch_size or eval_batch_size"):
             return run.execute()
@@ -111,7 +111,8 @@ class _Run:
             "image_shape": list(self.experiment.image_shape),
             "class_names": list(self.experiment.class_names),
         }
-        finished = resume.check_folder(self.folder, config, run_facts, self.experiment.total_steps)
+        recorded_now = resume.Settings(as_dict(config), run_facts)
+        finished = resume.check_folder(self.folder, recorded_now, self.experiment.total_steps)
         if self.splits.notice:
             self.console.notice(self.splits.notice)
         if finished is not None:
@@ -123,7 +124,7 @@ class _Run:
             keep_best=config.checkpoint.keep_best,
             on_warning=self.console.note,
         ) as self.checkpoints:
-            state, log, step = self._start()
+            state, log, step = self._start(recorded_now)
             write_config(self.folder, as_dict(config), run_facts)
             with MetricsWriter(
                 self.folder, resume_step=step, enabled=jax.process_index() == 0
@@ -131,12 +132,15 @@ class _Run:
                 self._open_console(state, step)
                 return self._train(state, log, step)
 
-    def _start(self) -> tuple[TrainState, EpochLog, int]:
+    def _start(self, settings: resume.Settings) -> tuple[TrainState, EpochLog, int]:
         """The state to go on from: the newest whole checkpoint's, or a new one."""
-        if self.checkpoints.latest_step() is None:
+        self.settings = settings
+        latest = self.checkpoints.latest_step()
+        if latest is None:
             return self.experiment.create_state(), self.experiment.create_log(), 0
-        target = self.experiment.abstract_checkpoint()
-        restored, meta = self.checkpoints.restore("latest", target)
+        # config.json may have been lost or changed by hand; what a checkpoint was made with is in itself.
+        resume.check_checkpoint(self.checkpoints.read_meta(latest), settings)
+        restored, meta = self.checkpoints.restore(latest, self.experiment.abstract_checkpoint())
         self.tally = Tally(**meta["tally"])
         return restored["state"], restored["log"], int(meta["step"])
 
@@ -207,14 +211,17 @@ class _Run:
             first_step=step,
         ) as self.progress:
             train_steps.on_compile = lambda: self.progress.phase("compiling")
-            self.evaluator.function.on_compile = lambda: self.progress.phase("evaluating")
-            while step < experiment.total_steps:
+            # All is compiled before the first step: a signal is not kept waiting once there is work to save.
+            self._compile_evaluation(state)
+            stopping = False
+            while step < experiment.total_steps and not stopping:
                 length = plan.next_length(step)
                 lengths: dict[str, Any] = {"num_steps": length} if static else {}
                 arguments = (state, log, images, labels, keys) + (() if static else (np.int32(length),))
                 compiled_before = train_steps.compile_seconds
                 program = train_steps.compiled(*arguments, **lengths)
                 self.tally.compile_seconds += train_steps.compile_seconds - compiled_before
+                self.stop.work_begins()
                 started = time.perf_counter()
                 state, log = jax.block_until_ready(program(*arguments))
                 seconds = time.perf_counter() - started
@@ -224,12 +231,24 @@ class _Run:
                 at_epoch_end = step % experiment.steps_per_epoch == 0
                 if at_epoch_end:
                     evaluation = self._end_epoch(state, log, step)
-                if self._is_due(step, time.monotonic() - last_save):
+                # Read once: a signal between two looks would end the run without the checkpoint.
+                stopping = self.stop.requested
+                if self._is_due(step, time.monotonic() - last_save, stopping):
                     self._save(state, log, step, evaluation if at_epoch_end else None)
                     last_save = time.monotonic()
-                if self.stop.requested and step < experiment.total_steps:
-                    return self._stopped(state, step)
+        if step < experiment.total_steps:
+            return self._stopped(state, step)
         return self._finish(state)
+
+    def _compile_evaluation(self, state: TrainState) -> None:
+        """Compiles the evaluation of each split that this run evaluates."""
+        self.progress.phase("compiling")
+        function = self.evaluator.function
+        compiled_before = function.compile_seconds
+        for dataset in (self.validation, self.splits.test):
+            if dataset is not None:
+                function.compiled(state.eval_variables(), dataset.images, dataset.labels)
+        self.tally.compile_seconds += function.compile_seconds - compiled_before
 
     def _log_call(self, log: EpochLog, step: int, length: int, seconds: float) -> None:
         """Checks the losses of a call, moves the progress bar, and writes the lines that became due."""
@@ -303,14 +322,11 @@ class _Run:
         return result
 
     def _evaluate(self, state: TrainState, dataset: Dataset) -> tuple[EvaluationResult, float]:
-        """One pass over a data set, and the seconds it took without compilation."""
+        """One pass over a data set, compiled before, and the seconds it took."""
         self.progress.phase("evaluating")
-        function = self.evaluator.function
-        compiled_before, started = function.compile_seconds, time.perf_counter()
+        started = time.perf_counter()
         result = self.evaluator(state.eval_variables(), dataset.images, dataset.labels)
-        compiled = function.compile_seconds - compiled_before
-        seconds = time.perf_counter() - started - compiled
-        self.tally.compile_seconds += compiled
+        seconds = time.perf_counter() - started
         self.tally.eval_seconds += seconds
         if not np.isfinite(result.loss):
             raise RunError(
@@ -332,7 +348,7 @@ class _Run:
             eval_seconds=seconds,
         )
 
-    def _is_due(self, step: int, seconds_since_save: float) -> bool:
+    def _is_due(self, step: int, seconds_since_save: float, stopping: bool) -> bool:
         """Whether to save after this step."""
         checkpoint = self.experiment.config.checkpoint
         if not checkpoint.enabled:
@@ -340,7 +356,7 @@ class _Run:
         epoch, within = divmod(step, self.experiment.steps_per_epoch)
         return bool(
             step == self.experiment.total_steps
-            or self.stop.requested
+            or stopping
             or (checkpoint.every_steps and step % checkpoint.every_steps == 0)
             or (checkpoint.every_epochs and within == 0 and epoch % checkpoint.every_epochs == 0)
             or (checkpoint.every_seconds and seconds_since_save >= checkpoint.every_seconds)
@@ -358,7 +374,12 @@ class _Run:
         metrics = None
         if evaluation is not None and self.validation is not None:
             metrics = {"accuracy": evaluation.accuracy, "loss": evaluation.loss}
-        meta = {"epoch": step // self.experiment.steps_per_epoch, "tally": asdict(self.tally)}
+        meta = {
+            "epoch": step // self.experiment.steps_per_epoch,
+            "tally": asdict(self.tally),
+            "config": self.settings.config,
+            "run": self.settings.run,
+        }
         self.checkpoints.save(step, {"state": state, "log": log}, meta, metrics)
 
     def _stopped(self, state: TrainState, step: int) -> RunResult:

@@ -2,14 +2,15 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ml_collections import ConfigDict
-
-from mnist_jax.config import as_dict, flatten
+from mnist_jax.checkpoint_folder import CheckpointFolder
+from mnist_jax.config import default_config, flatten
 from mnist_jax.errors import ConfigError, RunError
 from mnist_jax.run_files import CONFIG_FILE, SUMMARY_FILE, read_config
+from mnist_jax.workdir import CHECKPOINTS_DIR
 
 # What may differ between the parts of a run: it changes where and how fast it runs and what it leaves, never
 # what it computes.
@@ -17,15 +18,25 @@ _FREE_FIELDS = ("report", "steps_per_call", "data.dir", "data.fallback", "model.
 _FREE_GROUPS = ("checkpoint.", "distributed.")
 
 
-def check_folder(
-    folder: Path, config: ConfigDict, run_facts: dict[str, Any], total_steps: int
-) -> dict[str, Any] | None:
+@dataclass(frozen=True)
+class Settings:
+    """What a run was started with, as ``config.json`` and each checkpoint keep it.
+
+    Attributes:
+        config: the configuration as nested plain values.
+        run: the facts about the data, as ``config.json`` has them under ``run``.
+    """
+
+    config: dict[str, Any]
+    run: dict[str, Any]
+
+
+def check_folder(folder: Path, settings: Settings, total_steps: int) -> dict[str, Any] | None:
     """Compares a folder with the run that is about to start in it.
 
     Args:
         folder: the folder of the run.
-        config: the checked configuration.
-        run_facts: what ``config.json`` will hold under ``run``.
+        settings: of the run about to start.
         total_steps: steps of the whole run as configured.
 
     Returns:
@@ -35,12 +46,32 @@ def check_folder(
         ConfigError: the run there was started with other settings or other data; each difference is listed.
         RunError: a file there cannot be read.
     """
-    if not (folder / CONFIG_FILE).exists():
+    has_checkpoints = bool(CheckpointFolder(folder / CHECKPOINTS_DIR, "", print).latest_first())
+    if not has_checkpoints and not (folder / SUMMARY_FILE).exists():
+        # Whatever ran here left nothing to go on from, so nothing of it can be spoilt.
         return None
-    recorded, recorded_run = read_config(folder)
-    problems = _differences(dict(flatten(recorded)), dict(flatten(as_dict(config))))
+    if (folder / CONFIG_FILE).exists():
+        _refuse_differences(Settings(*read_config(folder)), settings)
+    return _finished_summary(folder, total_steps)
+
+
+def check_checkpoint(meta: Mapping[str, Any], settings: Settings) -> None:
+    """Compares the settings kept in a checkpoint with those of the run about to go on from it.
+
+    Raises:
+        ConfigError: they do not go together; each difference is listed.
+    """
+    _refuse_differences(Settings(meta["config"], meta["run"]), settings)
+
+
+def _refuse_differences(recorded: Settings, wanted: Settings) -> None:
+    # Fields that are newer than the recorded run had their default then.
+    defaults = dict(flatten(default_config()))
+    problems = _differences(
+        _comparable(defaults | dict(flatten(recorded.config))), _comparable(dict(flatten(wanted.config)))
+    )
     for name in ("sha256", "test_sha256"):
-        old, new = (run.get("dataset", {}).get(name) for run in (recorded_run, run_facts))
+        old, new = (settings.run.get("dataset", {}).get(name) for settings in (recorded, wanted))
         if old != new:
             problems.append(
                 f"data: this run was started on other data ({name} {str(old)[:12]}, now {str(new)[:12]})"
@@ -49,7 +80,11 @@ def check_folder(
         raise ConfigError(
             [f"{problem}; give another --workdir, or go on as it was started" for problem in problems]
         )
-    return _finished_summary(folder, total_steps)
+
+
+def _comparable(values: Mapping[str, Any]) -> dict[str, Any]:
+    # JSON knows no tuples.
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
 def _differences(recorded: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:

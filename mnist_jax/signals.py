@@ -1,5 +1,6 @@
 """SIGTERM and Ctrl-C as a request the training loop answers between two chunks (floor 0)."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -17,22 +18,30 @@ _SAME_REQUEST_SECONDS = 0.1
 class StopRequest:
     """Inside this context the first SIGTERM or SIGINT asks the run to stop, a second one exits at once.
 
-    A second signal ends the process with ``os._exit`` even while the main thread waits for the device.
-    Nothing is cleaned up, so what is on disk must be sound at every moment (see ``checkpoints``). Outside the
-    main thread Python cannot handle signals; there the context does nothing and ``requested`` stays False.
+    Before ``work_begins`` there is nothing to save, and the first signal exits at once as well: compiling can
+    take longer than anyone waits. That exit is ``os._exit``, which works while the main thread waits for the
+    device. Nothing is cleaned up, so what is on disk must be sound at every moment (see ``checkpoints``).
+    Outside the main thread Python cannot handle signals; there the context does nothing and ``requested``
+    stays False.
 
     Attributes:
         signal: the signal received first, None so far.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, work_begun: bool = True) -> None:
+        """With ``work_begun=False`` the first signal exits at once until ``work_begins`` is called."""
         self.signal: signal.Signals | None = None
         self._active = False
+        self._work_begun = work_begun
 
     @property
     def requested(self) -> bool:
         """Whether the run was asked to stop."""
         return self.signal is not None
+
+    def work_begins(self) -> None:
+        """From here on there is something to save, so the first signal waits for the run to do so."""
+        self._work_begun = True
 
     @property
     def exit_code(self) -> int:
@@ -84,10 +93,18 @@ class StopRequest:
                 if number not in _EXIT_CODES:
                     continue
                 self._handle(number, None)
-                if first_seen is None:
+                if not self._work_begun:
+                    self._exit(f"stopped by {self._name(number)} before the first step: nothing to save")
+                elif first_seen is None:
                     first_seen = time.monotonic()
                 elif time.monotonic() - first_seen > _SAME_REQUEST_SECONDS:
-                    os.write(
-                        2, f"second {signal.Signals(number).name}: exiting at once, without saving\n".encode()
-                    )
-                    os._exit(self.exit_code)
+                    self._exit(f"second {self._name(number)}: exiting at once, without saving")
+
+    @staticmethod
+    def _name(number: int) -> str:
+        return signal.Signals(number).name
+
+    def _exit(self, message: str) -> None:
+        with contextlib.suppress(OSError):
+            os.write(2, f"{message}\n".encode())
+        os._exit(self.exit_code)

@@ -55,15 +55,18 @@ def prepare_workdir(path: str | os.PathLike[str]) -> tuple[Path, list[Path]]:
 
 
 def remove_if_unused(created: list[Path]) -> None:
-    """Removes the folders a failed run created for itself, those only that hold nothing but a lock file.
+    """Removes the folders a failed run created for itself, where they hold a lock or nothing at most.
 
     Args:
         created: as returned by ``prepare_workdir``; call it while still holding the lock.
     """
     for folder in created:
         with contextlib.suppress(OSError):
-            if [entry.name for entry in folder.iterdir()] == [LOCK_NAME]:
-                (folder / LOCK_NAME).unlink()
+            names = {entry.name for entry in folder.iterdir()}
+            if names <= {LOCK_NAME, CHECKPOINTS_DIR}:
+                if CHECKPOINTS_DIR in names:
+                    (folder / CHECKPOINTS_DIR).rmdir()
+                (folder / LOCK_NAME).unlink(missing_ok=True)
             folder.rmdir()
 
 
