@@ -4,6 +4,7 @@ A new field is one more row of `FIELDS`; defaults, checks, command line and ``--
 """
 
 from mnist_jax.config_field import Field
+from mnist_jax.seeds import SEEDS_MEANS, SEEDS_PATTERN
 
 # The title of each group of fields; a group is what stands before the dot.
 GROUPS = {
@@ -14,6 +15,8 @@ GROUPS = {
     "optim": "the optimizer and its schedule",
     "checkpoint": "when checkpoints are written and which are kept",
     "distributed": "several processes",
+    "ensemble": "the members of an ensemble",
+    "pseudo_label": "teacher, pseudo labels and student",
 }
 
 FIELDS = (
@@ -42,7 +45,12 @@ FIELDS = (
     ),
     Field("data.train_examples", 0, "train on the first N images only; 0 = all", at_least=0),
     Field("data.validation_examples", 0, "last N training images held out for validation", at_least=0),
-    Field("model.name", "cnn", "which network", choices=("cnn",)),
+    Field(
+        "model.name",
+        "cnn",
+        "which network; simple_* have sizes of their own",
+        choices=("cnn", "simple_m3", "simple_m5", "simple_m7"),
+    ),
     Field(
         "model.conv",
         "auto",
@@ -143,6 +151,58 @@ FIELDS = (
     ),
     Field("distributed.num_processes", 0, "number of processes; 0 = find out", at_least=0),
     Field("distributed.process_id", -1, "number of this process, from 0; -1 = find out", at_least=-1),
+    Field(
+        "ensemble.models",
+        "",
+        "networks of the members, by name, with commas; empty = model.name",
+        pattern=r"(\w+(,\w+)*)?",
+        pattern_means="names of networks with commas, or nothing",
+    ),
+    Field(
+        "ensemble.seeds",
+        "0:5",
+        "seeds of the members, each with every network",
+        pattern=SEEDS_PATTERN,
+        pattern_means=SEEDS_MEANS,
+    ),
+    Field("pseudo_label.labelled_examples", 1000, "training images whose labels are used", at_least=1),
+    Field(
+        "pseudo_label.pool",
+        "train",
+        "images to label: the rest of train, a folder, or the test images (transductive)",
+        choices=("train", "folder", "test"),
+    ),
+    Field("pseudo_label.pool_dir", "", "folder of pictures for pool=folder"),
+    Field(
+        "pseudo_label.threshold",
+        0.95,
+        "confidence a pseudo label needs to be used",
+        at_least=0,
+        less_than=1,
+    ),
+    Field(
+        "pseudo_label.targets",
+        "hard",
+        "what the student learns: the teacher's class or its probabilities",
+        choices=("hard", "soft"),
+    ),
+    Field("pseudo_label.rounds", 1, "students, each the teacher of the next", at_least=1),
+    Field("pseudo_label.teacher_steps", 500, "training steps of the teacher", at_least=1),
+    Field("pseudo_label.student_steps", 1000, "training steps of each student", at_least=1),
+    Field(
+        "pseudo_label.labelled_share",
+        0.2,
+        "share of a student's training images with true labels",
+        more_than=0,
+        less_than=1,
+    ),
+    Field(
+        "pseudo_label.seeds",
+        "0:3",
+        "seeds: which images are labelled, and everything else drawn",
+        pattern=SEEDS_PATTERN,
+        pattern_means=SEEDS_MEANS,
+    ),
 )
 
 FIELDS_BY_NAME = {field.name: field for field in FIELDS}

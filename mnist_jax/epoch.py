@@ -7,7 +7,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Int, UInt8
+from jaxtyping import Array, Float, Int, Shaped, UInt8
 
 from mnist_jax.metrics import Metrics
 from mnist_jax.state import TrainState
@@ -94,7 +94,7 @@ def make_train_steps(
         state: TrainState,
         log: EpochLog,
         images: UInt8[Array, "examples height width channels"],
-        labels: Int[Array, " examples"],
+        labels: Shaped[Array, "examples ..."],
         keys: StreamKeys,
         num_steps: int,
     ) -> tuple[TrainState, EpochLog]:

@@ -9,6 +9,8 @@ from jaxtyping import Array, Float
 
 from mnist_jax.convolution import conv2d
 
+COMPUTE_DTYPES = ("float32", "tfloat32", "bfloat16")
+
 
 class Conv(nn.Module):
     """A 2-D convolution with bias, stride 1, no padding; parameters named and shaped as in ``nn.Conv``.
@@ -37,3 +39,15 @@ class Conv(nn.Module):
         bias = self.param("bias", nn.initializers.zeros_init(), (self.features,), jnp.float32)
         images, kernel, bias = (x.astype(self.dtype) for x in (images, kernel, bias))
         return conv2d(images, kernel, self.implementation, self.precision) + bias
+
+
+def compute_dtype(name: str) -> tuple[Any, lax.Precision]:
+    """Gives the dtype of the computation and the precision of its products for a name of ``COMPUTE_DTYPES``.
+
+    Raises:
+        ValueError: for another name.
+    """
+    if name not in COMPUTE_DTYPES:
+        raise ValueError(f"dtype {name!r} is not known; expected one of {', '.join(COMPUTE_DTYPES)}")
+    dtype = jnp.bfloat16 if name == "bfloat16" else jnp.float32
+    return dtype, lax.Precision.HIGHEST if name == "float32" else lax.Precision.DEFAULT

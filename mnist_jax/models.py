@@ -1,18 +1,16 @@
 """The networks, chosen by name (floor 0)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Float, PyTree
 
 from mnist_jax.convolution import max_pool2d, resolve_implementation
-from mnist_jax.layers import Conv
-
-COMPUTE_DTYPES = ("float32", "tfloat32", "bfloat16")
+from mnist_jax.layers import Conv, compute_dtype
+from mnist_jax.models_simple import SIMPLE_MODELS
 
 
 class CNN(nn.Module):
@@ -101,7 +99,7 @@ class CNN(nn.Module):
         return x.astype(jnp.float32)
 
 
-MODELS: dict[str, type[nn.Module]] = {"cnn": CNN}
+MODELS: dict[str, Callable[..., nn.Module]] = {"cnn": CNN, **SIMPLE_MODELS}
 
 
 def create_model(name: str, num_classes: int, **fields: Any) -> nn.Module:
@@ -110,7 +108,7 @@ def create_model(name: str, num_classes: int, **fields: Any) -> nn.Module:
     Args:
         name: a key of ``MODELS``.
         num_classes: width of the last layer.
-        **fields: the network's own fields, see its class.
+        **fields: the network's own fields, see its class; ``simple_*`` have sizes of their own.
 
     Raises:
         ValueError: for an unknown name.
@@ -118,18 +116,6 @@ def create_model(name: str, num_classes: int, **fields: Any) -> nn.Module:
     if name not in MODELS:
         raise ValueError(f"model {name!r} is not known; expected one of {', '.join(MODELS)}")
     return MODELS[name](num_classes=num_classes, **fields)
-
-
-def compute_dtype(name: str) -> tuple[Any, lax.Precision]:
-    """Gives the dtype of the computation and the precision of its products for a name of ``COMPUTE_DTYPES``.
-
-    Raises:
-        ValueError: for another name.
-    """
-    if name not in COMPUTE_DTYPES:
-        raise ValueError(f"dtype {name!r} is not known; expected one of {', '.join(COMPUTE_DTYPES)}")
-    dtype = jnp.bfloat16 if name == "bfloat16" else jnp.float32
-    return dtype, lax.Precision.HIGHEST if name == "float32" else lax.Precision.DEFAULT
 
 
 def count_parameters(tree: PyTree) -> int:

@@ -37,7 +37,9 @@ def train_step(
     Args:
         state: where training stands; step N draws the same random numbers whether or not the run stopped
             before it.
-        batch: ``{"image": uint8 or float [B, H, W, C], "label": int32 [B]}``.
+        batch: ``{"image": uint8 or float [B, H, W, C], "label": int32 [B]}``; a label may also be a
+            distribution over the classes, float32 ``[B, classes]``, and its likeliest class then counts as a
+            hit.
         key: typed key of the run; the step is folded in here, then split between augmentation and dropout.
         augment_fn: ``(key, images float32 [B, H, W, C]) -> images``, or None.
         label_smoothing: share of the target spread evenly over all classes (Szegedy et al. 2016), in [0, 1).
@@ -48,7 +50,7 @@ def train_step(
         the next state and the sums of this batch.
     """
     augment_key, dropout_key = jax.random.split(jax.random.fold_in(key, state.step))
-    images = preprocess(batch["image"])
+    images, labels = preprocess(batch["image"]), batch["label"]
     if augment_fn is not None:
         images = augment_fn(augment_key, images)
 
@@ -60,7 +62,8 @@ def train_step(
             rngs={"dropout": dropout_key},
             mutable=["batch_stats"],
         )
-        targets = optax.smooth_labels(jax.nn.one_hot(batch["label"], logits.shape[-1]), label_smoothing)
+        targets = labels if labels.ndim == 2 else jax.nn.one_hot(labels, logits.shape[-1])
+        targets = optax.smooth_labels(targets, label_smoothing)
         losses = optax.softmax_cross_entropy(logits, targets)
         return jnp.mean(losses), (losses, logits, updates.get("batch_stats", {}))
 
@@ -77,7 +80,8 @@ def train_step(
     new_state = state.replace(
         step=state.step + 1, params=params, batch_stats=batch_stats, opt_state=opt_state, ema=ema
     )
-    return new_state, Metrics.from_batch(losses, jnp.argmax(logits, axis=-1) == batch["label"])
+    classes = jnp.argmax(labels, axis=-1) if labels.ndim == 2 else labels
+    return new_state, Metrics.from_batch(losses, jnp.argmax(logits, axis=-1) == classes)
 
 
 def eval_step(
