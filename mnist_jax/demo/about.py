@@ -1,0 +1,42 @@
+"""What the page tells of the network it uses."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from mnist_jax.loading import LoadedModel
+from mnist_jax.run_files import SUMMARY_FILE
+
+
+def describe_model(workdir: str | os.PathLike[str], model: LoadedModel) -> dict[str, Any]:
+    """Gives the facts as plain JSON values, without any path of this machine.
+
+    Returns:
+        ``class_names``, ``image_shape``, ``step``, ``run`` (name of its folder), ``dataset``, ``notice``
+        (empty, or that the run fell back to other data), ``num_test`` and ``test_accuracy`` (a fraction, None
+        where the run did not end at this step).
+    """
+    dataset = model.run["dataset"]
+    return {
+        "class_names": list(model.class_names),
+        "image_shape": list(model.image_shape),
+        "step": model.step,
+        "run": Path(os.path.abspath(workdir)).name,
+        "dataset": dataset["name"],
+        "notice": dataset.get("notice", ""),
+        "num_test": dataset.get("num_test"),
+        "test_accuracy": _test_accuracy(Path(workdir), model.step),
+    }
+
+
+def _test_accuracy(workdir: Path, step: int) -> float | None:
+    # An unfinished run has no summary yet, and the page can do without.
+    try:
+        summary = json.loads((workdir / SUMMARY_FILE).read_bytes())
+    except (OSError, ValueError):
+        return None
+    if not isinstance(summary, dict) or summary.get("final_step") != step:
+        return None
+    accuracy = summary.get("test_accuracy")
+    return accuracy if isinstance(accuracy, float) else None

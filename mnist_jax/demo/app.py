@@ -1,0 +1,147 @@
+"""The page and its two questions: which network is this, and what is in this picture."""
+
+import asyncio
+import base64
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from importlib import resources
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import Lifespan
+
+from mnist_jax.demo.batching import Batcher
+from mnist_jax.demo.guard import Guard, error_response, read_body
+from mnist_jax.demo.recognition import BATCH_SIZES, Recogniser, Recognition
+from mnist_jax.errors import DataError
+
+MAX_BODY_BYTES = 16 * 2**20
+_BODY_SECONDS = 30.0
+
+# More than these wait their turn before their bodies are read: 1 GiB of the largest bodies at worst.
+_OPEN_REQUESTS = 64
+
+# A picture of the largest size needs about 1 GB while it is decoded.
+_DECODERS = 2
+
+_MEDIA_TYPES = {
+    "html": "text/html; charset=utf-8",
+    "css": "text/css; charset=utf-8",
+    "js": "text/javascript; charset=utf-8",
+    "svg": "image/svg+xml",
+}
+
+_logger = logging.getLogger(__name__)
+
+
+def create_app(
+    recogniser: Recogniser, about: Mapping[str, Any], names: frozenset[str] = frozenset()
+) -> Starlette:
+    """Builds the ASGI app.
+
+    ``GET /`` is the page; ``GET /api/model`` tells what `about` holds; ``POST /api/recognise`` takes the bytes
+    of a picture file as its body. Every error is ``{"error": message}`` with a status of 4xx.
+
+    Args:
+        recogniser: answers the pictures; should be warmed up.
+        about: what the page tells of the network, as plain JSON values.
+        names: host names to answer to besides addresses and ``localhost``, in lower case.
+    """
+    batcher: Batcher[np.ndarray, Recognition] = Batcher(recogniser.recognise, BATCH_SIZES[-1])
+    decoders = ThreadPoolExecutor(_DECODERS, "decode")
+    turns = asyncio.Semaphore(_OPEN_REQUESTS)
+
+    async def tell_model(request: Request) -> Response:
+        return JSONResponse(dict(about), headers={"Cache-Control": "no-store"})
+
+    async def recognise(request: Request) -> Response:
+        try:
+            async with turns:
+                content = await read_body(request, MAX_BODY_BYTES, _BODY_SECONDS)
+                loop = asyncio.get_running_loop()
+                image = await loop.run_in_executor(decoders, recogniser.read, content)
+                del content
+                answer = await batcher.ask(image)
+        except ClientDisconnect:
+            return error_response(400, "the client hung up")
+        except DataError as error:
+            return error_response(422, str(error))
+        return JSONResponse(_as_json(answer, recogniser), headers={"Cache-Control": "no-store"})
+
+    app = Starlette(
+        routes=[
+            *_asset_routes(),
+            Route("/api/model", tell_model, methods=["GET"]),
+            Route("/api/recognise", recognise, methods=["POST"]),
+        ],
+        middleware=[Middleware(Guard, names=names)],
+        exception_handlers={HTTPException: _tell_refusal, Exception: _tell_fault},
+        lifespan=_lifespan(batcher, decoders),
+    )
+    app.router.redirect_slashes = False
+    return app
+
+
+def _lifespan(batcher: Batcher[Any, Any], decoders: ThreadPoolExecutor) -> Lifespan[Starlette]:
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        async with batcher.running():
+            yield
+        decoders.shutdown(wait=False, cancel_futures=True)
+
+    return lifespan
+
+
+def _asset_routes() -> list[Route]:
+    routes = []
+    for file in resources.files("mnist_jax.demo").joinpath("assets").iterdir():
+        media_type = _MEDIA_TYPES.get(file.name.rpartition(".")[2])
+        if media_type:
+            path = "/" if file.name == "index.html" else f"/{file.name}"
+            routes.append(Route(path, _asset(file.read_bytes(), media_type), methods=["GET"]))
+    return routes
+
+
+def _asset(content: bytes, media_type: str) -> Any:
+    async def answer(request: Request) -> Response:
+        return Response(content, media_type=media_type, headers={"Cache-Control": "no-cache"})
+
+    return answer
+
+
+async def _tell_refusal(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    what = f"{request.method} {request.url.path}"
+    messages = {404: f"{what}: there is nothing here", 405: f"{what}: this method is not for this path"}
+    return error_response(
+        error.status_code, messages.get(error.status_code, error.detail), dict(error.headers or {})
+    )
+
+
+async def _tell_fault(request: Request, error: Exception) -> Response:
+    _logger.error("%s %s failed: %s: %s", request.method, request.url.path, type(error).__name__, error)
+    return error_response(500, "a fault of the server; its log says more")
+
+
+def _as_json(answer: Recognition, recogniser: Recogniser) -> dict[str, Any]:
+    return {
+        "label": recogniser.model.class_names[int(answer.probabilities.argmax())],
+        "probabilities": [round(float(p), 6) for p in answer.probabilities],
+        "image": _pixels(answer.image),
+        "activations": None if answer.activations is None else _pixels(answer.activations),
+    }
+
+
+def _pixels(values: UInt8[np.ndarray, "height width channels"]) -> dict[str, Any]:
+    height, width, channels = values.shape
+    data = base64.b64encode(np.ascontiguousarray(values).tobytes()).decode()
+    return {"height": height, "width": width, "channels": channels, "base64": data}

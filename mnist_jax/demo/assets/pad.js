@@ -1,0 +1,222 @@
+// The drawing surface: strokes by mouse, finger, pen or keyboard, kept as paths in [0, 1] x [0, 1].
+
+// Of the pad's side. About the width of MNIST's strokes where the digit fills three quarters of the pad.
+const LINE_WIDTH = 0.065;
+
+// What is sent: the paths scaled to this many pixels, the larger side of their bounding box to MNIST's 20 of 28,
+// with a pen as wide as is usual there, whatever the size they were drawn in.
+const SENT_SIDE = 168;
+const SENT_BOX = 20 / 28;
+const SENT_LINE_WIDTH = 2.4 / 28;
+const LARGEST_ZOOM = 6;
+
+const KEY_STEP = 1 / 56;
+const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+
+export class Pad {
+  // onChange(settled) is called whenever something changes; settled is false while a stroke is being drawn.
+  constructor(canvas, onChange) {
+    this.canvas = canvas;
+    this.onChange = onChange;
+    this.strokes = [];
+    this.picture = null;
+    this.open = new Map(); // the stroke that each pointer is drawing
+    this.cursor = { x: 0.5, y: 0.25, shown: false, down: false };
+    this.held = new Set();
+    canvas.addEventListener("pointerdown", (event) => this.#down(event));
+    canvas.addEventListener("pointermove", (event) => this.#move(event));
+    for (const type of ["pointerup", "pointercancel", "lostpointercapture"]) {
+      canvas.addEventListener(type, (event) => this.#up(event));
+    }
+    canvas.addEventListener("keydown", (event) => this.#keyDown(event));
+    canvas.addEventListener("keyup", (event) => this.held.delete(event.key));
+    canvas.addEventListener("blur", () => this.#leave());
+    new ResizeObserver(() => this.paint()).observe(canvas);
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.paint());
+  }
+
+  get isEmpty() {
+    return !this.strokes.length && !this.picture;
+  }
+
+  // For those who draw by keyboard: what the pen does.
+  get pen() {
+    if (!this.cursor.shown) return "";
+    return this.cursor.down ? "Pen down" : "Pen up";
+  }
+
+  clear() {
+    this.strokes = [];
+    this.picture = null;
+    this.open.clear();
+    this.cursor.down = false;
+    this.paint();
+    this.onChange(true);
+  }
+
+  undo() {
+    if (this.picture) {
+      this.picture = null;
+    } else {
+      const gone = this.strokes.pop();
+      for (const [pointer, stroke] of this.open) {
+        if (stroke === gone) this.open.delete(pointer);
+      }
+      this.cursor.down = false;
+    }
+    this.paint();
+    this.onChange(true);
+  }
+
+  // Shows an uploaded picture (an ImageBitmap) in place of what was drawn.
+  show(picture) {
+    this.strokes = [];
+    this.open.clear();
+    this.cursor.down = false;
+    this.picture = picture;
+    this.paint();
+  }
+
+  // What was drawn, black on white, as a PNG.
+  async toBlob() {
+    const canvas = document.createElement("canvas");
+    canvas.width = canvas.height = SENT_SIDE;
+    const context = canvas.getContext("2d");
+    context.fillStyle = "#fff";
+    context.fillRect(0, 0, SENT_SIDE, SENT_SIDE);
+    const points = this.strokes.flat();
+    const bounds = (axis) => [Math.min(...points.map((p) => p[axis])), Math.max(...points.map((p) => p[axis]))];
+    const [left, right] = bounds("x");
+    const [top, bottom] = bounds("y");
+    const zoom = Math.min((SENT_BOX - SENT_LINE_WIDTH) / Math.max(right - left, bottom - top, 1e-3), LARGEST_ZOOM);
+    const place = (point) => ({
+      x: 0.5 + (point.x - (left + right) / 2) * zoom,
+      y: 0.5 + (point.y - (top + bottom) / 2) * zoom,
+    });
+    context.strokeStyle = "#000";
+    for (const stroke of this.strokes) trace(context, stroke.map(place), SENT_SIDE, SENT_LINE_WIDTH);
+    return new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
+  }
+
+  paint() {
+    const { canvas } = this;
+    const side = Math.max(1, Math.round(canvas.clientWidth * devicePixelRatio));
+    if (canvas.width !== side || canvas.height !== side) canvas.width = canvas.height = side;
+    const context = canvas.getContext("2d");
+    context.clearRect(0, 0, side, side);
+    if (this.picture) {
+      const scale = side / Math.max(this.picture.width, this.picture.height);
+      const [width, height] = [this.picture.width * scale, this.picture.height * scale];
+      context.drawImage(this.picture, (side - width) / 2, (side - height) / 2, width, height);
+    }
+    const style = getComputedStyle(canvas);
+    context.strokeStyle = style.color;
+    for (const stroke of this.strokes) trace(context, stroke, side, LINE_WIDTH);
+    if (this.cursor.shown) {
+      context.strokeStyle = context.fillStyle = style.getPropertyValue("--accent");
+      context.lineWidth = 2 * devicePixelRatio;
+      context.beginPath();
+      context.arc(this.cursor.x * side, this.cursor.y * side, (LINE_WIDTH / 2) * side, 0, 2 * Math.PI);
+      if (this.cursor.down) context.fill();
+      else context.stroke();
+    }
+  }
+
+  #begin(point) {
+    this.picture = null;
+    const stroke = [point];
+    this.strokes.push(stroke);
+    return stroke;
+  }
+
+  #point(event) {
+    const box = this.canvas.getBoundingClientRect();
+    const clip = (value) => Math.min(1, Math.max(0, value));
+    return { x: clip((event.clientX - box.left) / box.width), y: clip((event.clientY - box.top) / box.height) };
+  }
+
+  #down(event) {
+    if (event.button !== 0) return;
+    this.cursor.shown = this.cursor.down = false;
+    this.canvas.setPointerCapture(event.pointerId);
+    this.open.set(event.pointerId, this.#begin(this.#point(event)));
+    this.paint();
+    this.onChange(false);
+  }
+
+  #move(event) {
+    const stroke = this.open.get(event.pointerId);
+    if (!stroke) return;
+    const events = event.getCoalescedEvents?.() ?? [];
+    stroke.push(...(events.length ? events : [event]).map((each) => this.#point(each)));
+    this.paint();
+    this.onChange(false);
+  }
+
+  #up(event) {
+    if (this.open.delete(event.pointerId)) this.onChange(true);
+  }
+
+  #keyDown(event) {
+    if (event.key === "z" && (event.ctrlKey || event.metaKey)) {
+      this.undo();
+    } else if (event.ctrlKey || event.metaKey || event.altKey) {
+      return;
+    } else if (event.key in ARROWS) {
+      this.held.add(event.key);
+      this.#steer(event.shiftKey ? 4 * KEY_STEP : KEY_STEP);
+    } else if (event.key === " " || event.key === "Enter") {
+      if (!event.repeat) this.#togglePen();
+    } else if (event.key === "Backspace" || event.key === "Delete") {
+      this.clear();
+    } else {
+      return;
+    }
+    event.preventDefault();
+  }
+
+  // Two arrow keys held together move diagonally, though only the last of them repeats.
+  #steer(step) {
+    const { cursor } = this;
+    for (const key of this.held) {
+      cursor.x = Math.min(1, Math.max(0, cursor.x + ARROWS[key][0] * step));
+      cursor.y = Math.min(1, Math.max(0, cursor.y + ARROWS[key][1] * step));
+    }
+    cursor.shown = true;
+    if (cursor.down) {
+      this.strokes.at(-1).push({ x: cursor.x, y: cursor.y });
+      this.onChange(false);
+    }
+    this.paint();
+  }
+
+  #togglePen() {
+    const { cursor } = this;
+    cursor.shown = true;
+    cursor.down = !cursor.down;
+    if (cursor.down) this.#begin({ x: cursor.x, y: cursor.y });
+    this.paint();
+    this.onChange(!cursor.down);
+  }
+
+  #leave() {
+    this.held.clear();
+    const wasDown = this.cursor.down;
+    this.cursor.shown = this.cursor.down = false;
+    this.paint();
+    if (wasDown) this.onChange(true);
+  }
+}
+
+function trace(context, points, side, width) {
+  // A line of no length draws nothing; a tap must leave a dot.
+  context.fillStyle = context.strokeStyle;
+  context.beginPath();
+  context.arc(points[0].x * side, points[0].y * side, (width / 2) * side, 0, 2 * Math.PI);
+  context.fill();
+  context.lineWidth = width * side;
+  context.lineCap = context.lineJoin = "round";
+  context.beginPath();
+  for (const point of points) context.lineTo(point.x * side, point.y * side);
+  context.stroke();
+}

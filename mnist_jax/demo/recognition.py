@@ -1,0 +1,127 @@
+"""The network of a run, ready to answer pictures one by one or many at once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BytesIO
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PyTree, UInt8
+
+from mnist_jax.errors import DataError
+from mnist_jax.images import fit_to_shape, load_image, to_mnist
+from mnist_jax.loading import LoadedModel
+from mnist_jax.models import summarize_layers
+from mnist_jax.steps import preprocess
+
+# Two programs are enough: a lone user gets the small one, and a crowd seldom fills the large one.
+BATCH_SIZES = (1, 16)
+
+
+@dataclass(frozen=True)
+class Recognition:
+    """What the network says of one picture.
+
+    Attributes:
+        image: what it was given, uint8 ``[height, width, channels]``.
+        probabilities: of each class, float32 ``[classes]``.
+        activations: of the first layer after its ReLU, uint8 ``[height, width, maps]``, 255 where it is most
+            active; None for a network without such a layer.
+    """
+
+    image: UInt8[np.ndarray, "height width channels"]
+    probabilities: Float[np.ndarray, " classes"]
+    activations: UInt8[np.ndarray, "map_height map_width maps"] | None
+
+
+class Recogniser:
+    """Turns picture files into what the network takes, and those into recognitions.
+
+    Attributes:
+        model: the network it uses.
+        layer: name of the layer whose activations it gives, empty where there is none.
+    """
+
+    def __init__(self, model: LoadedModel):
+        """Compiles nothing yet, see `warm_up`."""
+        self.model = model
+        self.layer = first_layer(model.module, model.image_shape)
+        # One device: a handful of pictures is not worth spreading.
+        self._variables = jax.device_put(jax.device_get(model.variables), jax.local_devices()[0])
+        self._forward = jax.jit(self._compute)
+
+    def warm_up(self) -> None:
+        """Compiles for every batch size, so that nobody waits for it later."""
+        for size in BATCH_SIZES:
+            self.recognise([np.zeros(self.model.image_shape, np.uint8)] * size)
+
+    def read(self, content: bytes) -> UInt8[np.ndarray, "height width channels"]:
+        """Brings a picture file to the form of the data that the network was trained on.
+
+        Args:
+            content: the bytes of a picture file in any format that Pillow knows.
+
+        Raises:
+            DataError: it is no picture, damaged, too large or blank.
+        """
+        shape = self.model.image_shape
+        try:
+            picture = load_image(BytesIO(content), shape[2])
+            if self._has_characters():
+                return to_mnist(picture, shape)
+            return fit_to_shape(picture, (shape[0], shape[1], shape[2]))
+        except ValueError as error:
+            # Files of floating-point pixels may hold numbers that are no tones.
+            raise DataError(f"the picture: {error}") from error
+
+    def recognise(self, images: Sequence[UInt8[np.ndarray, "height width channels"]]) -> list[Recognition]:
+        """Answers up to ``BATCH_SIZES[-1]`` images at once, each as if it were alone."""
+        size = next(size for size in BATCH_SIZES if size >= len(images))
+        padded = np.zeros((size, *self.model.image_shape), np.uint8)
+        padded[: len(images)] = images
+        probabilities, activations = jax.device_get(self._forward(self._variables, padded))
+        return [
+            Recognition(image, probabilities[i], None if activations is None else activations[i])
+            for i, image in enumerate(images)
+        ]
+
+    def _compute(
+        self, variables: dict[str, PyTree], images: UInt8[Array, "batch height width channels"]
+    ) -> tuple[Array, Array | None]:
+        logits, captured = self.model.module.apply(
+            variables,
+            preprocess(images),
+            train=False,
+            capture_intermediates=lambda module, _: bool(self.layer) and module.name == self.layer,
+            mutable=["intermediates"],
+        )
+        probabilities = jax.nn.softmax(logits)
+        if not self.layer:
+            return probabilities, None
+        maps = jax.nn.relu(captured["intermediates"][self.layer]["__call__"][0].astype(jnp.float32))
+        strongest = jnp.maximum(jnp.max(maps, axis=(1, 2, 3), keepdims=True), 1e-6)
+        return probabilities, jnp.round(maps / strongest * 255).astype(jnp.uint8)
+
+    def _has_characters(self) -> bool:
+        """Whether the data is characters placed the way MNIST's are, rather than whole pictures."""
+        name = self.model.run["dataset"]["name"]
+        return self.model.image_shape[2] == 1 and name.startswith(("mnist", "emnist"))
+
+
+def first_layer(module: nn.Module, image_shape: Sequence[int]) -> str:
+    """The name of the layer right before the first ReLU over maps: the first BatchNorm or convolution.
+
+    Args:
+        module: called as ``module(images, train=...)``.
+        image_shape: ``(height, width, channels)``.
+
+    Returns:
+        its name, empty where no layer gives maps.
+    """
+    layers = [
+        (name, kind) for name, kind, shape, _ in summarize_layers(module, image_shape) if len(shape) == 4
+    ]
+    normalised = [name for name, kind in layers if kind == "BatchNorm"]
+    return (normalised or [name for name, _ in layers] or [""])[0]
