@@ -1,7 +1,68 @@
-"""What every test shares: several CPU devices, real MNIST where it is at hand."""
+"""What every test shares: several CPU devices, annotations checked at every call, a tiny network."""
 
 import os
+from importlib.util import find_spec
+from pathlib import Path
 
 # Before the first import of jax: JAX reads it once, and the sharding tests need several devices.
-os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8".strip()
+os.environ["XLA_FLAGS"] = (
+    f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8".strip()
+)
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from jaxtyping import install_import_hook
+
+
+def _modules_with_array_annotations() -> list[str]:
+    package = Path(find_spec("mnist_jax").origin).parent
+    return [
+        ".".join(path.relative_to(package.parent).with_suffix("").parts)
+        for path in package.rglob("*.py")
+        if "jaxtyping import" in path.read_text()
+    ]
+
+
+# Before the first import of the package: shapes and dtypes in annotations are checked. Modules without them
+# are left alone, for tests hand stand-ins to those on purpose.
+install_import_hook(_modules_with_array_annotations(), "beartype.beartype")
+
+TINY_IMAGE_SHAPE = (10, 9, 1)
+TINY_NUM_CLASSES = 3
+
+
+@pytest.fixture(scope="session")
+def tiny_model():
+    """The article's network in small: two convolutions, one pooling, a hidden layer, dropout."""
+    from mnist_jax.models import CNN
+
+    return CNN(num_classes=TINY_NUM_CLASSES, features=(3, 4), pool_after=(0,), dense_features=8, conv="gemm")
+
+
+@pytest.fixture(scope="session")
+def make_tiny_state(tiny_model) -> Callable:
+    """Gives `make(seed=0, use_ema=False, model=tiny_model, **optimizer)`, a new TrainState each time."""
+    import jax
+
+    from mnist_jax.optim import create_optimizer
+    from mnist_jax.state import create_train_state
+
+    def make(seed: int = 0, *, use_ema: bool = False, model=tiny_model, learning_rate=1e-2, **optimizer):
+        tx = create_optimizer(learning_rate, **optimizer)
+        return create_train_state(jax.random.key(seed), model, TINY_IMAGE_SHAPE, tx, use_ema=use_ema)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_data() -> tuple[np.ndarray, np.ndarray]:
+    """83 noisy images, uint8 [83, 10, 9, 1], with a bright bar where the class says, and int32 labels."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, TINY_NUM_CLASSES, 83).astype(np.int32)
+    images = rng.integers(0, 120, (83, *TINY_IMAGE_SHAPE))
+    for image, label in zip(images, labels, strict=True):
+        image[3 * label : 3 * label + 2] += 120
+    return images.astype(np.uint8), labels
