@@ -79,7 +79,9 @@ def load_image(
 
 
 def to_mnist(
-    grey: Float[np.ndarray, "height width"], image_shape: tuple[int, ...] = MNIST_SHAPE
+    grey: Float[np.ndarray, "height width"],
+    image_shape: tuple[int, ...] = MNIST_SHAPE,
+    box: int = MNIST_BOX,
 ) -> UInt8[np.ndarray, "out_height out_width 1"]:
     """Brings a picture of one character to MNIST's form: light on black, in the box, centred by mass.
 
@@ -89,7 +91,8 @@ def to_mnist(
 
     Args:
         grey: Luminance in [0, 1], as `load_image` gives it.
-        image_shape: Height and width of the result; the box is 20/28 of the smaller.
+        image_shape: Height and width of the result.
+        box: Side of the box that the ink fills where the smaller side of the result is 28.
 
     Returns:
         The character on black, ``[*image_shape, 1]``.
@@ -106,7 +109,7 @@ def to_mnist(
     if grey.ndim != 2 or not grey.size or not np.isfinite(grey).all():
         raise ValueError(f"grey must be [height, width] of finite numbers, got shape {list(grey.shape)}")
     height, width = image_shape[:2]
-    box_side = round(min(height, width) * MNIST_BOX / MNIST_SHAPE[0])
+    box_side = round(min(height, width) * box / MNIST_SHAPE[0])
     ink = _ink(grey)
     if grey.shape == (height, width) and _has_mnist_form(ink, box_side):
         return _to_uint8(ink)[..., None]
@@ -135,7 +138,7 @@ def fit_to_shape(
     if image.ndim != 3 or image.shape[2] not in (1, 3) or channels not in (1, 3):
         raise ValueError(f"1 or 3 channels are needed, got {list(image.shape)} for {list(image_shape)}")
     if channels == 1 and image.shape[2] == 3:
-        image = _luminance(image)[..., None]
+        image = luminance(image)[..., None]
     box = (0.0, 0.0, float(image.shape[1]), float(image.shape[0]))
     planes = [_resize(image[..., c], (height, width), box) for c in range(image.shape[2])]
     return np.broadcast_to(_to_uint8(np.stack(planes, axis=-1)), (height, width, channels)).copy()
@@ -203,7 +206,8 @@ def _background_for(grey: np.ndarray, alpha: np.ndarray) -> float:
     return 0.0 if core_tone > rim.mean() else 1.0
 
 
-def _luminance(rgb: np.ndarray) -> np.ndarray:
+def luminance(rgb: Float[np.ndarray, "height width 3"]) -> Float[np.ndarray, "height width"]:
+    """Weighs red, green and blue as the eye does (ITU-R 601)."""
     return rgb @ np.array([0.299, 0.587, 0.114], rgb.dtype)
 
 

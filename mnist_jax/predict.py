@@ -1,0 +1,160 @@
+"""``python -m mnist_jax.predict``: what a trained network sees in people's own pictures (floor 6)."""
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from mnist_jax import cli
+from mnist_jax.errors import ConfigError
+from mnist_jax.streams import hold_standard_streams
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from mnist_jax.pictures import Picture
+
+COMMAND = cli.Command(
+    "python -m mnist_jax.predict",
+    "Classifies pictures of any size and mode, dark on light or light on dark: they are brought to the form of "
+    "the data that the run was trained on. Exits with 0 if all were answered, 1 if any could not be read.",
+    (
+        cli.WORKDIR,
+        cli.CHECKPOINT,
+        cli.Flag(
+            "top", 1, "show this many classes of each picture, the likeliest first", at_least=1, metavar="K"
+        ),
+        cli.Flag("show", False, "show what the network was given, in block characters"),
+        cli.JSON,
+    ),
+    positional="IMAGE",
+    positional_description="picture files (PNG, JPEG, BMP, WebP, GIF, TIFF, ...), .npy files with one picture "
+    "or many, folders of them, or - for standard input",
+)
+
+_MOST_COLUMNS = 64
+
+
+def main(arguments: cli.Arguments) -> int:
+    """Classifies every picture that was named and prints the answers in that order."""
+    if not arguments.positional:
+        raise ConfigError(["IMAGE: is missing; give picture files, folders, or - for standard input"])
+    import json
+
+    import numpy as np
+
+    from mnist_jax.loading import load
+    from mnist_jax.pictures import read_pictures
+
+    model = load(arguments["workdir"], arguments["checkpoint"])
+    standard_input = None if sys.stdin is None else sys.stdin.buffer
+    data_name = model.run["dataset"]["name"]
+    pictures = list(read_pictures(arguments.positional, model.image_shape, data_name, standard_input))
+    images = [picture.image for picture in pictures if picture.image is not None]
+    answers = iter(model.predict(np.stack(images)) if images else [])
+    labels = class_labels(model.class_names)
+    rows = [
+        describe(picture, labels, None if picture.image is None else next(answers), arguments["top"])
+        for picture in pictures
+    ]
+    if arguments["json"]:
+        for picture, row in zip(pictures, rows, strict=True) if arguments["show"] else ():
+            # On the other stream, so that this one stays JSON.
+            _print(_name_of(row), sys.stderr)
+            _print_image(picture, sys.stderr)
+        print(json.dumps(rows))
+    else:
+        _print_table(pictures, rows, arguments["show"])
+    return 1 if any("error" in row for row in rows) else 0
+
+
+def class_labels(class_names: Sequence[str]) -> list[int | str]:
+    """Gives what stands for each class in an answer: the number for digits, else the name."""
+    names = list(class_names)
+    return list(range(len(names))) if names == [str(i) for i in range(len(names))] else names
+
+
+def describe(
+    picture: "Picture", labels: Sequence[int | str], probabilities: "np.ndarray | None", top: int = 1
+) -> dict[str, Any]:
+    """Puts one answer into plain values, as ``--json`` prints them.
+
+    Args:
+        picture: what was read.
+        labels: what stands for each class.
+        probabilities: float32 ``[classes]``; None where the picture could not be read.
+        top: the likeliest classes listed in ``top``; at 1 there is no such list.
+
+    Returns:
+        ``{"file", "label", "probability", "probabilities"}`` (the last by class) or ``{"file", "error"}``;
+        with ``index`` where the picture was one of several in a file.
+    """
+    row: dict[str, Any] = {"file": picture.file}
+    if picture.index is not None:
+        row["index"] = picture.index
+    if probabilities is None:
+        return {**row, "error": picture.error}
+    ranked = [
+        {"label": labels[i], "probability": float(probabilities[i])}
+        for i in (-probabilities).argsort(kind="stable")
+    ]
+    row |= {**ranked[0], "probabilities": [float(p) for p in probabilities]}
+    return row if top == 1 else {**row, "top": ranked[:top]}
+
+
+def block_picture(image: "np.ndarray", shades: str = " ░▒▓█") -> list[str]:
+    """Draws an image in characters, light as full ones, one line a row of pixels.
+
+    Args:
+        image: uint8 ``[H, W, C]``; colours are averaged, and large images thinned out to 64 columns.
+        shades: characters from dark to light.
+    """
+    import numpy as np
+
+    step = -(-image.shape[1] // _MOST_COLUMNS)
+    levels = image[::step, ::step].mean(axis=-1) / 256 * len(shades)
+    # Two characters side by side are about square.
+    return ["".join(shades[level] * 2 for level in row) for row in levels.astype(np.int64)]
+
+
+def _print_table(pictures: Sequence["Picture"], rows: Sequence[dict[str, Any]], show: bool) -> None:
+    width = max([len("picture"), *(len(_name_of(row)) for row in rows if "error" not in row)])
+    heading = f"{'picture':<{width}}  class and probability"
+    for picture, row in zip(pictures, rows, strict=True):
+        if "error" in row:
+            _print(f"error: {_name_of(row)}: {row['error']}", sys.stderr)
+            continue
+        if heading:
+            _print(heading, sys.stdout)
+            heading = ""
+        guesses = row.get("top", [row])
+        answers = "   ".join(f"{guess['label']!s:>2} {100 * guess['probability']:6.2f}%" for guess in guesses)
+        _print(f"{_name_of(row):<{width}}  {answers}", sys.stdout)
+        if show:
+            _print_image(picture, sys.stdout)
+
+
+def _print_image(picture: "Picture", stream: Any) -> None:
+    if picture.image is not None:
+        shades = " ░▒▓█"
+        lines = block_picture(picture.image, shades if _printable(shades, stream) == shades else " .:*#")
+        print("\n".join([*lines, ""]), file=stream)
+
+
+def _print(line: str, stream: Any) -> None:
+    print(_printable(line, stream), file=stream)
+
+
+def _name_of(row: dict[str, Any]) -> str:
+    return row["file"] if "index" not in row else f"{row['file']}[{row['index']}]"
+
+
+def _printable(text: str, stream: Any) -> str:
+    """Escapes what a stream cannot take, and what would move the cursor: file names may hold anything."""
+    visible = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    return visible.encode(encoding, "backslashreplace").decode(encoding)
+
+
+if __name__ == "__main__":
+    hold_standard_streams()
+    sys.exit(cli.run_main(main, COMMAND))
