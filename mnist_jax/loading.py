@@ -4,6 +4,7 @@ import functools
 import math
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
@@ -16,6 +17,7 @@ from mnist_jax.checkpoint_folder import find_checkpoints
 from mnist_jax.checkpoints import Checkpoints
 from mnist_jax.config import from_dict
 from mnist_jax.devices import Layout, make_layout
+from mnist_jax.ensemble_loading import is_ensemble, load_ensemble
 from mnist_jax.errors import CheckpointError, RunError
 from mnist_jax.experiment import Experiment, build_experiment
 from mnist_jax.run_files import read_config
@@ -99,6 +101,8 @@ def _probabilities(module: nn.Module, variables: dict[str, PyTree], images: Arra
 def load(workdir: str | os.PathLike[str], checkpoint: str | int = "best") -> LoadedModel:
     """Loads the network of a run from one of its checkpoints, on whatever devices there are.
 
+    The folder of an ensemble gives its members' soft vote as one network.
+
     Args:
         workdir: the folder of the run.
         checkpoint: ``"best"`` (highest validation accuracy; the latest where no validation split was held
@@ -109,6 +113,8 @@ def load(workdir: str | os.PathLike[str], checkpoint: str | int = "best") -> Loa
         CheckpointError: there is no such checkpoint, it is damaged, or it does not fit.
     """
     which = checkpoint_name(checkpoint)
+    if is_ensemble(Path(workdir)):
+        return load_ensemble(Path(workdir), which)
     directory = find_checkpoints(workdir)
     recorded, run = read_config(workdir)
     experiment = recorded_experiment(from_dict(recorded), run)

@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PyTree, Shaped
 
+from mnist_jax.evaluation import EvaluationResult
+from mnist_jax.metrics import confusion_summary
 from mnist_jax.steps import preprocess
 
 
@@ -42,17 +44,32 @@ def softmax(logits: Float[np.ndarray, "*batch classes"]) -> Float[np.ndarray, "*
     return shifted / shifted.sum(axis=-1, keepdims=True)
 
 
-def score_logits(
+def evaluate_logits(
     logits: Float[np.ndarray, "examples classes"], labels: Int[np.ndarray, " examples"]
-) -> dict[str, float | int]:
-    """Gives ``accuracy`` (fraction), ``errors``, ``num_examples`` and ``loss`` (nats per example)."""
+) -> EvaluationResult:
+    """Gives the figures that `evaluation.Evaluator` gives, from logits on the host."""
     highest = logits.max(axis=1, keepdims=True).astype(np.float64)
     log_sums = np.log(np.exp(logits - highest).sum(axis=1)) + highest[:, 0]
     losses = log_sums - logits[np.arange(len(labels)), labels]
-    errors = int((logits.argmax(axis=1) != labels).sum())
+    num_classes = logits.shape[1]
+    pairs = labels.astype(np.int64) * num_classes + logits.argmax(axis=1)
+    confusion = np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
+    errors, num_examples, per_class = confusion_summary(confusion)
+    return EvaluationResult(
+        loss=float(losses.mean()),
+        accuracy=1.0 - errors / num_examples,
+        errors=errors,
+        num_examples=num_examples,
+        per_class_accuracy=per_class,
+        confusion_matrix=confusion.tolist(),
+    )
+
+
+def headline(result: EvaluationResult) -> dict[str, float | int]:
+    """The figures of a line of results: ``accuracy`` (fraction), ``errors``, ``num_examples``, ``loss``."""
     return {
-        "accuracy": 1.0 - errors / len(labels),
-        "errors": errors,
-        "num_examples": len(labels),
-        "loss": float(losses.mean()),
+        "accuracy": result.accuracy,
+        "errors": result.errors,
+        "num_examples": result.num_examples,
+        "loss": result.loss,
     }

@@ -78,12 +78,11 @@ def make_member_steps(
     def run(
         states: TrainState, logs: EpochLog, images: Array, labels: Array, keys: StreamKeys, num_steps: int
     ) -> tuple[TrainState, EpochLog]:
+        run_one: Callable[..., Any] = run_steps
+        data: tuple[Any, ...] = (images, labels, num_steps)
         if static_length:
-            run_one = functools.partial(run_steps, num_steps=num_steps)
-            data: tuple[Any, ...] = (images, labels)
-        else:
-            run_one, data = run_steps, (images, labels, num_steps)
-        work = functools.partial(together, run_one)
+            run_one, data = functools.partial(run_steps, num_steps=num_steps), (images, labels)
+        work: Callable[..., Any] = functools.partial(together, run_one)
         if mesh.size > 1:
             # Not left to the compiler: nothing here needs another device, so nothing is to travel.
             work = jax.shard_map(

@@ -1,0 +1,85 @@
+"""``python -m mnist_jax.ensemble``: trains fixed members side by side and lets them vote (floor 6)."""
+
+import sys
+
+from mnist_jax import cli
+from mnist_jax.streams import hold_standard_streams
+
+COMMAND = cli.Command(
+    "python -m mnist_jax.ensemble",
+    "Trains the members that the configuration names (ensemble.models times ensemble.seeds), several side\n"
+    "by side, and gives soft and majority vote. The same command goes on where a stopped one was;\n"
+    "evaluate and predict take the folder as one model.",
+    (
+        cli.Flag("workdir", "", "folder of the ensemble; left out = runs/CONFIG", metavar="DIR"),
+        cli.Flag(
+            "split",
+            "test",
+            "what to measure on: the test set, or images held out of train while choosing",
+            choices=("test", "validation"),
+            metavar="test|validation",
+        ),
+        cli.Flag(
+            "side_by_side",
+            0,
+            "members trained at once; 0 = as many as the device has room for",
+            at_least=0,
+            metavar="K",
+        ),
+        cli.JSON,
+    ),
+    takes_config=True,
+)
+
+
+def main(arguments: cli.Arguments) -> int:
+    """Trains and measures an ensemble."""
+    import json
+    from pathlib import Path
+
+    from mnist_jax.compile_cache import enable_compile_cache
+    from mnist_jax.console import RunConsole
+    from mnist_jax.ensemble_run import run_ensemble
+    from mnist_jax.side_by_side import Stopped
+
+    workdir = arguments["workdir"] or str(Path("runs") / Path(arguments.config_file).stem)
+    console = RunConsole(enabled=not arguments["json"])
+    enable_compile_cache(console.note)
+    try:
+        summary = run_ensemble(
+            arguments.config,
+            workdir,
+            split=arguments["split"],
+            side_by_side=arguments["side_by_side"],
+            console=console,
+        )
+    except Stopped as stopped:
+        console.note(f"stopped; the same command goes on with the members that are not in {workdir} yet")
+        return stopped.exit_code
+    if arguments["json"]:
+        print(json.dumps(summary))
+        return 0
+    soft, majority = summary["soft_vote"], summary["majority_vote"]
+    mean = sum(member["accuracy"] for member in summary["members"]) / len(summary["members"])
+    console.print(f"{summary['split']}: members' mean accuracy {100 * mean:.3f}%")
+    console.print(
+        f"soft vote {100 * soft['accuracy']:.3f}% ({soft['errors']} errors), ", _gain(summary["gain"])
+    )
+    console.print(f"majority vote {100 * majority['accuracy']:.3f}% ({majority['errors']} errors)")
+    console.print(
+        f"members disagree on {100 * summary['disagreement']:.3f}%; soft vote's loss {soft['loss']:.4f}, "
+        f"calibration error {soft['calibration_error']:.4f}"
+    )
+    for row in summary["accuracy_by_size"]:
+        console.print(f"  {row['size']:>2} members: {100 * row['accuracy']:.3f}% (mean of {row['groups']})")
+    console.print(f"one model for evaluate and predict: --workdir {workdir}")
+    return 0
+
+
+def _gain(gain: float) -> str:
+    return f"{100 * gain:+.3f} points"
+
+
+if __name__ == "__main__":
+    hold_standard_streams()
+    sys.exit(cli.run_main(main, COMMAND))

@@ -1,0 +1,127 @@
+"""``python -m mnist_jax.study``: many seeds of one configuration, or two such studies compared (floor 6)."""
+
+import sys
+
+from mnist_jax import cli
+from mnist_jax.seeds import SEEDS_MEANS, SEEDS_PATTERN
+from mnist_jax.streams import hold_standard_streams
+
+SPLIT = cli.Flag(
+    "split",
+    "validation",
+    "what to measure on: images held out of train while choosing, or the test set once all is chosen",
+    choices=("validation", "test"),
+    metavar="validation|test",
+)
+SIDE_BY_SIDE = cli.Flag(
+    "side_by_side",
+    0,
+    "members trained at once; 0 = as many as the device has room for",
+    at_least=0,
+    metavar="K",
+)
+COMMAND = cli.Command(
+    "python -m mnist_jax.study",
+    "Trains a configuration with many seeds, several side by side, and gives mean, SD, SE, min, max and a\n"
+    "95% interval. The same command goes on where a stopped one was.\n"
+    "--compare A B, without --config, says whether two studies differ.",
+    (
+        cli.Flag(
+            "seeds",
+            "0:5",
+            "seeds to train",
+            pattern=SEEDS_PATTERN,
+            pattern_means=SEEDS_MEANS,
+            metavar="0:30",
+        ),
+        SPLIT,
+        cli.Flag("workdir", "", "folder of the study; left out = runs/study-CONFIG-SPLIT", metavar="DIR"),
+        SIDE_BY_SIDE,
+        cli.JSON,
+    ),
+    takes_config=True,
+)
+COMPARE = cli.Command(
+    "python -m mnist_jax.study",
+    "Compares two studies, paired by seed: the difference, its p-value, and how many seeds would show it.",
+    (
+        cli.Flag("compare", "", "folder or results.jsonl of the first study", required=True, metavar="A"),
+        cli.JSON,
+    ),
+    positional="B",
+    positional_description="folder or results.jsonl of the second study",
+)
+
+
+def main(arguments: cli.Arguments) -> int:
+    """Runs a study."""
+    import json
+    from pathlib import Path
+
+    from mnist_jax.compile_cache import enable_compile_cache
+    from mnist_jax.console import RunConsole
+    from mnist_jax.member_study import describe_statistics, run_study
+    from mnist_jax.seeds import parse_seeds
+    from mnist_jax.side_by_side import Stopped
+    from mnist_jax.statistics import Summary
+
+    seeds = parse_seeds(arguments["seeds"])
+    split = arguments["split"]
+    workdir = arguments["workdir"] or str(Path("runs") / f"study-{Path(arguments.config_file).stem}-{split}")
+    console = RunConsole(enabled=not arguments["json"])
+    enable_compile_cache(console.note)
+    try:
+        summary = run_study(
+            arguments.config,
+            seeds,
+            workdir,
+            split=split,
+            side_by_side=arguments["side_by_side"],
+            console=console,
+        )
+    except Stopped as stopped:
+        console.note(f"stopped; the same command goes on with the seeds that are not in {workdir} yet")
+        return stopped.exit_code
+    if arguments["json"]:
+        print(json.dumps(summary))
+    else:
+        console.print(f"{split} accuracy {describe_statistics(Summary(**summary['statistics']['accuracy']))}")
+        console.print(f"results in {workdir}")
+    return 0
+
+
+def compare(arguments: cli.Arguments) -> int:
+    """Compares two studies."""
+    import json
+
+    from mnist_jax.comparison import compare_studies
+    from mnist_jax.errors import ConfigError
+    from mnist_jax.member_study import describe_statistics
+    from mnist_jax.statistics import Summary
+
+    if len(arguments.positional) != 1:
+        raise ConfigError(["--compare: expected two studies, as in --compare A B"])
+    found = compare_studies(arguments["compare"], arguments.positional[0])
+    if arguments["json"]:
+        print(json.dumps(found))
+        return 0
+    for side in ("first", "second"):
+        name = found[side].pop("name")
+        print(f"{name}: {found['split']} accuracy {describe_statistics(Summary(**found[side]))}")
+    print(f"second less first: {describe_statistics(Summary(**found['differences']))}")
+    if found["p_value"] is None:
+        print("one common seed tells nothing of chance; expected at least two")
+    else:
+        verdict = "they differ" if found["differs"] else "no difference beyond chance is shown"
+        print(f"paired t-test: p = {found['p_value']:.2g}: {verdict} (at 5%)")
+    if found["seeds_needed"]:
+        print(f"a difference of this size is found four times out of five with {found['seeds_needed']} seeds")
+    if found["test_labels_used_for_choice"]:
+        print("measured on test: a choice between the two would be a choice by test labels (noted in both)")
+    return 0
+
+
+if __name__ == "__main__":
+    hold_standard_streams()
+    comparing = any(word.lstrip("-").partition("=")[0] == "compare" for word in sys.argv[1:])
+    sys.exit(cli.run_main(compare, COMPARE) if comparing else cli.run_main(main, COMMAND))
