@@ -1,0 +1,1 @@
+"""Benchmarks of the project and of what it is compared with; see benchmarks/README.md."""

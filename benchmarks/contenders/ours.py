@@ -1,0 +1,88 @@
+"""This project: many steps in one call, as ``mnist_jax.train`` does them."""
+
+import jax
+import numpy as np
+
+from benchmarks.contenders import Runner, Work
+from benchmarks.flops import count_step_flops
+from mnist_jax.compilation import CompiledFunction
+from mnist_jax.config import check, default_config
+from mnist_jax.devices import make_layout
+from mnist_jax.environment import describe_device
+from mnist_jax.experiment import Experiment, build_experiment
+from mnist_jax.models import count_parameters
+
+TITLE = "mnist_jax"
+PACKAGES = ("jax", "flax", "mnist_jax")
+
+
+def build_work_experiment(work: Work) -> Experiment:
+    """The experiment of the default configuration, with the work's batch, dtype and no augmentation."""
+    config = default_config()
+    config.batch_size = work.batch_size
+    config.model.dtype = work.dtype
+    config.augment.enabled = False
+    return build_experiment(
+        check(config),
+        make_layout(),
+        image_shape=(28, 28, 1),
+        class_names=tuple("0123456789"),
+        num_train=work.num_examples,
+    )
+
+
+class Steps:
+    """Compiled training steps with their state, run in calls that never cross the end of an epoch."""
+
+    def __init__(self, experiment: Experiment, images: np.ndarray, labels: np.ndarray):
+        """Puts the data on the device; nothing is compiled before the first call."""
+        self.experiment = experiment
+        self.static = experiment.layout.platform != "cpu"
+        self.function = CompiledFunction(experiment.make_train_steps())
+        self.state, self.log = experiment.create_state(), experiment.create_log()
+        self.data = jax.device_put((images, labels, experiment.keys), experiment.layout.replicated)
+        self.step = 0
+
+    def run(self, num_steps: int) -> None:
+        """Does steps and waits for the device."""
+        spe = self.experiment.steps_per_epoch
+        while num_steps:
+            length = min(num_steps, spe - self.step % spe)
+            self.state, self.log = self.program(length)(*self.arguments(length))
+            self.step += length
+            num_steps -= length
+        jax.block_until_ready(self.state)
+
+    def arguments(self, num_steps: int) -> tuple:
+        """The arguments of a call of that many steps."""
+        return (self.state, self.log, *self.data) + (() if self.static else (np.int32(num_steps),))
+
+    def program(self, num_steps: int):
+        """The compiled program of a call of that many steps."""
+        static = {"num_steps": num_steps} if self.static else {}
+        return self.function.compiled(*self.arguments(num_steps), **static)
+
+
+def build(work: Work) -> Runner:
+    """Compiles the steps; on an accelerator a call is a whole epoch, for its length is compiled in."""
+    experiment = build_work_experiment(work)
+    steps = Steps(experiment, work.images(), work.labels())
+
+    def facts() -> dict:
+        statistics = jax.local_devices()[0].memory_stats() or {}
+        return {
+            "num_params": count_parameters(steps.state.params),
+            "last_loss": float(np.asarray(steps.log.loss_sum)[(steps.step - 1) % work.steps_per_epoch])
+            / work.batch_size,
+            "compile_seconds": steps.function.compile_seconds,
+            "flops_per_step": count_step_flops(experiment.model, (28, 28, 1), work.batch_size),
+            "peak_device_memory_bytes": statistics.get("peak_bytes_in_use"),
+        }
+
+    return Runner(
+        run=steps.run,
+        device=str(describe_device()["device"]),
+        distributions=("mnist-jax", "jax", "jaxlib", "flax", "numpy"),
+        facts=facts,
+        unit_steps=work.steps_per_epoch if steps.static else 1,
+    )

@@ -1,0 +1,60 @@
+"""Floating-point operations of a training step's matrix products and convolutions, counted exactly."""
+
+import math
+from collections.abc import Iterator, Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.extend.core import Jaxpr, JaxprEqn
+
+
+def count_forward_flops(model: nn.Module, image_shape: Sequence[int], batch_size: int = 1) -> list[int]:
+    """Counts, for each convolution and matrix product in the order they are done, 2 x multiply-adds.
+
+    The model is traced with plain convolutions, however it lowers them: what a faster way computes on top
+    (padding, partial sums) is no useful work and does not count.
+
+    Args:
+        model: with a field ``conv``, called as ``model(images, train=...)``.
+        image_shape: ``(height, width, channels)``.
+        batch_size: images.
+    """
+    plain = model.clone(conv="lax") if hasattr(model, "conv") else model
+    images = jax.ShapeDtypeStruct((batch_size, *image_shape), jnp.float32)
+    variables = jax.eval_shape(plain.init, jax.random.key(0), images)
+    jaxpr = jax.make_jaxpr(lambda v, x: plain.apply(v, x, train=False))(variables, images)
+    return [flops for equation in _equations(jaxpr.jaxpr) if (flops := _product_flops(equation))]
+
+
+def count_step_flops(model: nn.Module, image_shape: Sequence[int], batch_size: int) -> int:
+    """Counts a training step: forward, the gradients to all kernels, and to all inputs but the images.
+
+    Elementwise work (BatchNorm, ReLU, pooling, Adam) is left out: it is below 2% of the article's network and
+    not what a device's product rate is about.
+    """
+    forward = count_forward_flops(model, image_shape, batch_size)
+    return 3 * sum(forward) - forward[0]
+
+
+def _equations(jaxpr: Jaxpr) -> Iterator[JaxprEqn]:
+    for equation in jaxpr.eqns:
+        yield equation
+        for value in equation.params.values():
+            for inner in value if isinstance(value, (tuple, list)) else (value,):
+                inner = getattr(inner, "jaxpr", inner)
+                if hasattr(inner, "eqns"):
+                    yield from _equations(inner)
+
+
+def _product_flops(equation: JaxprEqn) -> int:
+    output = equation.outvars[0].aval
+    if equation.primitive.name == "conv_general_dilated":
+        kernel = equation.invars[1].aval
+        out_features = kernel.shape[equation.params["dimension_numbers"].rhs_spec[0]]
+        return 2 * math.prod(output.shape) * math.prod(kernel.shape) // out_features
+    if equation.primitive.name == "dot_general":
+        (contracted, _), _ = equation.params["dimension_numbers"]
+        left = equation.invars[0].aval
+        return 2 * math.prod(output.shape) * math.prod(left.shape[axis] for axis in contracted)
+    return 0

@@ -1,0 +1,41 @@
+"""Facts about the machine and the checkout that a result is worth nothing without."""
+
+import os
+import platform
+import time
+from pathlib import Path
+from typing import Any
+
+from mnist_jax.environment import cpu_model_name, git_commit, usable_cores
+
+__all__ = ["busy_cpu_seconds", "describe_machine", "usable_cores"]
+
+
+def describe_machine() -> dict[str, Any]:
+    """Gives processor, cores, memory, system, how busy it is, the time and the commit; no device is touched."""
+    return {
+        "cpu": cpu_model_name(),
+        "cores": usable_cores(),
+        "memory_bytes": _memory_bytes(),
+        "system": f"{platform.system()} {platform.release()}",
+        "load_average": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+        "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "git_commit": git_commit(),
+    }
+
+
+def busy_cpu_seconds(stat: str | os.PathLike[str] = "/proc/stat") -> float | None:
+    """Gives the seconds all cores together have been busy since boot; None where the system does not tell."""
+    try:
+        first = Path(stat).read_text().splitlines()[0].split()
+    except (OSError, IndexError):
+        return None
+    user, nice, system, _, _, irq, softirq = (int(ticks) for ticks in first[1:8])
+    return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
+
+
+def _memory_bytes() -> int | None:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None

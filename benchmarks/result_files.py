@@ -1,0 +1,68 @@
+"""Results as small JSON files, and the flags that say where they go."""
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from benchmarks.machine import describe_machine
+from mnist_jax.cli import Flag
+from mnist_jax.run_files import write_json_atomic
+
+RESULTS_DIR = Path(__file__).parent / "results"
+
+JSON_FILE = Flag("json", "", "also write the result to this JSON file", non_empty=True, metavar="FILE")
+PLOT_FILE = Flag("plot", "", "also draw the result into this PNG or SVG file", non_empty=True, metavar="FILE")
+KEEP = Flag("keep", False, "also keep the result in benchmarks/results/, named by date, device and benchmark")
+OUTPUT_FLAGS = (JSON_FILE, PLOT_FILE, KEEP)
+
+
+def make_result(
+    benchmark: str, device: str, settings: dict[str, Any], figures: dict[str, Any], versions: dict[str, Any]
+) -> dict[str, Any]:
+    """Puts together what a result file holds.
+
+    Args:
+        benchmark: its module's name.
+        device: in one line.
+        settings: what was asked for.
+        figures: what was measured.
+        versions: of what was used.
+    """
+    return {
+        "benchmark": benchmark,
+        "device": device,
+        "command": " ".join(["python", "-m", f"benchmarks.{benchmark}", *sys.argv[1:]]),
+        "machine": describe_machine(),
+        "versions": versions,
+        "settings": settings,
+        **figures,
+    }
+
+
+def write_result(result: dict[str, Any], json_file: str, keep: bool) -> None:
+    """Writes a result where the flags say.
+
+    Raises:
+        RunError: a file cannot be written.
+    """
+    if json_file:
+        write_json_atomic(json_file, result)
+    if keep:
+        path = RESULTS_DIR / result_name(result)
+        path.parent.mkdir(exist_ok=True)
+        write_json_atomic(path, result)
+        print(f"kept as {path}")
+
+
+def result_name(result: dict[str, Any]) -> str:
+    """Names a result by date, device and benchmark."""
+    device = re.sub(r"[^a-z0-9]+", "-", result["device"].lower()).strip("-")
+    return f"{result['machine']['date'][:10]}-{device}-{result['benchmark']}.json"
+
+
+def read_results(folder: Path = RESULTS_DIR) -> list[dict[str, Any]]:
+    """Reads all results that are kept, oldest first."""
+    results = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+    return sorted(results, key=lambda result: result["machine"]["date"])
