@@ -1,0 +1,62 @@
+"""``python -m mnist_jax.pseudo_label``: what unlabelled images add to a few labelled ones (floor 6)."""
+
+import sys
+
+from mnist_jax import cli
+from mnist_jax.streams import hold_standard_streams
+
+COMMAND = cli.Command(
+    "python -m mnist_jax.pseudo_label",
+    "Trains a teacher on a few labelled images, lets it label a pool, and trains a student on both; gives\n"
+    "the gain over the teacher and over a supervised-only network of the same compute, over several seeds.\n"
+    "The same command goes on where a stopped one was.",
+    (
+        cli.Flag("workdir", "", "folder of the results; left out = runs/CONFIG-SPLIT", metavar="DIR"),
+        cli.Flag(
+            "split",
+            "test",
+            "what to measure on: the test set, or images held out of train while choosing",
+            choices=("test", "validation"),
+            metavar="test|validation",
+        ),
+        cli.JSON,
+    ),
+    takes_config=True,
+)
+
+
+def main(arguments: cli.Arguments) -> int:
+    """Runs the comparison."""
+    import json
+    from pathlib import Path
+
+    from mnist_jax.compile_cache import enable_compile_cache
+    from mnist_jax.console import RunConsole
+    from mnist_jax.member_study import describe_statistics
+    from mnist_jax.pseudo_label_run import run_pseudo_label
+    from mnist_jax.side_by_side import Stopped
+    from mnist_jax.statistics import Summary
+
+    split = arguments["split"]
+    workdir = arguments["workdir"] or str(Path("runs") / f"{Path(arguments.config_file).stem}-{split}")
+    console = RunConsole(enabled=not arguments["json"])
+    enable_compile_cache(console.note)
+    try:
+        summary = run_pseudo_label(arguments.config, workdir, split=split, console=console)
+    except Stopped as stopped:
+        console.note(f"stopped; the same command goes on with the seeds that are not in {workdir} yet")
+        return stopped.exit_code
+    if arguments["json"]:
+        print(json.dumps(summary))
+        return 0
+    flag = " (TRANSDUCTIVE)" if summary["transductive"] else ""
+    console.print(f"{summary['labelled']:,} labelled images, measured on {split}{flag}")
+    for name, figures in summary["statistics"].items():
+        console.print(f"  {name.replace('_', ' '):<26} {describe_statistics(Summary(**figures))}")
+    console.print(f"results in {workdir}")
+    return 0
+
+
+if __name__ == "__main__":
+    hold_standard_streams()
+    sys.exit(cli.run_main(main, COMMAND))
