@@ -23,8 +23,9 @@ def layer_outputs(
         images: uint8 or floating point in [0, 1].
 
     Returns:
-        float32 ``[B, ...]`` by the layer's name, in the order of the network. The CNN's ReLUs are functions,
-        not layers of their own: ``relu0`` is made from ``bn0``, and so on.
+        float32 ``[B, ...]`` by the layer's name, in the order of the network. ReLUs are functions, not
+        layers of their own: ``relu0`` is made from ``bn0``, and so on, for in our networks one follows each
+        BatchNorm that is not the very end.
     """
     names: list[str] = []
 
@@ -44,6 +45,8 @@ def layer_outputs(
 
         with nn.intercept_methods(keep):
             module.apply(variables, preprocess(images), train=False)
+        if names[-1].startswith("relu"):
+            del names[-1], outputs[-1]
         return outputs
 
     outputs = jax.jit(run)(variables, images)

@@ -1,4 +1,4 @@
-"""Colours, colour maps and axes shared by all figures; nothing of matplotlib's global state is touched (floor 0)."""
+"""Colours, colour maps and axes of all figures; matplotlib's global state is left alone (floor 0)."""
 
 from typing import Any
 
@@ -15,11 +15,13 @@ LINE = "#d5dae1"
 ACCENT = "#2a6fb4"
 WARM = "#bd5b1c"
 
-FONT_SIZE = 8.0  # points; figures are 4.6 inches wide, so that on a phone they keep about this size
+FONT_SIZE = 9.0  # points; figures are 4.6 inches wide, so that on a phone they keep about this size
 FIGURE_WIDTH = 4.6  # inches
 
 # Images fade into whatever is behind them, white paper or a dark page: value is opacity.
-INK_MAP = LinearSegmentedColormap.from_list("ink", [(0, 0, 0, 0), (0, 0, 0, 1)]).with_extremes(bad=(0, 0, 0, 0))
+INK_MAP = LinearSegmentedColormap.from_list("ink", [(0, 0, 0, 0), (0, 0, 0, 1)]).with_extremes(
+    bad=(0, 0, 0, 0)
+)
 STRENGTH_MAP = LinearSegmentedColormap.from_list(
     "strength", [(0.50, 0.55, 0.62, 0.10), (0.20, 0.53, 0.87, 0.75), (0.13, 0.44, 0.80, 1)]
 ).with_extremes(bad=(0, 0, 0, 0))
@@ -83,14 +85,16 @@ def tile_sheet(
     return sheet
 
 
-def filter_sheet(kernel: Float[np.ndarray, "height width inputs outputs"]) -> Float[np.ndarray, "rows columns"]:
+def filter_sheet(
+    kernel: Float[np.ndarray, "height width inputs outputs"],
+) -> Float[np.ndarray, "rows columns"]:
     """Lays the kernels of a convolution out: a row for each input channel, a column for each output channel.
 
     The kernels of a single input channel are laid out in rows of eight or sixteen instead.
     """
     height, width, inputs, outputs = kernel.shape
     tiles = np.moveaxis(kernel, (2, 3), (0, 1)).reshape(inputs * outputs, height, width)
-    return tile_sheet(tiles, outputs if inputs > 1 else 8 if outputs <= 32 else 16)
+    return tile_sheet(tiles, outputs if inputs > 1 else 8 if outputs <= 64 else 16)
 
 
 def activation_sheet(outputs: Float[np.ndarray, "..."]) -> Float[np.ndarray, "rows columns"]:
@@ -100,14 +104,14 @@ def activation_sheet(outputs: Float[np.ndarray, "..."]) -> Float[np.ndarray, "ro
         ValueError: for an array that is neither.
     """
     if outputs.ndim == 3:
-        return tile_sheet(np.moveaxis(outputs, -1, 0), 8 if outputs.shape[-1] <= 32 else 16)
+        return tile_sheet(np.moveaxis(outputs, -1, 0), 8 if outputs.shape[-1] <= 64 else 16)
     if outputs.ndim == 1:
         return tile_sheet(outputs[:, None, None], 32 if outputs.size > 64 else 16, gap=0)
     raise ValueError(f"outputs have shape {outputs.shape}; expected [height, width, channels] or [units]")
 
 
 def picture_rgba(image: Shaped[np.ndarray, "height width channels"]) -> UInt8[np.ndarray, "height width 4"]:
-    """Turns a uint8 image, or a float one in [0, 1], into RGBA: grey as black ink of that opacity, RGB as it is."""
+    """Makes RGBA of an image, uint8 or float in [0, 1]: grey becomes black ink of that opacity."""
     pixels = image if image.dtype == np.uint8 else np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)
     if pixels.shape[-1] == 1:
         rgba = np.zeros((*pixels.shape[:2], 4), np.uint8)
@@ -123,8 +127,10 @@ def strength_rgba(
     return STRENGTH_MAP(sheet / (limit or 1.0), bytes=True)  # type: ignore[return-value]
 
 
-def signed_rgba(sheet: Float[np.ndarray, "height width"], limit: float) -> UInt8[np.ndarray, "height width 4"]:
-    """Colours values from ``-limit`` (orange) over 0 (transparent) to ``limit`` (blue); NaN is transparent."""
+def signed_rgba(
+    sheet: Float[np.ndarray, "height width"], limit: float
+) -> UInt8[np.ndarray, "height width 4"]:
+    """Colours values from ``-limit`` (orange) over 0 to ``limit`` (blue); 0 and NaN are transparent."""
     return SIGNED_MAP(0.5 + 0.5 * sheet / (limit or 1.0), bytes=True)  # type: ignore[return-value]
 
 

@@ -23,18 +23,38 @@ _PROPERTIES = {
 
 
 def png_uri(image: UInt8[np.ndarray, "height width channels"]) -> str:
-    """Gives an RGB or RGBA image as a ``data:`` address of a PNG."""
+    """Gives an RGB or RGBA image as the ``data:`` address of a PNG."""
     buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "PNG", optimize=True)
+    _palette_image(image).save(buffer, "PNG")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def enlarge(image: UInt8[np.ndarray, "height width channels"], width: int) -> UInt8[np.ndarray, "..."]:
+    """Repeats pixels until an image is at least ``width`` wide: they stay square where it is scaled."""
+    times = -(-width // image.shape[1])
+    return image.repeat(times, axis=0).repeat(times, axis=1)
+
+
+def _palette_image(image: np.ndarray) -> Image.Image:
+    """Makes an RGBA image of few colours three times smaller than its pixels would be."""
+    if image.shape[-1] != 4:
+        return Image.fromarray(image)
+    colours, indices = np.unique(np.ascontiguousarray(image).view(np.uint32)[..., 0], return_inverse=True)
+    if len(colours) > 256:
+        return Image.fromarray(image)
+    small = Image.fromarray(indices.reshape(image.shape[:2]).astype(np.uint8))
+    table = colours.view(np.uint8).reshape(-1, 4)
+    small.putpalette(table[:, :3].tobytes(), "RGB")
+    small.info["transparency"] = table[:, 3].tobytes()
+    return small
 
 
 def inline_svg(figure: Figure, name: str, description: str) -> str:
     """Gives a figure as an ``<svg>`` that takes its width, font and colours from the page around it.
 
     Args:
-        figure: made with ``figure_style``; its five colours become the page's ``--ink``, ``--muted``, ``--line``,
-            ``--accent`` and ``--warm``.
+        figure: made with ``figure_style``; its five colours become the page's ``--ink``, ``--muted``,
+            ``--line``, ``--accent`` and ``--warm``.
         name: unique on the page; keeps the ids of several figures apart, and the same from run to run.
         description: read out in place of the picture.
     """

@@ -1,4 +1,4 @@
-"""What probabilities and labels tell together: which images to look at, how far to trust a confidence (floor 0)."""
+"""What probabilities and labels tell: images to look at, how far to trust a confidence (floor 0)."""
 
 import math
 from typing import NamedTuple
@@ -14,19 +14,23 @@ class CalibrationBins(NamedTuple):
     """Examples grouped by the probability of their predicted class; every field has one entry a bin."""
 
     edges: np.ndarray  # float64, one more than bins
-    count: np.ndarray  # int64
+    num_examples: np.ndarray  # int64
     confidence: np.ndarray  # float64, mean of the bin; NaN for an empty one
     accuracy: np.ndarray  # float64, fraction; NaN for an empty one
 
 
-def most_confident_mistakes(probabilities: Probabilities, labels: Labels, limit: int) -> Int[np.ndarray, " found"]:
+def most_confident_mistakes(
+    probabilities: Probabilities, labels: Labels, limit: int
+) -> Int[np.ndarray, " found"]:
     """Gives the indices of at most ``limit`` wrong predictions, the most confident first."""
     predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
     wrong = np.flatnonzero(predicted != labels)
     return wrong[np.argsort(-confidence[wrong], kind="stable")][:limit]
 
 
-def least_confident_hits(probabilities: Probabilities, labels: Labels, limit: int) -> Int[np.ndarray, " found"]:
+def least_confident_hits(
+    probabilities: Probabilities, labels: Labels, limit: int
+) -> Int[np.ndarray, " found"]:
     """Gives the indices of at most ``limit`` right predictions, the least confident first."""
     predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
     right = np.flatnonzero(predicted == labels)
@@ -34,7 +38,7 @@ def least_confident_hits(probabilities: Probabilities, labels: Labels, limit: in
 
 
 def first_of_each_class(labels: Labels, limit: int) -> Int[np.ndarray, " found"]:
-    """Gives the index of the first example of each of the ``limit`` classes that appear first, in that order."""
+    """Gives the index of the first example of each class, for the ``limit`` classes that appear first."""
     return np.sort(np.unique(labels, return_index=True)[1])[:limit]
 
 
@@ -45,12 +49,18 @@ def count_confusions(probabilities: Probabilities, labels: Labels) -> Int[np.nda
     return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
-def frequent_confusions(confusion: Int[np.ndarray, "classes classes"], limit: int) -> list[tuple[int, int, int]]:
-    """Lists the most frequent mistakes as (true class, predicted class, count), without those that never happen."""
+def frequent_confusions(
+    confusion: Int[np.ndarray, "classes classes"], limit: int
+) -> list[tuple[int, int, int]]:
+    """Lists the most frequent mistakes as (true class, predicted class, count)."""
     mistakes = confusion - np.diag(np.diag(confusion))
     order = np.argsort(-mistakes, axis=None, kind="stable")[:limit]
     pairs = [divmod(int(i), confusion.shape[1]) for i in order]
-    return [(true, predicted, int(mistakes[true, predicted])) for true, predicted in pairs if mistakes[true, predicted]]
+    return [
+        (true, predicted, int(mistakes[true, predicted]))
+        for true, predicted in pairs
+        if mistakes[true, predicted]
+    ]
 
 
 def calibration_bins(probabilities: Probabilities, labels: Labels, num_bins: int = 15) -> CalibrationBins:
@@ -76,11 +86,11 @@ def calibration_bins(probabilities: Probabilities, labels: Labels, num_bins: int
 def expected_calibration_error(bins: CalibrationBins) -> float:
     """The gap between confidence and accuracy, averaged over the examples: 0 is perfect (Guo et al. 2017)."""
     gaps = np.nan_to_num(np.abs(bins.accuracy - bins.confidence))
-    return float((bins.count * gaps).sum() / max(bins.count.sum(), 1))
+    return float((bins.num_examples * gaps).sum() / max(bins.num_examples.sum(), 1))
 
 
 def wilson_interval(successes: int, trials: int, z: float = 1.959964) -> tuple[float, float]:
-    """A confidence interval, 95% by default, for a fraction that was counted (Wilson 1927); (0, 1) for no trials."""
+    """A confidence interval, by default of 95%, for a fraction that was counted (Wilson 1927)."""
     if trials == 0:
         return 0.0, 1.0
     fraction, weight = successes / trials, z * z / trials

@@ -24,7 +24,7 @@ COMMAND = cli.Command(
         cli.Flag(
             "images",
             "",
-            "test images whose activations are shown, by index, such as 0,18,61; empty = one each of four classes",
+            "test images whose activations are shown, such as 0,18,61; empty = one each of four classes",
             pattern=r"(\d{1,9}(,\d{1,9}){0,7})?",
             pattern_means="up to eight whole numbers with commas between them",
             metavar="I,J,...",
@@ -57,8 +57,8 @@ def write_report(
         The file, absolute.
 
     Raises:
-        RunError: ``workdir`` is not the folder of a run, one of its files is damaged, there is no test image of
-            such an index, or the report cannot be written.
+        RunError: ``workdir`` is not the folder of a run, one of its files is damaged, there is no test image
+            of such an index, or the report cannot be written.
     """
     from mnist_jax.errors import MnistJaxError
     from mnist_jax.report_run import answer_test_set, read_run

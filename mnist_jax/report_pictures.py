@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from mnist_jax import figure_style as style
 from mnist_jax.activations import layer_outputs
 from mnist_jax.errors import RunError
 from mnist_jax.experiment import build_augment_fn
-from mnist_jax.inline_images import png_uri
+from mnist_jax.inline_images import enlarge, png_uri
 from mnist_jax.predictions import first_of_each_class, least_confident_hits, most_confident_mistakes
 from mnist_jax.report_run import Answers
 from mnist_jax.steps import preprocess
@@ -18,13 +19,17 @@ from mnist_jax.steps import preprocess
 _GRID_SIZE = 24
 _AUGMENTED_ORIGINALS, _AUGMENTED_VARIANTS = 8, 5
 _CHOSEN = 4
+_LARGEST_SHEET = 64  # channels: with more, kernels become specks
+_SHEET_WIDTH = 800  # pixels: nearly twice what a wide window gives a sheet
 
 
 def grids(answers: Answers) -> dict[str, list[dict[str, str]]]:
     """The most confident mistakes and the least confident hits."""
     labels, probabilities = answers.splits.test.labels, answers.probabilities
     return {
-        "mistakes": [_card(answers, i) for i in most_confident_mistakes(probabilities, labels, _GRID_SIZE).tolist()],
+        "mistakes": [
+            _card(answers, i) for i in most_confident_mistakes(probabilities, labels, _GRID_SIZE).tolist()
+        ],
         "hits": [_card(answers, i) for i in least_confident_hits(probabilities, labels, _GRID_SIZE).tolist()],
     }
 
@@ -44,13 +49,13 @@ def _card(answers: Answers, index: int) -> dict[str, str]:
 
 
 def augmented(answers: Answers) -> list[dict[str, Any]]:
-    """One training image of each of some classes, and what training saw in its place; empty without augmentation."""
+    """Training images and what training saw in their place; empty without augmentation."""
     augment_fn = build_augment_fn(answers.model.config.augment)
     if augment_fn is None:
         return []
     train = answers.splits.train
     originals = train.images[first_of_each_class(train.labels, _AUGMENTED_ORIGINALS)]
-    repeated = preprocess(np.repeat(originals, _AUGMENTED_VARIANTS, axis=0))
+    repeated = preprocess(jnp.asarray(np.repeat(originals, _AUGMENTED_VARIANTS, axis=0)))
     warped = np.asarray(jax.jit(augment_fn)(jax.random.key(answers.model.config.seed), repeated))
     variants = warped.reshape(len(originals), _AUGMENTED_VARIANTS, *warped.shape[1:])
     return [
@@ -71,13 +76,15 @@ def filters(answers: Answers) -> list[dict[str, Any]]:
         kernel = np.asarray(leaf, np.float32)
         height, width, inputs, outputs = kernel.shape
         limit = style.typical_limit(kernel)
-        sheet = style.filter_sheet(kernel)
+        sheet = style.filter_sheet(kernel[:, :, :_LARGEST_SHEET, :_LARGEST_SHEET])
+        first = (
+            "" if max(inputs, outputs) <= _LARGEST_SHEET else f", the first {_LARGEST_SHEET} of each shown"
+        )
         found.append(
             {
                 "layer": "/".join(str(key.key) for key in path[:-1]),
-                "text": f"{outputs} kernels of {height}×{width}×{inputs}; full colour at ±{limit:.2g}",
-                "picture": png_uri(style.signed_rgba(sheet, limit)),
-                "wide": inputs == 1,
+                "text": f"{outputs} kernels of {height}×{width}×{inputs}{first}; full colour at ±{limit:.2g}",
+                "picture": png_uri(enlarge(style.signed_rgba(sheet, limit), _SHEET_WIDTH)),
             }
         )
     return found
@@ -102,7 +109,9 @@ def activations(answers: Answers, chosen: Sequence[int]) -> dict[str, Any]:
     shown = {name: values for name, values in outputs.items() if name.startswith("relu")} or outputs
     return {
         "images": [_card(answers, index) for index in indices],
-        "layers": [_layer(name, np.maximum(values, 0)) for name, values in shown.items() if values.ndim in (2, 4)],
+        "layers": [
+            _layer(name, np.maximum(values, 0)) for name, values in shown.items() if values.ndim in (2, 4)
+        ],
     }
 
 
@@ -115,10 +124,12 @@ def _layer(name: str, outputs: np.ndarray) -> dict[str, Any]:
     return {
         "name": name,
         "text": f"{maps}; full colour at {limit:.2g}",
-        "pictures": [png_uri(style.strength_rgba(sheet, limit)) for sheet in sheets],
+        "pictures": [png_uri(enlarge(style.strength_rgba(sheet, limit), _SHEET_WIDTH)) for sheet in sheets],
     }
 
 
 def _percent(probability: float) -> str:
     # 99.97% must not read as certain.
-    return f"{min(100 * float(probability), 99.9):.1f}%" if probability > 0.995 else f"{100 * probability:.0f}%"
+    return (
+        f"{min(100 * float(probability), 99.9):.1f}%" if probability > 0.995 else f"{100 * probability:.0f}%"
+    )

@@ -30,7 +30,7 @@ _CURVE_NAMES = {
 
 
 def headline(record: RunRecord) -> dict[str, Any]:
-    """The result in one line, and the figures beside it; ``accuracy`` is empty where nothing was measured yet."""
+    """The result and the figures beside it; ``accuracy`` is empty for a run that has not finished."""
     summary, dataset = record.summary, record.run["dataset"]
     if not summary:
         return {"accuracy": "", "facts": _progress(record)}
@@ -49,7 +49,11 @@ def headline(record: RunRecord) -> dict[str, Any]:
         "facts": [
             ("test loss", f"{summary['test_loss']:.4f}", "cross-entropy, nats"),
             ("training", format_duration(summary["train_seconds"]), spent),
-            ("speed", f"{summary['images_per_second']:,.0f} images/s", f"{summary['steps_per_second']:.1f} steps/s"),
+            (
+                "speed",
+                f"{summary['images_per_second']:,.0f} images/s",
+                f"{summary['steps_per_second']:.1f} steps/s",
+            ),
             ("trained for", _count(summary["epochs"], "epoch"), steps),
             ("network", f"{summary['num_params']:,}", "trainable parameters"),
             ("data", dataset["name"], f"{dataset['num_train']:,} training images"),
@@ -60,7 +64,9 @@ def headline(record: RunRecord) -> dict[str, Any]:
 def _progress(record: RunRecord) -> list[tuple[str, str, str]]:
     facts = []
     for split in ("train", "validation", "test"):
-        lines = [line for line in record.metrics if line.get("split") == split and line.get("accuracy") is not None]
+        lines = [
+            line for line in record.metrics if line.get("split") == split and line.get("accuracy") is not None
+        ]
         if lines:
             place = f"at step {lines[-1]['step']:,}, epoch {lines[-1]['epoch']}"
             facts.append((f"{split} accuracy", format_percent(lines[-1]["accuracy"]), place))
@@ -96,12 +102,17 @@ def classes(record: RunRecord, answers: Answers | None) -> dict[str, Any] | None
         return None
     total = confusion.sum(axis=1)
     return {
-        "confusion": inline_svg(visualize.confusion_matrix(confusion, names), "confusion", "Confusion matrix"),
+        "confusion": inline_svg(
+            visualize.confusion_matrix(confusion, names), "confusion", "Confusion matrix"
+        ),
         "per_class": inline_svg(
-            visualize.per_class_accuracy(confusion, names), "per-class", "Accuracy of each class with its interval"
+            visualize.per_class_accuracy(confusion, names),
+            "per-class",
+            "Accuracy of each class with its interval",
         ),
         "frequent": [
-            (names[true], names[predicted], count) for true, predicted, count in frequent_confusions(confusion, 6)
+            (names[true], names[predicted], count)
+            for true, predicted, count in frequent_confusions(confusion, 6)
         ],
         "table": [
             (
@@ -119,6 +130,7 @@ def calibration(answers: Answers) -> dict[str, str]:
     """The calibration plot, and in words which way the network errs."""
     labels, probabilities = answers.splits.test.labels, answers.probabilities
     bins = calibration_bins(probabilities, labels)
+    smoothing = answers.model.config.optim.label_smoothing
     confidence = float(probabilities.max(axis=1).mean())
     accuracy = float((probabilities.argmax(axis=1) == labels).mean())
     return {
@@ -127,6 +139,7 @@ def calibration(answers: Answers) -> dict[str, str]:
         "accuracy": format_percent(accuracy),
         "error": f"{100 * expected_calibration_error(bins):.2f}",
         "lean": "less sure than it could be" if confidence < accuracy else "surer than it should be",
+        "reason": ", as smoothed labels ask of it" if smoothing and confidence < accuracy else "",
     }
 
 
@@ -152,7 +165,7 @@ def config_groups(record: RunRecord) -> list[dict[str, Any]]:
 
 
 def environment(record: RunRecord) -> list[tuple[str, str]]:
-    """Where the run ran, on what data, with which versions; the present ones for a run that has not finished."""
+    """Where the run ran, on what data, with which versions (today's for an unfinished run)."""
     summary, dataset = record.summary, record.run["dataset"]
     rows = [
         ("data", f"{dataset['name']}: {dataset['source']}"),
@@ -179,7 +192,11 @@ def commands(record: RunRecord) -> list[tuple[str, str]]:
     lines = []
     commit, _, changed = (record.summary.get("git_commit") or "").partition("-")
     if commit:
-        note = "the code of the run; it also had changes that were not committed" if changed else "the code of the run"
+        note = (
+            "the code of the run; it also had changes that were not committed"
+            if changed
+            else "the code of the run"
+        )
         lines.append((note, f"git checkout {commit}"))
     return [
         *lines,

@@ -5,7 +5,8 @@
 
     visualize.training_curve(read_metrics(workdir), "loss")
 
-Figures are made outside pyplot and no global setting is changed; ``figure.savefig("loss.png", dpi=200)`` saves one.
+Figures are made outside pyplot and no global setting is changed; ``figure.savefig("loss.png", dpi=200)`` saves
+one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -54,9 +55,11 @@ def training_curve(records: Sequence[Mapping[str, Any]], field: str) -> Figure:
         x = [record["step"] / steps_per_epoch for record in of_split]
         values = np.array([record[field] for record in of_split], float)
         y = np.where(values < 1, 100 * (1 - values), np.nan) if is_error else values
-        marker = {"marker": "o", "markersize": 3.5} if split != "train" or len(x) == 1 else {}
-        line = "--" if split == "test" and "validation" in {record.get("split") for record in measured} else "-"
-        axes.plot(x, y, line, color=colour, linewidth=1.5, label=split, **marker)
+        marker = "o" if split != "train" or len(x) == 1 else ""
+        line = (
+            "--" if split == "test" and "validation" in {record.get("split") for record in measured} else "-"
+        )
+        axes.plot(x, y, line, color=colour, linewidth=1.5, label=split, marker=marker, markersize=3.5)
     style.style_axes(axes, xlabel="epoch", ylabel=_CURVES[field])
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
     axes.set_xlim(left=0)
@@ -71,9 +74,9 @@ def training_curve(records: Sequence[Mapping[str, Any]], field: str) -> Figure:
 
 
 def confusion_matrix(counts: Int[np.ndarray, "classes classes"], class_names: Sequence[str]) -> Figure:
-    """Draws counts by true class (rows) and predicted class (columns); the depth of a colour tells of mistakes only.
+    """Draws counts by true class (rows) and predicted class (columns).
 
-    With more than 20 classes the numbers are left out.
+    The depth of a colour tells of mistakes only. With more than 20 classes the numbers are left out.
     """
     counts = np.asarray(counts)
     num_classes = len(class_names)
@@ -85,7 +88,9 @@ def confusion_matrix(counts: Int[np.ndarray, "classes classes"], class_names: Se
     for (row, column), count in np.ndenumerate(counts):
         if mistakes[row, column]:
             shade = 0.12 + 0.58 * depth[row, column]
-            axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, color=style.WARM, alpha=shade, linewidth=0))
+            axes.add_patch(
+                Rectangle((column - 0.5, row - 0.5), 1, 1, color=style.WARM, alpha=shade, linewidth=0)
+            )
         if count and num_classes <= 20:
             colour = style.MUTED if row == column else style.INK
             axes.text(column, row, f"{count}", ha="center", va="center", fontsize=size, color=colour)
@@ -136,22 +141,29 @@ def calibration(bins: CalibrationBins) -> Figure:
     figure = style.new_figure(4.4)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     upper.plot([0, 1], [0, 1], color=style.MUTED, linewidth=1, linestyle=(0, (4, 3)), label="perfect")
-    filled = np.flatnonzero(bins.count)
+    filled = np.flatnonzero(bins.num_examples)
     for i in filled:
-        low, high = wilson_interval(round(bins.accuracy[i] * bins.count[i]), int(bins.count[i]))
+        low, high = wilson_interval(round(bins.accuracy[i] * bins.num_examples[i]), int(bins.num_examples[i]))
         x = bins.confidence[i]
         upper.plot([x, x], [low, high], color=style.ACCENT, linewidth=4, alpha=0.3, solid_capstyle="round")
     upper.plot(
-        bins.confidence[filled], bins.accuracy[filled], "o", color=style.ACCENT, markersize=5, label="this network"
+        bins.confidence[filled],
+        bins.accuracy[filled],
+        "o",
+        color=style.ACCENT,
+        markersize=5,
+        label="this network",
     )
     style.style_axes(upper, ylabel="share that is right, with the 95% interval", grid="both")
     style.legend(upper, loc="upper left")
     upper.set(xlim=(0, 1.02), ylim=(0, 1.03))
     width = np.diff(bins.edges)
-    lower.bar(bins.edges[:-1] + width / 2, bins.count, 0.85 * width, color=style.ACCENT, linewidth=0)
+    lower.bar(bins.edges[:-1] + width / 2, bins.num_examples, 0.85 * width, color=style.ACCENT, linewidth=0)
     lower.set_yscale("log")
     lower.set_ylim(bottom=0.7)
-    style.style_axes(lower, xlabel="confidence: probability of the predicted class", ylabel="images (logarithmic)")
+    style.style_axes(
+        lower, xlabel="confidence: probability of the predicted class", ylabel="images (logarithmic)"
+    )
     lower.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     lower.yaxis.set_minor_formatter(NullFormatter())
     lower.yaxis.set_minor_locator(LogLocator(subs=[]))
@@ -159,7 +171,9 @@ def calibration(bins: CalibrationBins) -> Figure:
 
 
 def picture_grid(
-    images: Shaped[np.ndarray, "pictures height width channels"], captions: Sequence[str] = (), columns: int = 8
+    images: Shaped[np.ndarray, "pictures height width channels"],
+    captions: Sequence[str] = (),
+    columns: int = 8,
 ) -> Figure:
     """Lays pictures out in rows, a caption below each.
 
@@ -229,7 +243,10 @@ def _sheet_figure(sheet: np.ndarray) -> Figure:
 
 def _steps_per_epoch(records: Sequence[Mapping[str, Any]]) -> float:
     """Steps an epoch, from the last record: an epoch under way is taken as whole."""
-    return max((record["step"] / record["epoch"] for record in records if record.get("epoch")), default=1.0) or 1.0
+    return (
+        max((record["step"] / record["epoch"] for record in records if record.get("epoch")), default=1.0)
+        or 1.0
+    )
 
 
 def _logarithmic_percentages(axes: Any) -> None:
