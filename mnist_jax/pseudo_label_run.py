@@ -252,8 +252,8 @@ def describe_seed(record: dict[str, Any]) -> str:
     teacher, alone = record["teacher"]["accuracy"], record["supervised_only"]["accuracy"]
     return (
         f"seed {record['seed']}: {record['split']} accuracy of teacher {_percent(teacher)}, student "
-        f"{_percent(record['accuracy'])}, supervised only {_percent(alone)}; {last['accepted']:,} of {record['pool_size']:,} "
-        f"pseudo labels used{flag}"
+        f"{_percent(record['accuracy'])}, supervised only {_percent(alone)}; "
+        f"{last['accepted']:,} of {record['pool_size']:,} pseudo labels used{flag}"
     )
 
 
