@@ -1,5 +1,6 @@
 """What every test shares: several CPU devices, annotations checked at every call, a tiny network."""
 
+import functools
 import os
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,6 +12,7 @@ os.environ["XLA_FLAGS"] = (
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -44,15 +46,20 @@ def tiny_model():
 
 @pytest.fixture(scope="session")
 def make_tiny_state(tiny_model) -> Callable:
-    """Gives `make(seed=0, use_ema=False, model=tiny_model, **optimizer)`, a new TrainState each time."""
+    """Gives `make(seed=0, use_ema=False, model=tiny_model, **optimizer)`, to be donated."""
     import jax
+    import jax.numpy as jnp
 
     from mnist_jax.optim import create_optimizer
     from mnist_jax.state import create_train_state
 
-    def make(seed: int = 0, *, use_ema: bool = False, model=tiny_model, learning_rate=1e-2, **optimizer):
+    @functools.cache
+    def original(seed, use_ema, model, learning_rate, **optimizer):
         tx = create_optimizer(learning_rate, **optimizer)
         return create_train_state(jax.random.key(seed), model, TINY_IMAGE_SHAPE, tx, use_ema=use_ema)
+
+    def make(seed: int = 0, *, use_ema: bool = False, model=tiny_model, learning_rate=1e-2, **optimizer):
+        return jax.tree.map(jnp.copy, original(seed, use_ema, model, learning_rate, **optimizer))
 
     return make
 
@@ -66,3 +73,48 @@ def tiny_data() -> tuple[np.ndarray, np.ndarray]:
     for image, label in zip(images, labels, strict=True):
         image[3 * label : 3 * label + 2] += 120
     return images.astype(np.uint8), labels
+
+
+class GoldenTraining(NamedTuple):
+    """What golden/make_tiny_training_golden.py made, and the network and the settings it was made for."""
+
+    model: Any
+    optimizer: dict[str, float]
+    step: dict[str, float]
+    arrays: dict[str, np.ndarray]
+
+    def variables(self, prefix: str) -> dict[str, dict]:
+        """The variables saved under `start`, `end` or `ema`, as linen nests them."""
+        import jax.numpy as jnp
+
+        nested: dict[str, dict] = {"params": {}, "batch_stats": {}}
+        for path, array in self.arrays.items():
+            if path.startswith(f"{prefix}/") and path.count("/") == 2:
+                _, layer, name = path.split("/")
+                collection = nested["batch_stats" if name in ("mean", "var") else "params"]
+                collection.setdefault(layer, {})[name] = jnp.asarray(array, jnp.float32)
+        return nested
+
+
+@pytest.fixture(scope="session")
+def golden_training() -> Callable[[str], GoldenTraining]:
+    """Gives `golden(conv)`: a tiny training run in NumPy's float64, and our network to repeat it."""
+    from mnist_jax.models import CNN
+
+    with np.load(Path(__file__).parent / "golden" / "tiny_training.npz") as file:
+        arrays = dict(file)
+
+    def golden(conv: str) -> GoldenTraining:
+        model = CNN(
+            num_classes=3,
+            features=(2, 3),
+            pool_after=(0,),
+            dense_features=4,
+            dropout_rate=0.0,
+            batch_norm_momentum=0.9,
+            conv=conv,
+        )
+        optimizer = {"learning_rate_fn": 1e-2, "weight_decay": 0.1}
+        return GoldenTraining(model, optimizer, {"label_smoothing": 0.1, "ema_decay": 0.15}, arrays)
+
+    return golden
