@@ -6,7 +6,7 @@ import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import BinaryIO
 
 import numpy as np
 from jaxtyping import Float, Shaped, UInt8
@@ -47,7 +47,7 @@ def read_pictures(
     arguments: Sequence[str],
     image_shape: Sequence[int],
     data_name: str,
-    standard_input: IO[bytes] | None = None,
+    standard_input: BinaryIO | None = None,
 ) -> Iterator[Picture]:
     """Reads everything that was named, in the order given, and brings it to the form of a data set.
 
@@ -146,7 +146,7 @@ def _pictures_in(folder: Path) -> list[str]:
 
 
 def _read_file(
-    file: str, image_shape: tuple[int, ...], data_name: str, standard_input: IO[bytes] | None
+    file: str, image_shape: tuple[int, ...], data_name: str, standard_input: BinaryIO | None
 ) -> Iterator[Picture]:
     try:
         source = _open(file, standard_input)
@@ -163,7 +163,7 @@ def _read_file(
             yield Picture(file, index, error=str(error))
 
 
-def _open(file: str, standard_input: IO[bytes] | None) -> IO[bytes]:
+def _open(file: str, standard_input: BinaryIO | None) -> BinaryIO:
     """Opens a file so that it can be read from any place in it, also where it is a pipe."""
     try:
         if file == STANDARD_INPUT:
@@ -180,14 +180,14 @@ def _open(file: str, standard_input: IO[bytes] | None) -> IO[bytes]:
         raise DataError(f"cannot be read ({reason})") from error
 
 
-def _read_whole(source: IO[bytes]) -> IO[bytes]:
+def _read_whole(source: BinaryIO) -> BinaryIO:
     content = source.read(_MAX_BYTES + 1)
     if len(content) > _MAX_BYTES:
         raise DataError(f"more than the {_MAX_BYTES:,} bytes accepted from a pipe")
     return io.BytesIO(content)
 
 
-def _read_pixels(source: IO[bytes], channels: int) -> tuple[np.ndarray, bool]:
+def _read_pixels(source: BinaryIO, channels: int) -> tuple[np.ndarray, bool]:
     """Pictures with an axis for them, and whether the file itself has that axis."""
     magic = source.read(6)
     source.seek(0)
@@ -201,7 +201,7 @@ def _read_pixels(source: IO[bytes], channels: int) -> tuple[np.ndarray, bool]:
         raise DataError(str(error).removeprefix(f"{name}: ")) from error
 
 
-def _load_array(source: IO[bytes]) -> np.ndarray:
+def _load_array(source: BinaryIO) -> np.ndarray:
     try:
         # Mapped where it is a real file: a header that promises terabytes is then found out for nothing.
         if isinstance(source, io.BytesIO):

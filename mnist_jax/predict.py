@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 COMMAND = cli.Command(
     "python -m mnist_jax.predict",
-    "Classifies pictures of any size and mode, dark on light or light on dark: they are brought to the form of "
-    "the data that the run was trained on. Exits with 0 if all were answered, 1 if any could not be read.",
+    "Classifies pictures of any size and mode, dark on light or light on dark: they are brought to the form "
+    "of the data that the run was trained on. Exits with 0 if all were answered, 1 if any could not be read.",
     (
         cli.WORKDIR,
         cli.CHECKPOINT,
@@ -27,8 +27,8 @@ COMMAND = cli.Command(
         cli.JSON,
     ),
     positional="IMAGE",
-    positional_description="picture files (PNG, JPEG, BMP, WebP, GIF, TIFF, ...), .npy files with one picture "
-    "or many, folders of them, or - for standard input",
+    positional_description="picture files (PNG, JPEG, BMP, WebP, GIF, TIFF, ...), .npy files with one "
+    "picture or many, folders of them, or - for standard input",
 )
 
 _MOST_COLUMNS = 64
@@ -69,8 +69,8 @@ def main(arguments: cli.Arguments) -> int:
 
 def class_labels(class_names: Sequence[str]) -> list[int | str]:
     """Gives what stands for each class in an answer: the number for digits, else the name."""
-    names = list(class_names)
-    return list(range(len(names))) if names == [str(i) for i in range(len(names))] else names
+    numbers = range(len(class_names))
+    return list(numbers if list(class_names) == [str(number) for number in numbers] else class_names)
 
 
 def describe(
