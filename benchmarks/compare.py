@@ -1,4 +1,4 @@
-"""``python -m benchmarks.compare``: this project against stock Flax, Keras and PyTorch, the same work for all."""
+"""``python -m benchmarks.compare``: this project against stock Flax, Keras and PyTorch."""
 
 import statistics
 import sys
@@ -16,8 +16,8 @@ REFERENCE = "ours"
 
 COMMAND = cli.Command(
     "python -m benchmarks.compare",
-    "Measures training steps of this project, stock Flax, Keras on its backends and PyTorch: separate processes,\n"
-    "interleaved rounds, the same work. What is not installed is skipped and named.",
+    "Measures training steps of this project, stock Flax, Keras on its backends and PyTorch: separate\n"
+    "processes, interleaved rounds, the same work. What is not installed is skipped and named.",
     (
         cli.Flag("rounds", 5, "timed pieces of each contender", at_least=1, at_most=1000, metavar="N"),
         cli.Flag("seconds_per_round", 5.0, "length of a piece", more_than=0, at_most=600, metavar="S"),
@@ -76,7 +76,9 @@ def choose(only: str) -> list[str]:
     unknown = [name for name in names if name not in COMPARED]
     if unknown:
         expected = ", ".join(COMPARED)
-        raise ConfigError([f"--only: there is no contender {name!r}; expected {expected}" for name in unknown])
+        raise ConfigError(
+            [f"--only: there is no contender {name!r}; expected {expected}" for name in unknown]
+        )
     return list(dict.fromkeys(names))
 
 

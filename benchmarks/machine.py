@@ -12,7 +12,7 @@ __all__ = ["busy_cpu_seconds", "describe_machine", "usable_cores"]
 
 
 def describe_machine() -> dict[str, Any]:
-    """Gives processor, cores, memory, system, how busy it is, the time and the commit; no device is touched."""
+    """Gives processor, cores, memory, system, load, time and commit; no device is touched."""
     return {
         "cpu": cpu_model_name(),
         "cores": usable_cores(),

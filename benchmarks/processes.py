@@ -72,7 +72,7 @@ class Worker:
             NotInstalled: its packages are missing in that interpreter.
             ContenderError: it cannot run here.
         """
-        self._stderr = tempfile.TemporaryFile()
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (closed in close)
         # Memory of an accelerator is shared by all contenders that are alive.
         sharing = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "TF_FORCE_GPU_ALLOW_GROWTH": "true"}
         quiet = {"TF_CPP_MIN_LOG_LEVEL": "3"}
@@ -125,7 +125,9 @@ class Worker:
         self._process.wait()
         self._stderr.seek(0)
         said = self._stderr.read().decode(errors="replace").strip().splitlines()
-        raise ContenderError(f"ended with code {self._process.returncode}: {said[-1] if said else 'no message'}")
+        raise ContenderError(
+            f"ended with code {self._process.returncode}: {said[-1] if said else 'no message'}"
+        )
 
 
 def measure(

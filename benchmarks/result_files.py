@@ -66,3 +66,9 @@ def read_results(folder: Path = RESULTS_DIR) -> list[dict[str, Any]]:
     """Reads all results that are kept, oldest first."""
     results = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
     return sorted(results, key=lambda result: result["machine"]["date"])
+
+
+def with_default_config(words: list[str], config_file: str) -> list[str]:
+    """Adds ``--config`` to the words of a command line that has none."""
+    given = any(word.lstrip("-").partition("=")[0] == "config" for word in words if word.startswith("-"))
+    return words if given else ["--config", config_file, *words]

@@ -22,11 +22,12 @@ def measure_startup(on_cpu: bool) -> dict[str, Any]:
     """Starts ``mnist_jax.train --config configs/default.py`` twice and stops each after its first step.
 
     Args:
-        on_cpu: where a call can be one step long; an accelerator's shortest call is an epoch, whose few tenths
-            of a second are counted with it.
+        on_cpu: where a call can be one step long; an accelerator's shortest call is an epoch, whose few
+            tenths of a second are counted with it.
 
     Returns:
-        ``cold_seconds``, ``warm_seconds``, ``peak_host_memory_bytes`` of the second start, and the ``dataset``.
+        ``cold_seconds``, ``warm_seconds``, ``peak_host_memory_bytes`` of the second start, and the
+        ``dataset``.
 
     Raises:
         RunError: the command ended, or took a quarter of an hour, before its first step.
@@ -74,7 +75,9 @@ def _wait_for_line(path: Path, process: subprocess.Popen, started: float) -> flo
                 return time.perf_counter() - started
         if process.poll() is not None:
             said = (process.stderr.read() if process.stderr else "").strip().splitlines()
-            raise RunError(f"the training command ended before its first step: {said[-1] if said else 'silent'}")
+            raise RunError(
+                f"the training command ended before its first step: {said[-1] if said else 'silent'}"
+            )
         time.sleep(0.02)
     raise RunError(f"no first step within {_GIVE_UP_SECONDS:.0f} s of the training command")
 

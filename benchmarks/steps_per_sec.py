@@ -19,7 +19,9 @@ COMMAND = cli.Command(
     "Measures training steps of this project on the device at hand, the share of the device's own\n"
     "matrix-product rate that they reach, memory, and the time from the command to the first step.",
     (
-        cli.Flag("batch_sizes", (64,), "images a step, one or several", at_least=1, non_empty=True, metavar="N,N"),
+        cli.Flag(
+            "batch_sizes", (64,), "images a step, one or several", at_least=1, non_empty=True, metavar="N,N"
+        ),
         cli.Flag("dtype", "float32", "how products are computed", choices=DTYPES, metavar="|".join(DTYPES)),
         cli.Flag("rounds", 5, "timed pieces of each batch size", at_least=1, at_most=1000, metavar="N"),
         cli.Flag("seconds_per_round", 5.0, "length of a piece", more_than=0, at_most=600, metavar="S"),

@@ -1,8 +1,8 @@
 """``python -m benchmarks.worker NAME``: one contender in a process of its own, told on stdin what to do.
 
-A line ``{"steps": N}`` or ``{"seconds": S}`` is one timed piece of work; ``{"facts": true}`` asks for what else
-there is to tell. Each gets one line of JSON on the process' first stdout; whatever libraries print goes to
-stderr.
+A line ``{"steps": N}`` or ``{"seconds": S}`` is one timed piece of work; ``{"facts": true}`` asks for what
+else there is to tell. Each gets one line of JSON on the process' first stdout; whatever libraries print goes
+to stderr.
 """
 
 import argparse
@@ -34,9 +34,11 @@ def main(argv: list[str] | None = None) -> int:
     work = Work(arguments.batch_size, arguments.dtype, arguments.num_examples)
     replies = _reserve_stdout()
     warnings.simplefilter("ignore")
-    module = importlib.import_module(f"benchmarks.contenders.{arguments.name}") if _packages_here(
-        arguments.name, replies
-    ) else None
+    module = (
+        importlib.import_module(f"benchmarks.contenders.{arguments.name}")
+        if _packages_here(arguments.name, replies)
+        else None
+    )
     if module is None:
         return 0
     try:

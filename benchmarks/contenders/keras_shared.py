@@ -7,7 +7,9 @@ from collections.abc import Callable
 from benchmarks import contenders as c
 
 
-def build(work: c.Work, backend: str, describe: Callable[[], str], distributions: tuple[str, ...]) -> c.Runner:
+def build(
+    work: c.Work, backend: str, describe: Callable[[], str], distributions: tuple[str, ...]
+) -> c.Runner:
     """Builds the model on one of Keras' backends.
 
     Args:

@@ -1,4 +1,4 @@
-"""The device's own matrix-product rate, measured like a contender: a unit of work is one chain of products."""
+"""The device's own matrix-product rate, measured like a contender: a step is one chain of products."""
 
 import math
 

@@ -1,0 +1,125 @@
+"""``python -m benchmarks.readme_table``: draws the README's first table from the results that are kept."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from benchmarks.result_files import RESULTS_DIR, read_results
+from mnist_jax import cli
+from mnist_jax.errors import RunError
+from mnist_jax.run_files import replace_file
+
+BEGIN, END = "<!-- benchmarks:begin -->", "<!-- benchmarks:end -->"
+
+COMMAND = cli.Command(
+    "python -m benchmarks.readme_table",
+    "Replaces what stands between the two benchmark markers of a README by tables of the newest results.",
+    (
+        cli.Flag("readme", "README.md", "file to change", non_empty=True, metavar="FILE"),
+        cli.Flag("results", str(RESULTS_DIR), "folder of the results", non_empty=True, metavar="DIR"),
+        cli.Flag("check", False, "change nothing; exit with 1 where the file is not up to date"),
+    ),
+)
+
+
+def main(arguments: cli.Arguments) -> int:
+    """Writes the tables, or checks that they are there."""
+    path = Path(arguments["readme"])
+    try:
+        before = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {error.strerror}; expected a README with markers") from error
+    results = read_results(Path(arguments["results"]))
+    if not results:
+        raise RunError(f"no result in {arguments['results']}; run a benchmark with --keep first")
+    after = insert(before, draw(results), path)
+    if arguments["check"] and after != before:
+        raise RunError(f"{path} is not up to date; run python -m benchmarks.readme_table")
+    if after != before:
+        replace_file(path.absolute(), after.encode())
+    return 0
+
+
+def insert(text: str, tables: str, path: Path) -> str:
+    """Replaces what stands between the markers.
+
+    Raises:
+        RunError: the markers are not there once each, in order.
+    """
+    head, begin, rest = text.partition(BEGIN)
+    _, end, tail = rest.partition(END)
+    if not begin or not end or BEGIN in rest or END in tail:
+        raise RunError(f"{path}: expected one line {BEGIN} and below it one line {END}")
+    return f"{head}{BEGIN}\n{tables}\n{END}{tail}"
+
+
+def draw(results: list[dict[str, Any]]) -> str:
+    """Draws the newest result of each benchmark and device as Markdown.
+
+    Args:
+        results: oldest first.
+    """
+    newest: dict[tuple, dict[str, Any]] = {}
+    for result in results:
+        config = result["settings"].get("config_file", "")
+        newest[result["benchmark"], result["device"], config] = result
+    parts = []
+    for result in newest.values():
+        if result["benchmark"] == "compare":
+            parts.append(_compare_table(result))
+    accuracy = [result for result in newest.values() if result["benchmark"] == "time_to_accuracy"]
+    if accuracy:
+        parts.append(_accuracy_table(accuracy))
+    return "\n\n".join(parts)
+
+
+def _compare_table(result: dict[str, Any]) -> str:
+    settings = result["settings"]
+    rows = [
+        "| one training step | images/s | ms a step | ours is times faster |",
+        "| --- | ---: | ---: | ---: |",
+    ]
+    for contender in sorted(result["contenders"].values(), key=lambda c: c["median_seconds_per_step"]):
+        ratio = contender.get("ours_is_times_faster")
+        times = f"{ratio['median']:.2f}" if ratio else ""
+        rows.append(
+            f"| {contender['title']} | {contender['images_per_second']:,.0f} | "
+            f"{1e3 * contender['median_seconds_per_step']:.2f} | {times} |"
+        )
+    rows.append(
+        f"\n{result['device']}; batch {settings['batch_size']}, {settings['dtype']}; medians of "
+        f"{settings['rounds']} interleaved rounds; {_versions(result)}; {_provenance(result)}"
+    )
+    return "\n".join(rows)
+
+
+def _accuracy_table(results: list[dict[str, Any]]) -> str:
+    rows = [
+        "| configuration | mean accuracy | seconds of training | n | device |",
+        "| --- | ---: | ---: | ---: | --- |",
+    ]
+    for result in results:
+        spread = "" if result["sd_accuracy"] is None else f" ± {100 * result['sd_accuracy']:.2f}"
+        rows.append(
+            f"| `{result['settings']['config_file']}` | {100 * result['mean_accuracy']:.2f}{spread} % | "
+            f"{result['mean_train_seconds']:.2f} | {result['n']} | {result['device']} |"
+        )
+    rows.append(
+        f"\nMean and SD of {results[0]['split']} accuracy over seeds, each evaluated once, after its last "
+        f"step; {_provenance(results[-1])}"
+    )
+    return "\n".join(rows)
+
+
+def _versions(result: dict[str, Any]) -> str:
+    shown = ("jax", "torch", "keras", "tensorflow", "tensorflow-cpu")
+    return ", ".join(f"{name} {result['versions'][name]}" for name in shown if result["versions"].get(name))
+
+
+def _provenance(result: dict[str, Any]) -> str:
+    commit = result["machine"]["git_commit"] or "unknown"
+    return f"{result['machine']['date'][:10]}, commit {commit[:12]}"
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run_main(main, COMMAND))

@@ -1,0 +1,146 @@
+"""Arguments, tables and files of the benchmark commands."""
+
+import json
+import re
+
+import pytest
+
+from benchmarks import compare, result_files, saving_overhead, steps_per_sec, time_to_accuracy
+from benchmarks.machine import busy_cpu_seconds, describe_machine
+from benchmarks.processes import Measurements
+from mnist_jax import cli
+from mnist_jax.errors import ConfigError
+
+
+def measurements(**seconds):
+    facts = {"device": "cpu: test", "versions": {"jax": "1"}, "num_params": 1}
+    return Measurements(
+        seconds_per_step=seconds,
+        cpu_seconds_per_step={name: [2 * s for s in rounds] for name, rounds in seconds.items()},
+        steps={name: [1] * len(rounds) for name, rounds in seconds.items()},
+        titles={name: name.upper() for name in seconds},
+        facts={name: dict(facts) for name in seconds},
+        skipped={"keras_tf": "not installed: tensorflow"},
+        others_cpu_share=[0.5],
+    )
+
+
+def result_of(figures, benchmark="compare", **settings):
+    return result_files.make_result(benchmark, "cpu: Test CPU, 2 cores", settings, figures, {"jax": "1"})
+
+
+def test_compare_chooses_all_or_those_named():
+    assert compare.choose("") == list(compare.COMPARED)
+    assert compare.choose("ours, torch_eager,ours") == ["ours", "torch_eager"]
+    with pytest.raises(ConfigError, match="no contender 'pytorch'"):
+        compare.choose("ours,pytorch")
+
+
+def test_compare_gives_rates_and_ratios():
+    figures = compare.summarize(
+        measurements(ours=[1.0, 2.0], torch_eager=[3.0, 4.0], keras_jax=[8.0, 8.0]), batch_size=64
+    )
+    assert figures["contenders"]["ours"]["images_per_second"] == pytest.approx(64 / 1.5)
+    assert figures["contenders"]["torch_eager"]["ours_is_times_faster"]["median"] == 2.5
+    assert figures["ours_is_times_faster_than"] == {
+        "best_keras": {"contender": "keras_jax", "median": 6.0},
+        "best_torch": {"contender": "torch_eager", "median": 2.5},
+    }
+
+
+def test_compare_names_what_was_skipped_and_a_busy_machine():
+    figures = compare.summarize(measurements(ours=[0.001]), 64)
+    text = compare.table(result_of(figures, rounds=1, seconds_per_round=1.0, batch_size=64, dtype="float32"))
+    assert "keras_tf" in text and "not installed: tensorflow" in text
+    assert "other processes used 50%" in text
+
+
+def test_the_share_of_the_product_rate_is_taken_round_by_round():
+    measured = measurements(batch_8=[1.0, 2.0], matmul_square=[0.5, 1.0], matmul_step_shaped=[1.0, 1.0])
+    for name, flops in (("batch_8", 100), ("matmul_square", 100), ("matmul_step_shaped", 100)):
+        measured.facts[name] |= {"flops_per_step": flops, "shape": [1, 2, 2]}
+    measured.facts["batch_8"] |= {
+        "compile_seconds": 1.0,
+        "peak_host_memory_bytes": 10,
+        "peak_device_memory_bytes": None,
+    }
+    figures = steps_per_sec.summarize(measured, (8,))
+    assert figures["batch_sizes"][0]["share_of_product_rate"] == pytest.approx(0.5)
+    assert "50%" in steps_per_sec.table(
+        result_of(figures, "steps_per_sec", rounds=2, seconds_per_round=1.0, dtype="float32")
+    )
+
+
+@pytest.mark.parametrize(("target", "reached"), [(0.99, True), (0.995, False)])
+def test_the_target_is_for_the_mean(target, reached):
+    runs = [{"accuracy": a, "train_seconds": 2.0, "cpu_seconds": 4.0} for a in (0.98, 0.999, 0.995)]
+    summary = time_to_accuracy.summarize(runs, target)
+    assert summary["reached"] is reached
+    assert summary["mean_accuracy"] == pytest.approx(0.991333, abs=1e-6)
+    assert summary["sd_accuracy"] == pytest.approx(0.010017, abs=1e-6)
+    assert (summary["min_accuracy"], summary["max_accuracy"], summary["n"]) == (0.98, 0.999, 3)
+
+
+def test_saving_is_compared_within_pairs():
+    summary = saving_overhead.summarize([11.0, 20.4], [10.0, 20.0], num_saves=2)
+    assert summary["added_shares"] == pytest.approx([0.1, 0.02])
+    assert summary["added_share"] == pytest.approx(0.06)
+    assert summary["added_seconds_per_save"] == pytest.approx(0.35)
+
+
+@pytest.mark.parametrize(
+    ("words", "has_default"),
+    [([], True), (["--seeds", "0:2"], True), (["--config=x.py"], False), (["-config", "x.py"], False)],
+)
+def test_a_configuration_is_added_where_none_is_given(words, has_default):
+    completed = result_files.with_default_config(words, "configs/fast.py")
+    assert (completed[:2] == ["--config", "configs/fast.py"]) is has_default
+
+
+@pytest.mark.parametrize("module", [compare, steps_per_sec, time_to_accuracy, saving_overhead])
+def test_the_command_explains_itself(module, capsys):
+    assert cli.run_main(module.main, module.COMMAND, ["--help"]) == 0
+    assert f"benchmarks.{module.__name__.rpartition('.')[2]}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [["--rounds", "0"], ["--seconds_per_round", "-1"], ["--nope"], ["ours"]])
+def test_wrong_arguments_are_refused_with_2(words, capsys):
+    assert cli.run_main(compare.main, compare.COMMAND, words) == 2
+    assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_batch_sizes_are_one_or_several():
+    def parse(text):
+        return cli.parse(steps_per_sec.COMMAND, [f"--batch_sizes={text}"])["batch_sizes"]
+
+    assert parse("64,256") == (64, 256)
+    assert parse("(128,)") == (128,)
+    assert parse("64") == (64,)
+
+
+def test_a_result_says_where_it_was_made(tmp_path):
+    result = result_of({"x": 1}, rounds=3)
+    result_files.write_result(result, str(tmp_path / "r.json"), keep=False)
+    (read,) = result_files.read_results(tmp_path)
+    assert read == json.loads(json.dumps(result))
+    assert read["device"] == "cpu: Test CPU, 2 cores"
+    assert {"cpu", "cores", "memory_bytes", "system", "load_average", "date", "git_commit"} <= set(
+        read["machine"]
+    )
+
+
+def test_a_kept_result_is_named_by_date_device_and_benchmark():
+    name = result_files.result_name(result_of({}))
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d-cpu-test-cpu-2-cores-compare\.json", name)
+
+
+def test_busy_seconds_are_all_but_idle_and_waiting(tmp_path):
+    stat = tmp_path / "stat"
+    stat.write_text("cpu  100 200 300 9999 888 10 20 0 0 0\ncpu0 1 2 3 4 5 6 7 0 0 0\n")
+    ticks = __import__("os").sysconf("SC_CLK_TCK")
+    assert busy_cpu_seconds(stat) == pytest.approx(630 / ticks)
+    assert busy_cpu_seconds(tmp_path / "none") is None
+
+
+def test_the_machine_is_described_without_touching_a_device():
+    assert describe_machine()["cores"] >= 1
