@@ -11,10 +11,16 @@ COMMAND = cli.Command(
     "Serves a page to draw a digit on: what the network of a run makes of it is shown while you draw.",
     (
         cli.Flag(
-            "workdir", "", "folder of the run; left out = the newest below runs/", non_empty=True, metavar="DIR"
+            "workdir",
+            "",
+            "folder of the run; left out = the newest below runs/",
+            non_empty=True,
+            metavar="DIR",
         ),
         cli.CHECKPOINT,
-        cli.Flag("port", 8000, "port of the page; 0 = any that is free", at_least=0, at_most=65535, metavar="N"),
+        cli.Flag(
+            "port", 8000, "port of the page; 0 = any that is free", at_least=0, at_most=65535, metavar="N"
+        ),
         cli.Flag(
             "host",
             "127.0.0.1",
@@ -30,6 +36,7 @@ def main(arguments: cli.Arguments) -> int:
     """Loads the network, then serves the page until SIGTERM or Ctrl-C."""
     # Until the server takes it over: SIGTERM ends the loading with the exit code it always has.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    from mnist_jax.compile_cache import enable_compile_cache
     from mnist_jax.demo.about import describe_model
     from mnist_jax.demo.app import create_app
     from mnist_jax.demo.recognition import Recogniser
@@ -37,12 +44,13 @@ def main(arguments: cli.Arguments) -> int:
     from mnist_jax.demo.server import names_of, open_socket, serve, url_of
     from mnist_jax.loading import load
 
+    enable_compile_cache(lambda note: print(note, file=sys.stderr))
     with open_socket(arguments["host"], arguments["port"]) as opened:
         workdir = arguments["workdir"] or newest_run()
         recogniser = Recogniser(load(workdir, arguments["checkpoint"]))
         recogniser.warm_up()
         model = recogniser.model
-        app = create_app(recogniser, describe_model(workdir, model), names_of(arguments["host"]))
+        app = create_app(recogniser, describe_model(workdir, recogniser), names_of(arguments["host"]))
 
         def say_ready() -> None:
             print(f"{workdir}, step {model.step}, trained on {model.run['dataset']['name']}")

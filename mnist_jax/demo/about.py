@@ -5,22 +5,24 @@ import os
 from pathlib import Path
 from typing import Any
 
-from mnist_jax.loading import LoadedModel
+from mnist_jax.demo.recognition import Recogniser
 from mnist_jax.run_files import SUMMARY_FILE
 
 
-def describe_model(workdir: str | os.PathLike[str], model: LoadedModel) -> dict[str, Any]:
+def describe_model(workdir: str | os.PathLike[str], recogniser: Recogniser) -> dict[str, Any]:
     """Gives the facts as plain JSON values, without any path of this machine.
 
     Returns:
-        ``class_names``, ``image_shape``, ``step``, ``run`` (name of its folder), ``dataset``, ``notice``
-        (empty, or that the run fell back to other data), ``num_test`` and ``test_accuracy`` (a fraction, None
-        where the run did not end at this step).
+        ``class_names``, ``image_shape``, ``num_maps`` (of the first layer), ``step``, ``run`` (name of its
+        folder), ``dataset``, ``notice`` (empty, or that the run fell back to other data), ``num_test`` and
+        ``test_accuracy`` (a fraction, None where the run did not end at this step).
     """
+    model = recogniser.model
     dataset = model.run["dataset"]
     return {
         "class_names": list(model.class_names),
         "image_shape": list(model.image_shape),
+        "num_maps": recogniser.num_maps,
         "step": model.step,
         "run": Path(os.path.abspath(workdir)).name,
         "dataset": dataset["name"],

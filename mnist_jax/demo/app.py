@@ -48,8 +48,8 @@ def create_app(
 ) -> Starlette:
     """Builds the ASGI app.
 
-    ``GET /`` is the page; ``GET /api/model`` tells what `about` holds; ``POST /api/recognise`` takes the bytes
-    of a picture file as its body. Every error is ``{"error": message}`` with a status of 4xx.
+    ``GET /`` is the page; ``GET /api/model`` tells what `about` holds; ``POST /api/recognise`` takes the
+    bytes of a picture file as its body. Every refusal is ``{"error": message}`` with a status of 4xx.
 
     Args:
         recogniser: answers the pictures; should be warmed up.

@@ -30,16 +30,17 @@ class Batcher(Generic[Question, Answer]):
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Answers questions within this context; those that are open at its end are cancelled."""
-        with ThreadPoolExecutor(1, "network") as executor:
-            worker = asyncio.create_task(self._work(executor))
-            try:
-                yield
-            finally:
-                worker.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await worker
-                while not self._waiting.empty():
-                    self._waiting.get_nowait()[1].cancel()
+        executor = ThreadPoolExecutor(1, "network")
+        worker = asyncio.create_task(self._work(executor))
+        try:
+            yield
+        finally:
+            worker.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await worker
+            while not self._waiting.empty():
+                self._waiting.get_nowait()[1].cancel()
+            executor.shutdown(wait=False)
 
     async def ask(self, question: Question) -> Answer:
         """Waits for the answer to one question; raises what answering raised."""
@@ -58,7 +59,9 @@ class Batcher(Generic[Question, Answer]):
             if not batch:
                 continue
             try:
-                answers = await loop.run_in_executor(executor, self._answer, [question for question, _ in batch])
+                answers = await loop.run_in_executor(
+                    executor, self._answer, [question for question, _ in batch]
+                )
             except asyncio.CancelledError:
                 for _, future in batch:
                     future.cancel()

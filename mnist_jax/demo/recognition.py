@@ -11,9 +11,10 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree, UInt8
 
 from mnist_jax.errors import DataError
-from mnist_jax.images import fit_to_shape, load_image, to_mnist
+from mnist_jax.images import load_image
 from mnist_jax.loading import LoadedModel
 from mnist_jax.models import summarize_layers
+from mnist_jax.pictures import fit_to_data
 from mnist_jax.steps import preprocess
 
 # Two programs are enough: a lone user gets the small one, and a crowd seldom fills the large one.
@@ -42,12 +43,13 @@ class Recogniser:
     Attributes:
         model: the network it uses.
         layer: name of the layer whose activations it gives, empty where there is none.
+        num_maps: how many maps that layer has.
     """
 
     def __init__(self, model: LoadedModel):
         """Compiles nothing yet, see `warm_up`."""
         self.model = model
-        self.layer = first_layer(model.module, model.image_shape)
+        self.layer, self.num_maps = first_layer(model.module, model.image_shape)
         # One device: a handful of pictures is not worth spreading.
         self._variables = jax.device_put(jax.device_get(model.variables), jax.local_devices()[0])
         self._forward = jax.jit(self._compute)
@@ -66,12 +68,9 @@ class Recogniser:
         Raises:
             DataError: it is no picture, damaged, too large or blank.
         """
-        shape = self.model.image_shape
         try:
-            picture = load_image(BytesIO(content), shape[2])
-            if self._has_characters():
-                return to_mnist(picture, shape)
-            return fit_to_shape(picture, (shape[0], shape[1], shape[2]))
+            pixels = load_image(BytesIO(content), self.model.image_shape[2])
+            return fit_to_data(pixels, self.model.image_shape, self.model.run["dataset"]["name"])
         except ValueError as error:
             # Files of floating-point pixels may hold numbers that are no tones.
             raise DataError(f"the picture: {error}") from error
@@ -100,28 +99,24 @@ class Recogniser:
         probabilities = jax.nn.softmax(logits)
         if not self.layer:
             return probabilities, None
-        maps = jax.nn.relu(captured["intermediates"][self.layer]["__call__"][0].astype(jnp.float32))
+        # Of an ensemble the first member's.
+        maps = jax.nn.relu(jax.tree.leaves(captured["intermediates"])[0].astype(jnp.float32))
         strongest = jnp.maximum(jnp.max(maps, axis=(1, 2, 3), keepdims=True), 1e-6)
         return probabilities, jnp.round(maps / strongest * 255).astype(jnp.uint8)
 
-    def _has_characters(self) -> bool:
-        """Whether the data is characters placed the way MNIST's are, rather than whole pictures."""
-        name = self.model.run["dataset"]["name"]
-        return self.model.image_shape[2] == 1 and name.startswith(("mnist", "emnist"))
 
-
-def first_layer(module: nn.Module, image_shape: Sequence[int]) -> str:
-    """The name of the layer right before the first ReLU over maps: the first BatchNorm or convolution.
+def first_layer(module: nn.Module, image_shape: Sequence[int]) -> tuple[str, int]:
+    """The layer right before the first ReLU over maps: the first BatchNorm, or the first convolution.
 
     Args:
         module: called as ``module(images, train=...)``.
         image_shape: ``(height, width, channels)``.
 
     Returns:
-        its name, empty where no layer gives maps.
+        its name and how many maps it gives; an empty name and 0 where no layer gives maps.
     """
-    layers = [
-        (name, kind) for name, kind, shape, _ in summarize_layers(module, image_shape) if len(shape) == 4
-    ]
-    normalised = [name for name, kind in layers if kind == "BatchNorm"]
-    return (normalised or [name for name, _ in layers] or [""])[0]
+    layers = [layer for layer in summarize_layers(module, image_shape) if len(layer[2]) == 4]
+    normalised = [layer for layer in layers if layer[1].startswith("BatchNorm")]
+    for name, _, shape, _ in normalised or layers:
+        return name, int(shape[-1] or 0)
+    return "", 0

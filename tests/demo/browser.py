@@ -1,65 +1,104 @@
-"""A headless Chromium and a pen in it."""
+"""The demo's page in a headless Chromium, and a pen in it."""
 
-import shutil
+import contextlib
+import time
 
 import pytest
+from headless_chromium import find_browser, open_page
 
-WAIT_SECONDS = 20
-
-
-def open_browser(profile, size=(1200, 1000)):
-    """Starts Chromium with an empty profile; skips the test where there is none."""
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    driver = shutil.which("chromedriver")
-    if not chromium or not driver:
-        pytest.skip("no Chromium with its driver is installed (Debian: chromium, chromium-driver)")
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for argument in (
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-        "--disable-dev-shm-usage",
-        f"--user-data-dir={profile}",
-        f"--window-size={size[0]},{size[1]}",
-    ):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    return webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+WAIT_SECONDS = 60
 
 
-def wait_until(driver, script, *arguments):
-    """Waits until a script gives something true, and returns it."""
-    from selenium.webdriver.support.wait import WebDriverWait
+@contextlib.contextmanager
+def open_demo(url, width=1366, height=768, dark=False, touch=False):
+    """Opens the page and waits until it knows its model; skips the test where there is no browser."""
+    browser = find_browser()
+    if browser is None:
+        pytest.skip("no Chromium is installed (Debian: apt-get install chromium)")
+    with open_page(browser) as page:
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        page.call("Emulation.setEmulatedMedia", features=[scheme])
+        page.call(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=touch,
+        )
+        page.call("Emulation.setTouchEmulationEnabled", enabled=touch)
+        page.open(url)
+        wait_until(page, "document.querySelectorAll('#bars li').length > 0")
+        yield page
 
-    return WebDriverWait(driver, WAIT_SECONDS, 0.05).until(lambda d: d.execute_script(script, *arguments))
+
+def wait_until(page, expression):
+    """Waits until a JavaScript expression gives something true, and returns that."""
+    end = time.monotonic() + WAIT_SECONDS
+    while not (value := page.evaluate(expression)):
+        if time.monotonic() > end:
+            raise TimeoutError(f"{expression} did not become true within {WAIT_SECONDS} seconds")
+        time.sleep(0.02)
+    return value
 
 
-def draw(driver, strokes, pointer="mouse", margin=0.12):
-    """Draws polylines of (x, y) in [0, 1] on the pad, by real pointer events."""
-    from selenium.webdriver.common.actions.action_builder import ActionBuilder
-    from selenium.webdriver.common.actions.pointer_input import PointerInput
-
-    box = driver.execute_script("return document.getElementById('pad').getBoundingClientRect().toJSON()")
+def draw(page, strokes, pointer="mouse", margin=0.12):
+    """Draws polylines of (x, y) in [0, 1] on the pad, by events of the mouse, a pen or a finger."""
+    box = page.evaluate("document.getElementById('pad').getBoundingClientRect().toJSON()")
     for stroke in strokes:
         at = margin + (1 - 2 * margin) * stroke
-        xs, ys = box["x"] + at[:, 0] * box["width"], box["y"] + at[:, 1] * box["height"]
-        points = [(round(float(x)), round(float(y))) for x, y in zip(xs, ys, strict=True)]
-        actions = ActionBuilder(driver, mouse=PointerInput(pointer, "drawing " + pointer), duration=0)
-        pen = actions.pointer_action
-        pen.move_to_location(*points[0]).pointer_down()
-        for point in points[1:]:
-            pen.move_to_location(*point)
-        pen.pointer_up()
-        actions.perform()
+        points = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in at.tolist()]
+        if pointer == "touch":
+            _touch(page, points)
+        else:
+            _move(page, points, pointer)
 
 
-def answer(driver):
-    """The label shown once the page has the answer to all that was drawn."""
-    return wait_until(driver, "const s = document.getElementById('spoken').textContent; return s && s.split(':')[0]")
+def _move(page, points, pointer):
+    def send(kind, point, buttons):
+        options = {"button": "left", "buttons": buttons, "clickCount": 1, "pointerType": pointer}
+        page.call("Input.dispatchMouseEvent", type=kind, x=point[0], y=point[1], **options)
+
+    send("mousePressed", points[0], 1)
+    for point in points[1:]:
+        send("mouseMoved", point, 1)
+    send("mouseReleased", points[-1], 0)
+
+
+def _touch(page, points):
+    for kind, point in [("touchStart", points[0]), *(("touchMove", point) for point in points[1:])]:
+        page.call("Input.dispatchTouchEvent", type=kind, touchPoints=[{"x": point[0], "y": point[1]}])
+    page.call("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
+
+
+def press(page, key, modifiers=0):
+    """Presses one key, as `KeyboardEvent.key` names it."""
+    text = {" ": " ", "Enter": "\r"}.get(key, "")
+    codes = {"Tab": 9, "Enter": 13, " ": 32}
+    options = {"key": key, "modifiers": modifiers, "windowsVirtualKeyCode": codes.get(key, 0)}
+    page.call("Input.dispatchKeyEvent", type="keyDown" if text else "rawKeyDown", text=text, **options)
+    page.call("Input.dispatchKeyEvent", type="keyUp", **options)
+
+
+def click(page, element):
+    """Clicks the element with an id."""
+    box = page.evaluate(f"document.getElementById({element!r}).getBoundingClientRect().toJSON()")
+    point = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    _move(page, [point], "mouse")
+
+
+def answer(page):
+    """The label that the page has settled on for all that was drawn."""
+    spoken = wait_until(page, "document.getElementById('spoken').textContent")
+    return spoken.partition(":")[0]
+
+
+def faults(page):
+    """What the page reported as wrong: exceptions, console errors, requests to elsewhere or failed ones."""
+    page.evaluate("1")  # what was reported before this answer has come by now
+    requests = [event["request"]["url"] for event in page.named("Network.requestWillBeSent")]
+    origin = page.evaluate("location.origin")
+    return [
+        *(str(event["exceptionDetails"]) for event in page.named("Runtime.exceptionThrown")),
+        *(event["entry"]["text"] for event in page.named("Log.entryAdded")),
+        *(url for url in requests if not url.startswith(f"{origin}/")),
+    ]

@@ -131,7 +131,7 @@ function showGiven(image) {
   const canvas = byId("given");
   canvas.setAttribute("aria-label", image ? `The picture, ${image.width} by ${image.height} pixels` : "Nothing yet");
   if (!image) {
-    canvas.width = canvas.width;
+    canvas.width = 1; // empties it
     return;
   }
   canvas.width = image.width;
@@ -151,13 +151,12 @@ function showMaps(activations) {
   const grid = byId("maps");
   grid.setAttribute("aria-label", activations ? `${activations.channels} activation maps` : "Nothing yet");
   if (!activations) {
-    for (const canvas of grid.children) canvas.width = canvas.width;
+    for (const canvas of grid.children) canvas.width = 1; // empties it
     return;
   }
   const { height, width, channels } = activations;
   const bytes = bytesOf(activations);
   const [red, green, blue] = getComputedStyle(grid).color.match(/\d+/g).map(Number);
-  while (grid.children.length < channels) grid.appendChild(document.createElement("canvas"));
   for (let map = 0; map < channels; map += 1) {
     const canvas = grid.children[map];
     canvas.width = width;
@@ -204,6 +203,8 @@ async function start() {
       : `; ${(100 * model.test_accuracy).toFixed(2)}% of ${model.num_test.toLocaleString("en")} test images right`;
   byId("model").textContent = `Run ${model.run}: ${model.dataset}, ${model.step.toLocaleString("en")} steps${accuracy}`;
   byId("notice").textContent = model.notice;
+  document.querySelector(".maps").hidden = !model.num_maps;
+  for (let map = 0; map < model.num_maps; map += 1) byId("maps").appendChild(document.createElement("canvas"));
   show(null);
 }
 

@@ -1,0 +1,239 @@
+"""The app: the page, the two questions, and what becomes of nonsense."""
+
+import base64
+import random
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from starlette.testclient import TestClient
+
+from demo.pictures import encode, seven
+from mnist_jax.demo import app as app_module
+from mnist_jax.demo.about import describe_model
+from mnist_jax.demo.app import create_app
+from mnist_jax.demo.recognition import BATCH_SIZES, Recogniser, first_layer
+from mnist_jax.images import to_mnist
+from mnist_jax.models import CNN
+from mnist_jax.soft_vote import SoftVote, join_variables
+
+NUM_MALFORMED = 1000
+
+
+@pytest.fixture
+def client(untrained, tmp_path):
+    app = create_app(untrained, describe_model(tmp_path / "my run", untrained))
+    with TestClient(app, base_url="http://127.0.0.1:8000", raise_server_exceptions=False) as client:
+        yield client
+
+
+class References(HTMLParser):
+    """What a page loads."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def handle_starttag(self, tag, attributes):
+        self.found += [value for name, value in attributes if name in ("src", "href")]
+
+
+def test_the_page_loads_only_what_is_served_here(client):
+    page = client.get("/")
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    references = References()
+    references.feed(page.text)
+    scripts = client.get("/demo.js").text
+    found = references.found + re.findall(r'from "\./(.+?)"', scripts)
+    assert sorted(found) == ["demo.css", "demo.js", "icon.svg", "pad.js"]
+    for name in found:
+        answer = client.get(f"/{name}")
+        assert answer.status_code == 200
+        assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)|@import|url\(", answer.text), name
+        assert "unsafe" not in answer.headers["content-security-policy"]
+        assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_model_tells_what_the_page_needs_and_no_path(client, tmp_path):
+    facts = client.get("/api/model").json()
+    assert facts == {
+        "class_names": list("0123456789"),
+        "image_shape": [28, 28, 1],
+        "num_maps": 3,
+        "step": 7,
+        "run": "my run",
+        "dataset": "mnist",
+        "notice": "",
+        "num_test": 10_000,
+        "test_accuracy": None,
+    }
+
+
+@pytest.mark.parametrize(("final_step", "expected"), [(7, 0.99), (8, None)])
+def test_accuracy_is_told_only_of_the_step_it_was_measured_at(untrained, tmp_path, final_step, expected):
+    (tmp_path / "summary.json").write_text(f'{{"final_step": {final_step}, "test_accuracy": 0.99}}')
+    assert describe_model(tmp_path, untrained)["test_accuracy"] == expected
+
+
+def decode(pixels):
+    shape = (pixels["height"], pixels["width"], pixels["channels"])
+    return np.frombuffer(base64.b64decode(pixels["base64"]), np.uint8).reshape(shape)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF"])
+def test_recognise_answers_what_the_model_says_of_the_picture_in_mnists_form(client, untrained, kind):
+    response = client.post("/api/recognise", content=encode(seven(), kind))
+    assert response.status_code == 200
+    answer = response.json()
+    given = decode(answer["image"])
+    np.testing.assert_array_equal(given, to_mnist(seven() / 255))
+    expected = untrained.model.predict(given)
+    np.testing.assert_allclose(answer["probabilities"], expected, atol=1e-5)
+    assert answer["label"] == str(expected.argmax())
+
+
+def test_activations_are_those_of_the_first_relu(client, untrained):
+    answer = client.post("/api/recognise", content=encode(seven())).json()
+    params = untrained.model.variables["params"]["conv0"]
+    image = decode(answer["image"])[..., 0] / 255
+    windows = np.lib.stride_tricks.sliding_window_view(image, (3, 3))
+    # Untrained BatchNorm only divides by sqrt(1 + epsilon), which the scaling to 255 takes out again.
+    maps = np.maximum(np.einsum("yxij,ijf->yxf", windows, np.asarray(params["kernel"])[:, :, 0]), 0)
+    np.testing.assert_allclose(decode(answer["activations"]), maps / maps.max() * 255, atol=1)
+
+
+def test_first_layer_of_other_networks():
+    assert first_layer(CNN(features=(5,), pool_after=()), (28, 28, 1)) == ("bn0", 5)
+    assert first_layer(SoftVote((CNN(features=(5,)), CNN(features=(6,)))), (28, 28, 1)) == ("bn0", 5)
+    assert first_layer(CNN(features=()), (28, 28, 1)) == ("", 0)
+
+
+@pytest.mark.parametrize("kind", ["ensemble", "dense"])
+def test_other_networks_are_answered_too(untrained, kind):
+    from dataclasses import replace
+
+    import jax
+    import jax.numpy as jnp
+
+    model = untrained.model
+    if kind == "ensemble":
+        module = SoftVote((model.module, model.module))
+        variables = join_variables([model.variables, model.variables])
+    else:
+        module = CNN(features=(), dense_features=4)
+        variables = module.init(jax.random.key(0), jnp.zeros((1, 28, 28, 1)))
+    image = to_mnist(seven() / 255)
+    answer = Recogniser(replace(model, module=module, variables=variables)).recognise([image])[0]
+    assert (answer.activations is None) == (kind == "dense")
+    if kind == "ensemble":
+        alone = untrained.recognise([image])[0]
+        np.testing.assert_allclose(answer.probabilities, alone.probabilities, atol=1e-6)
+        np.testing.assert_array_equal(answer.activations, alone.activations)
+
+
+def test_others_in_the_batch_change_nothing(untrained):
+    images = [to_mnist(np.roll(seven(), shift, 0) / 255) for shift in range(5)]
+    together = untrained.recognise(images)
+    assert len(together) == 5 <= BATCH_SIZES[-1]
+    for image, answer in zip(images, together, strict=True):
+        np.testing.assert_allclose(
+            answer.probabilities, untrained.recognise([image])[0].probabilities, atol=1e-6
+        )
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "content", "status", "message"),
+    [
+        ("GET", "/nothing", b"", 404, "there is nothing here"),
+        ("GET", "/api/recognise/", b"", 404, "there is nothing here"),
+        ("GET", "/../pyproject.toml", b"", 404, "there is nothing here"),
+        ("GET", "/api/recognise", b"", 405, "this method is not for this path"),
+        ("DELETE", "/", b"", 405, "this method is not for this path"),
+        ("POST", "/api/recognise", b"", 400, "the body is empty"),
+        ("POST", "/api/recognise", b"seven", 422, "not a picture"),
+        ("POST", "/api/recognise", encode(seven())[:200], 422, "the picture"),
+        ("POST", "/api/recognise", encode(np.full((50, 50), 9, np.uint8)), 422, "blank"),
+        ("POST", "/api/recognise", encode(np.full((50, 50), np.nan, np.float32), "TIFF"), 422, "the picture"),
+    ],
+)
+def test_a_refusal_says_why(client, method, path, content, status, message):
+    response = client.request(method, path, content=content)
+    assert response.status_code == status
+    assert message in response.json()["error"]
+    assert "content-security-policy" in response.headers
+
+
+@pytest.mark.parametrize("announced", [True, False])
+def test_a_large_body_is_refused(client, monkeypatch, announced):
+    monkeypatch.setattr(app_module, "MAX_BODY_BYTES", 2**20)
+    content = b"\0" * (2**20 + 1)
+    body = content if announced else iter([content[:9], content[9:]])
+    response = client.post("/api/recognise", content=body)
+    assert response.status_code == 413
+    assert response.json() == {"error": "the picture is larger than the 1 MiB accepted"}
+
+
+def test_pages_and_names_from_elsewhere_are_refused(client):
+    picture = encode(seven())
+    assert client.get("/", headers={"Host": "rebound.example:8000"}).status_code == 421
+    for origin in ("http://rebound.example", "null", "http://127.0.0.1:9000", "http://["):
+        response = client.post("/api/recognise", content=picture, headers={"Origin": origin})
+        assert response.status_code == 403
+    same = client.post("/api/recognise", content=picture, headers={"Origin": "http://127.0.0.1:8000"})
+    assert same.status_code == 200
+
+
+def test_a_fault_of_the_server_is_told_without_its_inside(untrained, caplog):
+    class Broken:
+        model, recognise = untrained.model, untrained.recognise
+
+        def read(self, content):
+            raise RuntimeError("secret")
+
+    app = create_app(Broken(), {})
+    with TestClient(app, base_url="http://localhost", raise_server_exceptions=False) as client:
+        response = client.post("/api/recognise", content=b"x")
+    assert response.status_code == 500
+    assert response.json() == {"error": "a fault of the server; its log says more"}
+    assert "secret" in caplog.text
+
+
+def malformed(chance):
+    """One request that is wrong somewhere: method, path, query, headers or body."""
+    kinds = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
+    good = encode(seven(chance.choice((4, 28, 120))), chance.choice(kinds))
+    what = chance.randrange(6)
+    method, path, headers, body = "POST", "/api/recognise", {}, good
+    if what == 0:
+        method = chance.choice(("GET", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD", "TRACE", "FROB", "post"))
+    elif what == 1:
+        path = "/a" + "".join(
+            chance.choice("api/recogns.%\\~!é\u2028 ") for _ in range(chance.randrange(1, 40))
+        )
+    elif what == 2:
+        name = chance.choice(("Host", "Origin", "Content-Type", "Content-Encoding", "X-Forwarded-Host"))
+        headers = {name: "".join(chance.choice("http:/[]@%.1aé") for _ in range(20)).encode("latin-1")}
+    elif what == 3:
+        body = bytes(chance.randrange(256) for _ in range(chance.randrange(200)))
+    elif what == 4:
+        body = good[: chance.randrange(len(good))]
+    else:
+        damaged = bytearray(good)
+        for _ in range(chance.randrange(1, 20)):
+            damaged[chance.randrange(min(len(damaged), chance.choice((40, 10**6))))] = chance.randrange(256)
+        body = bytes(damaged)
+    return {"method": method, "url": path, "headers": headers, "content": body}
+
+
+def test_malformed_requests_are_never_the_servers_fault(client):
+    chance = random.Random(0)
+    statuses = set()
+    for number in range(NUM_MALFORMED):
+        request = malformed(chance)
+        response = client.request(**request)
+        statuses.add(response.status_code)
+        assert response.status_code < 500, (number, request)
+        if response.status_code >= 400 and request["method"] != "HEAD":
+            assert list(response.json()) == ["error"], (number, request)
+    assert {400, 403, 404, 405, 421, 422} <= statuses

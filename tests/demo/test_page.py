@@ -1,0 +1,263 @@
+"""The page in a real browser: drawing, keyboard, upload, themes, phone."""
+
+import numpy as np
+import pytest
+
+from demo.browser import answer, click, draw, faults, open_demo, press, wait_until
+from demo.conftest import start_demo, train, wait_for_demo
+from demo.pictures import encode, seven
+from demo.strokes import strokes_of
+from mnist_jax.data import load_splits
+
+# Of ten digits by a network that trained for seconds: far above the one that guessing gets.
+NUM_DIGITS, LEAST_RIGHT = 10, 7
+
+# The bar of the real thing, for a network trained as configs/default.py says.
+NUM_DIGITS_FULL, LEAST_RIGHT_FULL = 50, 45
+
+SEVEN = np.array([[0.25, 0.15], [0.5, 0.15], [0.75, 0.15], [0.65, 0.4], [0.55, 0.6], [0.45, 0.85]])
+
+
+@pytest.fixture(scope="module")
+def page(demo):
+    with open_demo(demo.url) as page:
+        yield page
+        assert faults(page) == []
+
+
+@pytest.fixture
+def empty(page):
+    """The page with nothing drawn."""
+    page.evaluate("document.getElementById('clear').click()")
+    wait_until(page, "document.getElementById('label').textContent === '–'")
+    return page
+
+
+def test_digits(seed=0):
+    """Unseen digits: the embedded test split, the same whatever data is at hand."""
+    test = load_splits("mnist_5k").test
+    chosen = np.random.default_rng(seed).permutation(test.num_examples)
+    return test.images[chosen, ..., 0], test.labels[chosen]
+
+
+test_digits.__test__ = False
+
+
+def replay(page, images, labels):
+    """Draws each and gives those that were taken for something else, as (index, label, answer)."""
+    wrong = []
+    for index, (image, label) in enumerate(zip(images, labels, strict=True)):
+        page.evaluate("document.getElementById('clear').click()")
+        draw(page, strokes_of(image))
+        if (seen := answer(page)) != str(label):
+            wrong.append((index, int(label), seen))
+    return wrong
+
+
+def test_digits_drawn_as_strokes_are_recognised(empty):
+    images, labels = test_digits()
+    wrong = replay(empty, images[:NUM_DIGITS], labels[:NUM_DIGITS])
+    assert len(wrong) <= NUM_DIGITS - LEAST_RIGHT, wrong
+
+
+@pytest.mark.slow
+def test_fifty_digits_with_a_fully_trained_network(tmp_path):
+    train(tmp_path / "run", "--config.report=False", "--config.data.validation_examples=0")
+    splits = load_splits("mnist", fallback="mnist_5k")
+    chosen = np.random.default_rng(0).choice(splits.test.num_examples, NUM_DIGITS_FULL, replace=False)
+    with start_demo("--workdir", tmp_path / "run") as process:
+        try:
+            with open_demo(wait_for_demo(process).url) as page:
+                wrong = replay(page, splits.test.images[chosen, ..., 0], splits.test.labels[chosen])
+                assert faults(page) == []
+        finally:
+            process.kill()
+    print(f"{NUM_DIGITS_FULL - len(wrong)} of {NUM_DIGITS_FULL} right; wrong: {wrong}")
+    assert len(wrong) <= NUM_DIGITS_FULL - LEAST_RIGHT_FULL, wrong
+
+
+def ink(page, canvas="pad"):
+    """How many pixels of a canvas are not clear."""
+    return page.evaluate(
+        f"(() => {{ const c = document.getElementById('{canvas}'); const d = c.getContext('2d')"
+        ".getImageData(0, 0, c.width, c.height).data; let n = 0;"
+        " for (let i = 3; i < d.length; i += 4) n += d[i] > 0; return n; })()"
+    )
+
+
+def test_everything_is_shown_while_the_pen_is_still_down(empty):
+    box = empty.evaluate("document.getElementById('pad').getBoundingClientRect().toJSON()")
+    points = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in SEVEN.tolist()]
+    for kind, point in [("mousePressed", points[0]), *(("mouseMoved", point) for point in points[1:])]:
+        empty.call(
+            "Input.dispatchMouseEvent",
+            type=kind,
+            x=point[0],
+            y=point[1],
+            button="left",
+            buttons=1,
+            clickCount=1,
+        )
+    label = wait_until(empty, "document.getElementById('label').textContent.replace('–', '')")
+    assert empty.evaluate("document.querySelector('#bars .best .name').textContent") == label
+    shown = empty.evaluate(
+        "[...document.querySelectorAll('#bars .value')].map((v) => parseFloat(v.textContent))"
+    )
+    assert len(shown) == 10 and abs(sum(shown) - 100) < 1
+    assert ink(empty, "given") == 28 * 28
+    maps = empty.evaluate("[...document.querySelectorAll('#maps canvas')].map((c) => [c.width, c.height])")
+    assert maps and all(size == [26, 26] for size in maps)
+    # The pen is down: screen readers are not told yet.
+    assert empty.evaluate("document.getElementById('spoken').textContent") == ""
+    empty.call(
+        "Input.dispatchMouseEvent", type="mouseReleased", x=points[-1][0], y=points[-1][1], button="left"
+    )
+    assert answer(empty) == empty.evaluate("document.getElementById('label').textContent")
+
+
+@pytest.mark.parametrize("pointer", ["mouse", "pen"])
+def test_strokes_undo_and_clear(empty, pointer):
+    draw(empty, [SEVEN], pointer)
+    one = ink(empty)
+    draw(empty, [np.array([[0.3, 0.5], [0.7, 0.5]])], pointer)
+    assert ink(empty) > one > 1000
+    click(empty, "undo")
+    assert ink(empty) == one
+    answer(empty)
+    click(empty, "clear")
+    assert ink(empty) == 0
+    assert empty.evaluate("document.getElementById('clear').disabled")
+    assert empty.evaluate("document.getElementById('confidence').textContent") == "Nothing drawn yet"
+    assert empty.evaluate("document.getElementById('spoken').textContent") == ""
+
+
+def test_a_small_drawing_is_answered_like_a_large_one(empty):
+    given = []
+    for margin in (0.05, 0.38):
+        empty.evaluate("document.getElementById('clear').click()")
+        draw(empty, [SEVEN], margin=margin)
+        answer(empty)
+        given.append(
+            np.array(
+                empty.evaluate(
+                    "[...document.getElementById('given').getContext('2d').getImageData(0, 0, 28, 28).data]"
+                )
+            ).reshape(28, 28, 4)[..., 0]
+        )
+    assert np.abs(given[0] - given[1]).mean() < 6
+    assert 30 < given[0].mean() < 60
+
+
+def test_a_tap_leaves_a_dot_and_is_answered(empty):
+    draw(empty, [np.array([[0.5, 0.5]])])
+    assert ink(empty) > 100
+    answer(empty)
+
+
+def test_by_keyboard_alone(empty):
+    empty.evaluate("document.activeElement.blur()")
+    order = []
+    for _ in range(4):
+        press(empty, "Tab")
+        order.append(empty.evaluate("document.activeElement.id"))
+    assert order[0] == "pad"
+    press(empty, " ")
+    assert empty.evaluate("document.getElementById('status').textContent") == "Pen down"
+    for _ in range(8):
+        press(empty, "ArrowDown", modifiers=8)
+    press(empty, " ")
+    assert empty.evaluate("document.getElementById('status').textContent") == "Pen up"
+    # A line straight down.
+    assert answer(empty) == "1"
+    press(empty, "z", modifiers=2)
+    assert empty.evaluate("document.body.className") == ""
+    press(empty, "Enter")
+    press(empty, "ArrowRight")
+    press(empty, "Backspace")
+    assert empty.evaluate("document.getElementById('clear').disabled")
+    press(empty, "Tab")
+    # Clear and Undo have nothing to do; the upload is next.
+    assert empty.evaluate("document.activeElement.id") == "upload"
+
+
+def upload(page, path):
+    page.call("DOM.enable")
+    root = page.call("DOM.getDocument")["root"]["nodeId"]
+    node = page.call("DOM.querySelector", nodeId=root, selector="#file")["nodeId"]
+    page.call("DOM.setFileInputFiles", files=[str(path)], nodeId=node)
+
+
+def test_uploads(empty, tmp_path):
+    (tmp_path / "seven.png").write_bytes(encode(seven(300)))
+    (tmp_path / "seven.tiff").write_bytes(encode(seven(300), "TIFF"))
+    for name in ("seven.png", "seven.tiff"):
+        upload(empty, tmp_path / name)
+        wait_until(empty, f"document.getElementById('status').textContent === {name!r}")
+        assert answer(empty)
+        assert empty.evaluate("document.body.className") == "drawn"
+        assert (ink(empty) > 1000) == (name == "seven.png")
+        click(empty, "clear")
+    # Whoever draws next draws on an empty pad.
+    upload(empty, tmp_path / "seven.png")
+    answer(empty)
+    draw(empty, [SEVEN])
+    assert ink(empty) < 30_000
+    answer(empty)
+
+
+def test_a_file_that_is_no_picture_is_told(demo, tmp_path):
+    (tmp_path / "notes.png").write_text("seven")
+    with open_demo(demo.url) as page:
+        upload(page, tmp_path / "notes.png")
+        told = wait_until(
+            page,
+            "document.getElementById('status').matches(':not(.calm)') && "
+            "document.getElementById('status').textContent",
+        )
+        assert "not a picture" in told
+        assert page.evaluate("document.getElementById('label').textContent") == "–"
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "touch"), [(390, 844, True), (320, 568, True), (820, 1180, False)]
+)
+def test_small_screens(demo, width, height, touch):
+    with open_demo(demo.url, width, height, touch=touch) as page:
+        draw(page, [SEVEN], "touch" if touch else "mouse")
+        answer(page)
+        assert ink(page) > 1000
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        # The answer is in sight while one draws.
+        bottom = page.evaluate("document.getElementById('label').getBoundingClientRect().bottom")
+        assert bottom <= height
+        assert (
+            page.evaluate("Math.min(...[...document.querySelectorAll('button')].map((b) => b.clientHeight))")
+            >= 40
+        )
+        assert faults(page) == []
+
+
+def contrast(page, selector):
+    """WCAG's contrast ratio of an element's text with the page behind it."""
+    return page.evaluate(
+        """(() => {
+        const light = (colour) => colour.match(/\\d+/g).slice(0, 3).map((v) => v / 255)
+          .map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4))
+          .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+        const style = (element) => getComputedStyle(element);
+        const a = light(style(document.querySelector(SELECTOR)).color);
+        const b = light(style(document.body).backgroundColor);
+        return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+        })()""".replace("SELECTOR", repr(selector))
+    )
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_both_themes_are_readable(demo, dark):
+    with open_demo(demo.url, dark=dark) as page:
+        draw(page, [SEVEN])
+        answer(page)
+        background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert (int(background[4:].split(",")[0]) < 64) == dark
+        for selector in ("h1", "#model", "#label", "#confidence", "#bars .value", "#status", "figcaption p"):
+            assert contrast(page, selector) >= 4.5, selector

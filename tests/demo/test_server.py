@@ -1,0 +1,167 @@
+"""The demo as a process: start, faults of the command line, many users at once, the end."""
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from demo.conftest import ROOT, plain_environment, start_demo, wait_for_demo
+from demo.pictures import encode, seven
+from mnist_jax.demo.server import open_socket, url_of
+from mnist_jax.errors import RunError
+
+NUM_CLIENTS = 32
+
+
+def run_demo(*arguments, cwd=ROOT):
+    command = [sys.executable, "-m", "mnist_jax.demo", *map(str, arguments)]
+    environment = {**plain_environment(), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120)
+    return done.returncode, done.stderr
+
+
+def test_a_port_in_use_is_one_line_before_anything_is_loaded():
+    with open_socket("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+        assert run_demo("--workdir", "not loaded", f"--port={port}") == (
+            1,
+            f"error: port {port} on 127.0.0.1 is in use: give another, as in --port 0\n",
+        )
+
+
+def test_no_run_is_one_line(tmp_path):
+    code, told = run_demo("--port=0", cwd=tmp_path)
+    assert code == 1
+    assert told.startswith(f"error: no run with a checkpoint below {tmp_path}/runs: give --workdir DIR, or")
+    assert told.count("\n") == 1
+
+
+@pytest.mark.parametrize("host", ["no.such.host.invalid", "203.0.113.1"])
+def test_a_host_that_is_not_here_is_refused(host):
+    with pytest.raises(RunError, match=host):
+        open_socket(host, 0)
+
+
+@pytest.mark.parametrize(
+    ("host", "url"), [("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "127.0.0.1"), ("::1", "[::1]")]
+)
+def test_url_of(host, url):
+    try:
+        opened = open_socket(host, 0)
+    except RunError:
+        pytest.skip("this machine has no IPv6")
+    with opened:
+        assert url_of(opened) == f"http://{url}:{opened.getsockname()[1]}/"
+
+
+def test_without_a_workdir_the_newest_run_is_shown_and_signals_end_it(run, tmp_path):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "mine").symlink_to(run)
+    # Both at once: most of the time is Python's start. Python's glob follows a link that is named, so each
+    # finds the run as a folder.
+    ends = {signal.SIGTERM: 143, signal.SIGINT: 130}
+    processes = {number: start_demo("--workdir", tmp_path / "runs" / "mine") for number in ends}
+    for number, process in processes.items():
+        with process:
+            demo = wait_for_demo(process)
+            # A browser keeps its connection open; that must not hold the end up.
+            idle = http.client.HTTPConnection("127.0.0.1", demo.port)
+            idle.request("GET", "/api/model")
+            assert json.loads(idle.getresponse().read())["run"] == "mine"
+            process.send_signal(number)
+            assert process.wait(20) == ends[number]
+            assert process.stdout.read() == ""
+            idle.close()
+
+
+def test_sigterm_while_loading():
+    with start_demo("--workdir", "x", "--port=0") as process:
+        time.sleep(0.3)
+        process.terminate()
+        assert process.wait(20) in (143, -signal.SIGTERM, 1)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"GET\r\n\r\n",
+        b"GET / HTTP/9.9\r\nHost: localhost\r\n\r\n",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.0\r\n\r\n",
+        b"GET /%zz%00%ff HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET http://elsewhere.example/ HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 200_000 + b"\r\n\r\n",
+        b"POST /api/recognise HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
+        b"POST /api/recognise HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1e9\r\n\r\n",
+        b"POST /api/recognise HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"POST /api/recognise HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: gzip\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
+    ],
+    ids=range(14),
+)
+def test_what_is_no_http_is_not_the_servers_fault(demo, sent):
+    with socket.create_connection(("127.0.0.1", demo.port), timeout=20) as connection:
+        connection.sendall(sent)
+        connection.shutdown(socket.SHUT_WR)
+        received = b""
+        try:
+            while piece := connection.recv(65536):
+                received += piece
+        except ConnectionResetError:
+            pass
+    assert not received or received[:9] == b"HTTP/1.1 "
+    assert received[9:10] in (b"", b"2", b"4"), received[:200]
+
+
+def test_a_client_that_hangs_up_halfway_harms_nobody(demo):
+    head = b"POST /api/recognise HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n"
+    for _ in range(5):
+        with socket.create_connection(("127.0.0.1", demo.port), timeout=20) as connection:
+            connection.sendall(head + b"x" * 10)
+    assert recognise_for(demo, seconds=0)[0] == [200]
+
+
+def recognise_for(demo, seconds):
+    """One client's statuses and latencies, asking again and again for some seconds, at least once."""
+    connection = http.client.HTTPConnection("127.0.0.1", demo.port, timeout=60)
+    body, statuses, latencies = encode(seven(168)), [], []
+    end = time.monotonic() + seconds
+    while not statuses or time.monotonic() < end:
+        start = time.monotonic()
+        connection.request("POST", "/api/recognise", body)
+        response = connection.getresponse()
+        answer = json.loads(response.read())
+        latencies.append(time.monotonic() - start)
+        statuses.append(response.status)
+        assert len(answer["probabilities"]) == 10
+    connection.close()
+    return statuses, latencies
+
+
+@pytest.mark.parametrize("seconds", [2, pytest.param(20, marks=pytest.mark.slow)])
+def test_many_users_at_once(demo, seconds, record_property):
+    results = []
+
+    def client():
+        results.append(recognise_for(demo, seconds))
+
+    threads = [threading.Thread(target=client) for _ in range(NUM_CLIENTS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(results) == NUM_CLIENTS
+    assert {status for statuses, _ in results for status in statuses} == {200}
+    latencies = sorted(latency for _, each in results for latency in each)
+    answered = f"{len(latencies)} answers in {seconds} s, median {latencies[len(latencies) // 2]:.3f} s"
+    record_property("many_users", answered)
+    print(answered, f"slowest {latencies[-1]:.3f} s, load average {os.getloadavg()[0]:.1f}")
