@@ -65,55 +65,62 @@ def conv2d(
     return _conv2d_gemm(images, kernel, precision)
 
 
-def _stack_columns(images: Array, cols: int) -> Array:
-    """Puts neighbouring columns side by side: ``[B, H, W, C] -> [B, H, W - cols + 1, cols * C]``."""
-    out_width = images.shape[2] - cols + 1
-    return jnp.concatenate([images[:, :, j : j + out_width] for j in range(cols)], axis=-1)
+def _gemm_correlate(rows: Array, kernel: Array, precision: lax.Precision | None) -> Array:
+    """One product makes the partial sums of every kernel column at once; shifted adds bring them together.
 
-
-def _correlate_stacked(stacked: Array, kernel: Array, precision: lax.Precision | None) -> Array:
-    """One product makes the partial sums of every kernel row at once; shifted adds bring them together.
-
-    Stacking columns alone copies the input R times less than full patches do, and the R-fold wider product
-    runs nearer the peak of the processor than one with few outputs.
+    Stacking rows alone copies the input less than full patches would, and the wider product runs nearer the
+    peak of the processor than one with few outputs. ``rows`` is ``[B, P, W, R * C]`` from `_stack_rows`.
     """
-    rows, cols, channels, features = kernel.shape
-    batch, height, out_width, _ = stacked.shape
-    out_height = height - rows + 1
-    flat_kernel = kernel.transpose(1, 2, 0, 3).reshape(cols * channels, rows * features)
-    partial = jnp.matmul(stacked.reshape(-1, cols * channels), flat_kernel, precision=precision)
-    partial = partial.reshape(batch, height, out_width, rows, features)
-    return functools.reduce(jnp.add, [partial[:, i : i + out_height, :, i] for i in range(rows)])
+    num_rows, num_cols, channels, features = kernel.shape
+    out_width = rows.shape[2] - num_cols + 1
+    flat_kernel = kernel.transpose(0, 2, 1, 3).reshape(num_rows * channels, num_cols * features)
+    partial = jnp.matmul(rows.reshape(-1, num_rows * channels), flat_kernel, precision=precision)
+    partial = partial.reshape(*rows.shape[:3], num_cols, features)
+    return functools.reduce(jnp.add, [partial[:, :, j : j + out_width, j] for j in range(num_cols)])
+
+
+def _stack_rows(images: Array, num_rows: int) -> Array:
+    """Puts neighbouring rows side by side: ``[B, H, W, C] -> [B, H - R + 1, W, R * C]``."""
+    out_height = images.shape[1] - num_rows + 1
+    return jnp.concatenate([images[:, i : i + out_height] for i in range(num_rows)], axis=-1)
+
+
+def _stack_shifted(gradient: Array, num_cols: int) -> Array:
+    """Puts the gradient beside itself moved by each kernel column: ``[B, P, Q, F] -> [B, P, W, S * F]``."""
+    pads = [(j, num_cols - 1 - j) for j in range(num_cols)]
+    return jnp.concatenate([jnp.pad(gradient, ((0, 0), (0, 0), pad, (0, 0))) for pad in pads], axis=-1)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _conv2d_gemm(images: Array, kernel: Array, precision: lax.Precision | None) -> Array:
-    return _correlate_stacked(_stack_columns(images, kernel.shape[1]), kernel, precision)
+    return _gemm_correlate(_stack_rows(images, kernel.shape[0]), kernel, precision)
 
 
 def _conv2d_gemm_forward(
     images: Array, kernel: Array, precision: lax.Precision | None
 ) -> tuple[Array, tuple]:
-    stacked = _stack_columns(images, kernel.shape[1])
-    return _correlate_stacked(stacked, kernel, precision), (stacked, kernel)
+    rows = _stack_rows(images, kernel.shape[0])
+    return _gemm_correlate(rows, kernel, precision), (rows, kernel)
 
 
 def _conv2d_gemm_backward(
     precision: lax.Precision | None, residuals: tuple, gradient: Array
 ) -> tuple[Array, Array]:
-    stacked, kernel = residuals
-    rows, cols, channels, features = kernel.shape
-    padded = jnp.pad(gradient, ((0, 0), (rows - 1, rows - 1), (cols - 1, cols - 1), (0, 0)))
-    flipped = kernel[::-1, ::-1].transpose(0, 1, 3, 2)
-    images_gradient = _correlate_stacked(_stack_columns(padded, cols), flipped, precision)
-    # The kernel's gradient: the same stacked columns against the gradient shifted by each kernel row, one
-    # product over all pixels.
-    spare = [(i, rows - 1 - i) for i in range(rows)]
-    shifted = jnp.concatenate([jnp.pad(gradient, ((0, 0), pad, (0, 0), (0, 0))) for pad in spare], axis=-1)
-    product = jnp.matmul(
-        stacked.reshape(-1, cols * channels).T, shifted.reshape(-1, rows * features), precision=precision
+    """Both gradients from one stacked copy of the incoming one, without a multiplication by padding rows."""
+    rows, kernel = residuals
+    num_rows, num_cols, channels, features = kernel.shape
+    shifted = _stack_shifted(gradient, num_cols)
+    flat_shifted = shifted.reshape(-1, num_cols * features)
+    flat_kernel = kernel.transpose(1, 3, 0, 2).reshape(num_cols * features, num_rows * channels)
+    partial = jnp.matmul(flat_shifted, flat_kernel, precision=precision)
+    partial = partial.reshape(*shifted.shape[:3], num_rows, channels)
+    pads = [(i, num_rows - 1 - i) for i in range(num_rows)]
+    images_gradient = functools.reduce(
+        jnp.add, [jnp.pad(partial[:, :, :, i], ((0, 0), pad, (0, 0), (0, 0))) for i, pad in enumerate(pads)]
     )
-    kernel_gradient = product.reshape(cols, channels, rows, features).transpose(2, 0, 1, 3)
+    flat_rows = rows.reshape(-1, num_rows * channels)
+    product = jnp.matmul(flat_rows.T, flat_shifted, precision=precision)
+    kernel_gradient = product.reshape(num_rows, channels, num_cols, features).transpose(0, 2, 1, 3)
     return images_gradient, kernel_gradient
 
 

@@ -96,7 +96,7 @@ def make_train_steps(
         images: UInt8[Array, "examples height width channels"],
         labels: Shaped[Array, "examples ..."],
         keys: StreamKeys,
-        num_steps: int,
+        num_steps: int | Int[Array, ""],
     ) -> tuple[TrainState, EpochLog]:
         order = epoch_order(keys.shuffle, state.step // steps_per_epoch, num_examples)
 

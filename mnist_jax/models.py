@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from mnist_jax.convolution import max_pool2d, resolve_implementation
+from mnist_jax.convolution import resolve_implementation
 from mnist_jax.layers import Conv, compute_dtype
 from mnist_jax.models_simple import SIMPLE_MODELS
+from mnist_jax.normalization import BatchNormRelu
 
 
 class CNN(nn.Module):
@@ -63,11 +64,13 @@ class CNN(nn.Module):
         dtype, precision = compute_dtype(self.dtype)
         implementation = resolve_implementation(self.conv)
 
-        def normalise(x: Array, index: int) -> Array:
-            return nn.BatchNorm(
+        def normalise(x: Array, index: int, pool: bool = False) -> Array:
+            return BatchNormRelu(
                 use_running_average=not train,
                 momentum=self.batch_norm_momentum,
                 epsilon=self.batch_norm_epsilon,
+                pool=pool,
+                implementation=implementation,
                 dtype=dtype,
                 name=f"bn{index}",
             )(x)
@@ -81,9 +84,7 @@ class CNN(nn.Module):
                     f"{self.kernel_size}x{self.kernel_size}"
                 )
             x = Conv(features, self.kernel_size, implementation, dtype, precision, name=f"conv{i}")(x)
-            x = nn.relu(normalise(x, i))
-            if i in self.pool_after:
-                x = max_pool2d(x, 2, implementation)
+            x = normalise(x, i, pool=i in self.pool_after)
         x = x.reshape(x.shape[0], -1)
         if x.shape[1] == 0:
             raise ValueError(
@@ -93,7 +94,7 @@ class CNN(nn.Module):
         x = nn.Dense(self.dense_features, kernel_init=glorot, dtype=dtype, precision=precision, name="dense")(
             x
         )
-        x = nn.relu(normalise(x, len(self.features)))
+        x = normalise(x, len(self.features))
         x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
         x = nn.Dense(self.num_classes, kernel_init=glorot, dtype=dtype, precision=precision, name="head")(x)
         return x.astype(jnp.float32)
