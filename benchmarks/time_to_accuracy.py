@@ -91,7 +91,8 @@ def table(result: dict[str, Any]) -> str:
             f"{result['device']}; {result['settings']['config_file']}; {result['dataset']['source']}; commit "
             f"{(result['machine']['git_commit'] or 'unknown')[:12]}",
             f"{result['split']} accuracy, {result['n']} seeds: "
-            f"mean {100 * result['mean_accuracy']:.3f}%{spread}, min {result['min_accuracy']:.2%}, max {result['max_accuracy']:.2%}",
+            f"mean {100 * result['mean_accuracy']:.3f}%{spread}, min {result['min_accuracy']:.2%}, "
+            f"max {result['max_accuracy']:.2%}",
             f"{result['steps']} steps in {result['mean_train_seconds']:.2f} s on average "
             f"({result['mean_cpu_seconds']:.2f} s of all cores together); compiling "
             f"{result['compile_seconds']:.1f} s, once",

@@ -1,21 +1,28 @@
 """Contenders: all do the same work, in processes of their own; what is not installed is skipped and named."""
 
-import subprocess
+import io
+import json
 import sys
 from importlib.util import find_spec
 
 import numpy as np
 import pytest
 
+from benchmarks import worker
 from benchmarks.contenders import COMPARED, Work
 from benchmarks.processes import ROOT, Contender, ContenderError, Worker, measure
-from benchmarks.worker import declared_packages
 
 SMALL = ("--batch_size=4", "--num_examples=16")
 
 
+@pytest.fixture(autouse=True)
+def one_device(monkeypatch):
+    """The several CPU devices of the other tests are not for the processes measured here."""
+    monkeypatch.delenv("XLA_FLAGS", raising=False)
+
+
 def packages_of(name):
-    return declared_packages(str(ROOT / "benchmarks" / "contenders" / f"{name}.py"))
+    return worker.declared_packages(str(ROOT / "benchmarks" / "contenders" / f"{name}.py"))
 
 
 @pytest.mark.parametrize("name", COMPARED)
@@ -29,16 +36,16 @@ def test_each_does_two_steps_of_the_same_network(name):
     if missing:
         pytest.skip(f"not installed: {', '.join(missing)}")
     try:
-        worker = Worker(Contender(name, name, SMALL), sys.executable)
+        process = Worker(Contender(name, name, SMALL), sys.executable)
     except ContenderError as error:
         if "CUDA" in str(error):
             pytest.skip(str(error))
         raise
     try:
-        assert worker.ask(steps=2)["steps"] == 2
-        facts = worker.ask(facts=True)
+        assert process.ask(steps=2)["steps"] == 2
+        facts = process.ask(facts=True)
     finally:
-        worker.close()
+        process.close()
     assert facts["num_params"] == 596_330
     assert np.isfinite(facts["last_loss"])
 
@@ -55,17 +62,11 @@ def test_ours_and_stock_flax_are_measured_in_turn_and_what_is_unknown_is_skipped
         assert measured.facts[name]["versions"]["jax"]
 
 
-def test_a_missing_package_is_named(tmp_path):
-    file = ROOT / "benchmarks" / "contenders" / "torch_eager.py"
-    # An interpreter without site-packages has nothing but the standard library.
-    code = (
-        "import benchmarks.worker as w; from pathlib import Path; "
-        f"print([p for p in w.declared_packages({str(file)!r}) if not w._is_installed(p)])"
-    )
-    answer = subprocess.run(
-        [sys.executable, "-S", "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60
-    )
-    assert "torch" in answer.stdout, answer.stderr
+def test_a_missing_package_is_named(monkeypatch):
+    monkeypatch.setattr(worker, "_is_installed", lambda package: package != "torch")
+    replies = io.StringIO()
+    assert not worker._packages_here("keras_torch", replies)
+    assert json.loads(replies.getvalue()) == {"missing": ["torch"]}
 
 
 def test_the_data_are_the_same_for_all():

@@ -64,7 +64,7 @@ def test_fusions_are_told_apart_by_what_is_in_them():
 
 
 def test_a_trace_of_real_steps_finds_every_big_kind():
-    work = Work(batch_size=4, num_examples=16)
+    work = Work(batch_size=8, num_examples=16)
     steps = Steps(name_parts(build_work_experiment(work)), work.images(), work.labels())
     described = describe_instructions(steps.program(2).as_text())
     steps.run(2)
