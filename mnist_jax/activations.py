@@ -38,7 +38,7 @@ def layer_outputs(
                 name = "/".join(context.module.path)
                 names.append(name)
                 outputs.append(output.astype(np.float32))
-                if isinstance(context.module, nn.BatchNorm) and name.startswith("bn"):
+                if name.startswith("bn"):
                     names.append(name.replace("bn", "relu", 1))
                     outputs.append(nn.relu(outputs[-1]))
             return output

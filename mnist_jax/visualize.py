@@ -5,8 +5,8 @@
 
     visualize.training_curve(read_metrics(workdir), "loss")
 
-Figures are made outside pyplot and no global setting is changed; ``figure.savefig("loss.png", dpi=200)`` saves
-one.
+Figures are made outside pyplot and no global setting is changed;
+``figure.savefig("loss.png", dpi=200)`` saves one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -250,6 +250,9 @@ def _steps_per_epoch(records: Sequence[Mapping[str, Any]]) -> float:
 
 
 def _logarithmic_percentages(axes: Any) -> None:
+    if not any((line.get_ydata() > 0).any() for line in axes.lines):
+        axes.set_ylim(0, 1)  # not a single wrong answer: nothing has a logarithm
+        return
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(subs=[1, 2, 5], numticks=12))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.10g}"))
