@@ -37,7 +37,7 @@ class Demo:
 
 def plain_environment():
     # One device: the eight of the other tests would share the two cores.
-    return {**os.environ, "XLA_FLAGS": ""}
+    return {**os.environ, "XLA_FLAGS": "", "PYTHONPATH": str(ROOT)}
 
 
 def start_demo(*arguments, cwd=ROOT):

@@ -184,16 +184,12 @@ def test_pages_and_names_from_elsewhere_are_refused(client):
     assert same.status_code == 200
 
 
-def test_a_fault_of_the_server_is_told_without_its_inside(untrained, caplog):
-    class Broken:
-        model, recognise = untrained.model, untrained.recognise
+def test_a_fault_of_the_server_is_told_without_its_inside(client, untrained, monkeypatch, caplog):
+    def read(content):
+        raise RuntimeError("secret")
 
-        def read(self, content):
-            raise RuntimeError("secret")
-
-    app = create_app(Broken(), {})
-    with TestClient(app, base_url="http://localhost", raise_server_exceptions=False) as client:
-        response = client.post("/api/recognise", content=b"x")
+    monkeypatch.setattr(untrained, "read", read)
+    response = client.post("/api/recognise", content=b"x")
     assert response.status_code == 500
     assert response.json() == {"error": "a fault of the server; its log says more"}
     assert "secret" in caplog.text

@@ -1,13 +1,13 @@
 // The drawing surface: strokes by mouse, finger, pen or keyboard, kept as paths in [0, 1] x [0, 1].
 
-// Of the pad's side. About the width of MNIST's strokes where the digit fills three quarters of the pad.
-const LINE_WIDTH = 0.065;
+// Of the pad's side. About the width of MNIST's strokes where the digit fills three fifths of the pad.
+const LINE_WIDTH = 0.075;
 
 // What is sent: the paths scaled to this many pixels, the larger side of their bounding box to MNIST's 20 of 28,
-// with a pen as wide as is usual there, whatever the size they were drawn in.
+// with a pen that leaves as much ink as is usual there, whatever the size they were drawn in.
 const SENT_SIDE = 168;
 const SENT_BOX = 20 / 28;
-const SENT_LINE_WIDTH = 2.4 / 28;
+const SENT_LINE_WIDTH = 2.6 / 28;
 const LARGEST_ZOOM = 6;
 
 const KEY_STEP = 1 / 56;
