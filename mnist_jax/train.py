@@ -3,9 +3,14 @@
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mnist_jax import cli
 from mnist_jax.streams import hold_standard_streams
+
+if TYPE_CHECKING:
+    from mnist_jax.console import RunConsole
+    from mnist_jax.loop import RunResult
 
 COMMAND = cli.Command(
     "python -m mnist_jax.train",
@@ -34,7 +39,24 @@ def main(arguments: cli.Arguments) -> int:
     workdir = arguments["workdir"] or default_workdir(arguments.config_file)
     console = RunConsole()
     enable_compile_cache(console.note)
-    return train_and_evaluate(arguments.config, workdir, console).exit_code
+    result = train_and_evaluate(arguments.config, workdir, console)
+    if result.summary and arguments.config.report:
+        _leave_report(Path(workdir), result, console)
+    return result.exit_code
+
+
+def _leave_report(workdir: Path, result: "RunResult", console: "RunConsole") -> None:
+    """Writes the report of a finished run where it is new or missing; a fault in it spoils nothing."""
+    from mnist_jax.report import REPORT_FILE, write_report
+
+    if result.state is None and (workdir / REPORT_FILE).exists():
+        return
+    try:
+        report = write_report(workdir, variables=result.state and result.state.eval_variables())
+    except Exception as error:
+        console.note(f"no report: {type(error).__name__}: {' '.join(str(error).split())[:300]}")
+    else:
+        console.print(f"  report    {report}")
 
 
 def default_workdir(config_file: str) -> str:
