@@ -22,31 +22,34 @@ _PROPERTIES = {
 }
 
 
-def png_uri(image: UInt8[np.ndarray, "height width channels"]) -> str:
-    """Gives an RGB or RGBA image as the ``data:`` address of a PNG."""
+def png_uri(image: UInt8[np.ndarray, "height width channels"], width: int = 1) -> str:
+    """Gives an RGB or RGBA image as the ``data:`` address of a PNG.
+
+    Args:
+        image: the pixels.
+        width: pixels are repeated until the image is at least this wide, so that they stay square where a
+            browser scales it.
+    """
+    pixels, palette = _with_palette(image)
+    times = -(-width // image.shape[1])
+    picture = Image.fromarray(pixels.repeat(times, axis=0).repeat(times, axis=1))
+    options = {}
+    if palette is not None:
+        picture.putpalette(palette[:, :3].tobytes(), "RGB")
+        options["transparency"] = palette[:, 3].tobytes()
     buffer = io.BytesIO()
-    _palette_image(image).save(buffer, "PNG")
+    picture.save(buffer, "PNG", **options)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def enlarge(image: UInt8[np.ndarray, "height width channels"], width: int) -> UInt8[np.ndarray, "..."]:
-    """Repeats pixels until an image is at least ``width`` wide: they stay square where it is scaled."""
-    times = -(-width // image.shape[1])
-    return image.repeat(times, axis=0).repeat(times, axis=1)
-
-
-def _palette_image(image: np.ndarray) -> Image.Image:
-    """Makes an RGBA image of few colours three times smaller than its pixels would be."""
+def _with_palette(image: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    """Gives RGBA of few colours as indices and a palette ``[colours, 4]``: a third of the size or less."""
     if image.shape[-1] != 4:
-        return Image.fromarray(image)
+        return image, None
     colours, indices = np.unique(np.ascontiguousarray(image).view(np.uint32)[..., 0], return_inverse=True)
     if len(colours) > 256:
-        return Image.fromarray(image)
-    small = Image.fromarray(indices.reshape(image.shape[:2]).astype(np.uint8))
-    table = colours.view(np.uint8).reshape(-1, 4)
-    small.putpalette(table[:, :3].tobytes(), "RGB")
-    small.info["transparency"] = table[:, 3].tobytes()
-    return small
+        return image, None
+    return indices.reshape(image.shape[:2]).astype(np.uint8), colours.view(np.uint8).reshape(-1, 4)
 
 
 def inline_svg(figure: Figure, name: str, description: str) -> str:

@@ -11,7 +11,7 @@ from mnist_jax import figure_style as style
 from mnist_jax.activations import layer_outputs
 from mnist_jax.errors import RunError
 from mnist_jax.experiment import build_augment_fn
-from mnist_jax.inline_images import enlarge, png_uri
+from mnist_jax.inline_images import png_uri
 from mnist_jax.predictions import first_of_each_class, least_confident_hits, most_confident_mistakes
 from mnist_jax.report_run import Answers
 from mnist_jax.steps import preprocess
@@ -84,7 +84,7 @@ def filters(answers: Answers) -> list[dict[str, Any]]:
             {
                 "layer": "/".join(str(key.key) for key in path[:-1]),
                 "text": f"{outputs} kernels of {height}×{width}×{inputs}{first}; full colour at ±{limit:.2g}",
-                "picture": png_uri(enlarge(style.signed_rgba(sheet, limit), _SHEET_WIDTH)),
+                "picture": png_uri(style.signed_rgba(sheet, limit), _SHEET_WIDTH),
             }
         )
     return found
@@ -124,7 +124,7 @@ def _layer(name: str, outputs: np.ndarray) -> dict[str, Any]:
     return {
         "name": name,
         "text": f"{maps}; full colour at {limit:.2g}",
-        "pictures": [png_uri(enlarge(style.strength_rgba(sheet, limit), _SHEET_WIDTH)) for sheet in sheets],
+        "pictures": [png_uri(style.strength_rgba(sheet, limit), _SHEET_WIDTH) for sheet in sheets],
     }
 
 

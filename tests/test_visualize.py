@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from mnist_jax import figure_style, visualize
-from mnist_jax.inline_images import enlarge, inline_svg, png_uri
+from mnist_jax.inline_images import inline_svg, png_uri
 from mnist_jax.predictions import (
     calibration_bins,
     count_confusions,
@@ -182,10 +182,11 @@ def test_grey_becomes_ink_of_that_opacity_and_float_counts_from_0_to_1():
     assert figure_style.picture_rgba(np.full((1, 1, 3), 0.5)).tolist() == [[[128, 128, 128, 255]]]
 
 
-def test_enlarging_repeats_pixels():
-    assert (
-        enlarge(np.arange(2, dtype=np.uint8).reshape(1, 2, 1), 5)[..., 0].tolist() == [[0, 0, 0, 1, 1, 1]] * 3
-    )
+def test_a_wide_picture_repeats_its_pixels():
+    image = np.array([[[9, 8, 7, 255], [0, 0, 0, 0]]], np.uint8)
+    content = base64.b64decode(png_uri(image, width=5).removeprefix("data:image/png;base64,"))
+    shown = np.asarray(Image.open(io.BytesIO(content)).convert("RGBA"))
+    np.testing.assert_array_equal(shown, image.repeat(3, axis=0).repeat(3, axis=1))
 
 
 def test_svg_takes_colours_from_the_page_and_has_ids_of_its_own():
