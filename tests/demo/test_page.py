@@ -185,7 +185,6 @@ def test_by_keyboard_alone(demo):
         assert page.evaluate("document.getElementById('clear').disabled")
         press(page, "Enter")
         press(page, "ArrowRight")
-        answer(page)
         press(page, "Backspace")
         assert page.evaluate("document.getElementById('clear').disabled")
         # Clear and Undo have nothing to do; the upload is next.
