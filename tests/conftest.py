@@ -1,7 +1,9 @@
-"""What every test shares: several CPU devices, annotations checked at every call, a tiny network."""
+"""What every test shares: several CPU devices, annotations checked at every call, small networks."""
 
 import functools
 import os
+import subprocess
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -114,7 +116,34 @@ def golden_training() -> Callable[[str], GoldenTraining]:
             batch_norm_momentum=0.9,
             conv=conv,
         )
-        optimizer = {"learning_rate_fn": 1e-2, "weight_decay": 0.1}
+        optimizer = {"learning_rate_fn": 1e-2, "epsilon": 1e-3, "weight_decay": 0.1}
         return GoldenTraining(model, optimizer, {"label_smoothing": 0.1, "ema_decay": 0.15}, arrays)
 
     return golden
+
+
+@pytest.fixture(scope="session")
+def small_run(tmp_path_factory) -> Path:
+    """The folder of a finished run: a small network that knows most of the embedded digits."""
+    root = Path(__file__).parents[1]
+    workdir = tmp_path_factory.mktemp("small_run")
+    overrides = [
+        "num_epochs=2",
+        "data.train_examples=1600",
+        "augment.enabled=False",
+        "optim.learning_rate=5e-3",
+    ]
+    words = ["--config", str(root / "configs" / "smoke.py"), *(f"--config.{word}" for word in overrides)]
+    # On one device: eight on two cores get in each other's way.
+    environment = {**os.environ, "XLA_FLAGS": ""}
+    command = [sys.executable, "-m", "mnist_jax.train", "--workdir", str(workdir), *words]
+    subprocess.run(command, cwd=root, env=environment, check=True, stdout=subprocess.DEVNULL, timeout=300)
+    return workdir
+
+
+@pytest.fixture(scope="session")
+def small_model(small_run):
+    """What `mnist_jax.load` gives for that run."""
+    from mnist_jax import load
+
+    return load(small_run, "latest")

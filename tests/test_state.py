@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from trees import same_bits
 
 from mnist_jax.models import CNN
 from mnist_jax.optim import create_optimizer
@@ -28,13 +29,6 @@ def plain(create):
 @pytest.fixture(scope="module")
 def averaged(create):
     return create(use_ema=True)
-
-
-def same_bits(a, b):
-    return jax.tree.structure(a) == jax.tree.structure(b) and all(
-        np.asarray(x).tobytes() == np.asarray(y).tobytes()
-        for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
-    )
 
 
 def test_a_new_state_stands_at_step_zero(plain):

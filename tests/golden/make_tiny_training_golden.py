@@ -17,7 +17,8 @@ IMAGE_SHAPE = (11, 9, 2)
 NUM_CLASSES, BATCH_SIZE, NUM_STEPS = 3, 8, 3
 FEATURES, POOL_AFTER, KERNEL_SIZE, DENSE_FEATURES = (2, 3), (0,), 3, 4
 BATCH_NORM_MOMENTUM, BATCH_NORM_EPSILON = 0.9, 1e-3
-LEARNING_RATE, B1, B2, EPSILON, WEIGHT_DECAY = 1e-2, 0.9, 0.999, 1e-7, 0.1
+# Epsilon is so large that rounding of a gradient which is zero (a bias before BatchNorm) moves nothing.
+LEARNING_RATE, B1, B2, EPSILON, WEIGHT_DECAY = 1e-2, 0.9, 0.999, 1e-3, 0.1
 LABEL_SMOOTHING, EMA_DECAY = 0.1, 0.15
 
 Arrays = dict[str, np.ndarray]
