@@ -3,8 +3,8 @@
     python -m benchmarks.time_to_accuracy --config configs/fast.py --seeds 0:5 --target 0.99
     python -m mnist_jax.train --config configs/fast.py
 
-Chosen on a validation split (--config.data.validation_examples=5000), seeds 0 and 1: 99.06% and 99.14% after
-859 steps; the test set had no part in it.
+Chosen on a validation split (--config.data.validation_examples=5000), seeds 0 and 1: 99.20% and 99.16% after
+859 steps (without label smoothing 99.06% and 99.14%); the test set had no part in it.
 
 Measured: not yet
 """
@@ -20,8 +20,8 @@ def get_config() -> ConfigDict:
     config.num_epochs = 1
     config.batch_size = 64
 
-    # Pooling right after the first convolution keeps the large early images few: a step takes a twentieth of the
-    # article's operations. Eight channels fill a register of the processor.
+    # Pooling right after the first convolution keeps the large early images few: a step takes a twentieth of
+    # the article's operations. Eight channels fill a register of the processor.
     config.model.features = (8, 32, 64)
     config.model.pool_after = (0, 1)
     config.model.dense_features = 64
@@ -33,4 +33,5 @@ def get_config() -> ConfigDict:
 
     config.optim.schedule = "one_cycle"
     config.optim.learning_rate = 1e-2
+    config.optim.label_smoothing = 0.1
     return config
