@@ -114,14 +114,12 @@ def _render(record: "RunRecord", answers: "Answers | None", missing: str, images
 
 def main(arguments: cli.Arguments) -> int:
     """Writes the report of one run and says where it is."""
-    from mnist_jax.errors import RunError
+    from mnist_jax.compile_cache import enable_compile_cache
 
+    enable_compile_cache(lambda note: print(note, file=sys.stderr))
     images = [int(word) for word in arguments["images"].split(",") if word]
     splits = _load(arguments["workdir"], arguments["data_dir"]) if arguments["data_dir"] else None
-    try:
-        print(write_report(arguments["workdir"], splits=splits, images=images))
-    except OSError as error:
-        raise RunError(f"cannot write the report: {error}") from error
+    print(write_report(arguments["workdir"], splits=splits, images=images))
     return 0
 
 
