@@ -31,6 +31,7 @@ _BATCH = "batch"
 _SAME = {
     "abs": "Abs",
     "add": "Add",
+    "and": "And",
     "div": "Div",
     "eq": "Equal",
     "exp": "Exp",
@@ -44,6 +45,9 @@ _SAME = {
     "min": "Min",
     "mul": "Mul",
     "neg": "Neg",
+    "not": "Not",
+    "or": "Or",
+    "sign": "Sign",
     "sqrt": "Sqrt",
     "sub": "Sub",
     "tanh": "Tanh",
@@ -222,6 +226,21 @@ class _Graph:
 
     def _concatenate(self, operands: list[Any], params: Any, _: Any) -> str:
         return self.add("Concat", *operands, axis=params["dimension"])
+
+    def _stack(self, operands: list[Any], params: Any, _: Any) -> str:
+        axis = np.asarray([params["axis"]], np.int64)
+        return self.add("Concat", *(self.add("Unsqueeze", x, axis) for x in operands), axis=params["axis"])
+
+    def _slice(self, operands: list[Any], params: Any, equation: Any) -> str:
+        old_shape = equation.invars[0].aval.shape
+        strides = params["strides"] or [1] * len(old_shape)
+        # The batch is never cut: its axis is left out.
+        cut = [axis for axis, size in enumerate(old_shape) if _is_static([size])]
+        ranges = [
+            [values[axis] for axis in cut] for values in (params["start_indices"], params["limit_indices"])
+        ]
+        tensors = [np.asarray(values, np.int64) for values in (*ranges, cut, [strides[axis] for axis in cut])]
+        return self.add("Slice", operands[0], *tensors)
 
     def _squeeze(self, operands: list[Any], params: Any, _: Any) -> str:
         return self.add("Squeeze", operands[0], np.asarray(params["dimensions"], np.int64))

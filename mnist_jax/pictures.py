@@ -3,10 +3,9 @@
 import io
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from jaxtyping import Float, Shaped, UInt8
@@ -15,6 +14,8 @@ from mnist_jax.errors import DataError
 from mnist_jax.images import MNIST_BOX, fit_to_shape, load_image, luminance, to_mnist
 
 STANDARD_INPUT = "-"
+
+ReadFn = Callable[[int], bytes]
 
 # In a folder only these are taken for pictures; a file that is named itself may have any name.
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".npy")
@@ -47,7 +48,7 @@ def read_pictures(
     arguments: Sequence[str],
     image_shape: Sequence[int],
     data_name: str,
-    standard_input: BinaryIO | None = None,
+    standard_input: ReadFn | None = None,
 ) -> Iterator[Picture]:
     """Reads everything that was named, in the order given, and brings it to the form of a data set.
 
@@ -55,7 +56,7 @@ def read_pictures(
         arguments: picture files, ``.npy`` files, folders (their pictures by name; nothing deeper), or ``-``.
         image_shape: height, width and channels (1 or 3) that the network takes.
         data_name: the data set it was trained on, see `fit_to_data`.
-        standard_input: what ``-`` stands for.
+        standard_input: gives at most so many bytes of what ``-`` stands for; None where that is closed.
 
     Yields:
         one ``Picture`` for each picture; what cannot be read is one with ``error``, and the others follow.
@@ -146,7 +147,7 @@ def _pictures_in(folder: Path) -> list[str]:
 
 
 def _read_file(
-    file: str, image_shape: tuple[int, ...], data_name: str, standard_input: BinaryIO | None
+    file: str, image_shape: tuple[int, ...], data_name: str, standard_input: ReadFn | None
 ) -> Iterator[Picture]:
     try:
         source = _open(file, standard_input)
@@ -163,7 +164,7 @@ def _read_file(
             yield Picture(file, index, error=str(error))
 
 
-def _open(file: str, standard_input: BinaryIO | None) -> BinaryIO:
+def _open(file: str, standard_input: ReadFn | None) -> io.BufferedReader | io.BytesIO:
     """Opens a file so that it can be read from any place in it, also where it is a pipe."""
     try:
         if file == STANDARD_INPUT:
@@ -174,20 +175,20 @@ def _open(file: str, standard_input: BinaryIO | None) -> BinaryIO:
         if stat.S_ISREG(os.fstat(source.fileno()).st_mode):
             return source
         with source:
-            return _read_whole(source)
+            return _read_whole(source.read)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise DataError(f"cannot be read ({reason})") from error
 
 
-def _read_whole(source: BinaryIO) -> BinaryIO:
-    content = source.read(_MAX_BYTES + 1)
+def _read_whole(read: ReadFn) -> io.BytesIO:
+    content = read(_MAX_BYTES + 1)
     if len(content) > _MAX_BYTES:
         raise DataError(f"more than the {_MAX_BYTES:,} bytes accepted from a pipe")
     return io.BytesIO(content)
 
 
-def _read_pixels(source: BinaryIO, channels: int) -> tuple[np.ndarray, bool]:
+def _read_pixels(source: io.BufferedReader | io.BytesIO, channels: int) -> tuple[np.ndarray, bool]:
     """Pictures with an axis for them, and whether the file itself has that axis."""
     magic = source.read(6)
     source.seek(0)
@@ -201,7 +202,7 @@ def _read_pixels(source: BinaryIO, channels: int) -> tuple[np.ndarray, bool]:
         raise DataError(str(error).removeprefix(f"{name}: ")) from error
 
 
-def _load_array(source: BinaryIO) -> np.ndarray:
+def _load_array(source: io.BufferedReader | io.BytesIO) -> np.ndarray:
     try:
         # Mapped where it is a real file: a header that promises terabytes is then found out for nothing.
         if isinstance(source, io.BytesIO):

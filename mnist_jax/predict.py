@@ -46,7 +46,7 @@ def main(arguments: cli.Arguments) -> int:
     from mnist_jax.pictures import read_pictures
 
     model = load(arguments["workdir"], arguments["checkpoint"])
-    standard_input = None if sys.stdin is None else sys.stdin.buffer
+    standard_input = None if sys.stdin is None else sys.stdin.buffer.read
     data_name = model.run["dataset"]["name"]
     pictures = list(read_pictures(arguments.positional, model.image_shape, data_name, standard_input))
     images = [picture.image for picture in pictures if picture.image is not None]

@@ -1,0 +1,352 @@
+"""Pictures of every kind and from everywhere are answered, and what cannot be read is told, not fatal."""
+
+import io
+import json
+import os
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mnist_jax import cli, pictures, predict
+from mnist_jax.errors import DataError
+from mnist_jax.pictures import Picture, fit_to_data, read_pictures, split_array
+
+SHAPE = (28, 28, 1)
+
+
+@pytest.fixture(scope="session")
+def digits(small_model):
+    """30 test digits that the network is sure of, uint8 [30, 28, 28]."""
+    from mnist_jax.data import load_splits
+
+    images = load_splits("mnist_5k").test.images[..., 0]
+    return images[small_model.predict(images).max(axis=1) > 0.9][:30]
+
+
+@pytest.fixture
+def run_predict(small_run, small_model, capsys, monkeypatch):
+    """Gives `run(*words)`: exit code, what --json printed (or the lines of the table), and stderr."""
+    # Loaded once for all tests; test_standard_input loads it for itself.
+    monkeypatch.setattr("mnist_jax.loading.load", lambda workdir, checkpoint: small_model)
+
+    def run(*words):
+        code = cli.run_main(predict.main, predict.COMMAND, [f"--workdir={small_run}", *map(os.fspath, words)])
+        out, err = capsys.readouterr()
+        return code, json.loads(out) if "--json" in words else out.splitlines(), err
+
+    return run
+
+
+def save(
+    folder: Path, digits, change=lambda digit: Image.fromarray(digit), suffix=".png", **options
+) -> list[Path]:
+    folder.mkdir(exist_ok=True)
+    paths = [folder / f"{number:02d}{suffix}" for number in range(len(digits))]
+    for path, digit in zip(paths, digits, strict=True):
+        change(digit).save(path, **options)
+    return paths
+
+
+def read(*arguments, data_name="mnist", shape=SHAPE, standard_input=None) -> list[Picture]:
+    return list(read_pictures([os.fspath(a) for a in arguments], shape, data_name, standard_input))
+
+
+# --- The command ---
+
+
+def test_files_are_answered_as_the_model_answers(run_predict, small_model, digits, tmp_path):
+    expected = small_model.predict(digits)
+    paths = save(tmp_path / "plain", digits)
+    code, rows, err = run_predict(*paths, "--json")
+    assert (code, err) == (0, "")
+    assert [row["file"] for row in rows] == list(map(str, paths))
+    np.testing.assert_allclose([row["probabilities"] for row in rows], expected, atol=1e-6)
+    assert [row["label"] for row in rows] == expected.argmax(axis=1).tolist()
+    for row in rows:
+        assert set(row) == {"file", "label", "probability", "probabilities"}
+        assert isinstance(row["label"], int)
+        assert row["probability"] == max(row["probabilities"])
+
+
+def inverted(digit):
+    return Image.fromarray(255 - digit)
+
+
+def on_a_large_sheet(digit):
+    sheet = Image.new("L", (300, 200), 255)
+    sheet.paste(inverted(digit).resize((140, 140)), (100, 30))
+    return sheet
+
+
+def transparent(digit):
+    ink = np.zeros_like(digit)
+    return Image.fromarray(np.stack([ink, ink, ink, digit], axis=-1))
+
+
+@pytest.mark.parametrize(
+    ("change", "suffix", "options"),
+    [
+        (inverted, ".png", {}),
+        (on_a_large_sheet, ".png", {}),
+        (transparent, ".png", {}),
+        (transparent, ".tiff", {}),
+        (inverted, ".jpg", {"quality": 75}),
+        (inverted, ".webp", {"quality": 75}),
+        (on_a_large_sheet, ".gif", {}),
+    ],
+)
+def test_disguises_change_few_answers(run_predict, digits, tmp_path, change, suffix, options):
+    _, plain, _ = run_predict(save(tmp_path / "plain", digits)[0].parent, "--json")
+    _, rows, _ = run_predict(save(tmp_path / "other", digits, change, suffix, **options)[0].parent, "--json")
+    same = [row["label"] == other["label"] for row, other in zip(plain, rows, strict=True)]
+    assert sum(same) >= 27
+
+
+def test_what_cannot_be_read_is_told_and_the_others_are_answered(run_predict, digits, tmp_path):
+    (good,) = save(tmp_path, digits[:1])
+    bad, empty, missing = tmp_path / "bad.png", tmp_path / "empty.png", tmp_path / "missing.png"
+    bad.write_bytes(good.read_bytes()[:60])
+    empty.touch()
+    code, rows, err = run_predict(bad, good, missing, empty, "--json")
+    assert (code, err) == (1, "")
+    assert ["error" in row for row in rows] == [True, False, True, True]
+    assert rows[2] == {"file": str(missing), "error": "cannot be read (No such file or directory)"}
+    assert all(
+        set(row) == {"file", "error"} and str(tmp_path) not in row["error"] for row in (rows[0], rows[3])
+    )
+
+    code, lines, err = run_predict(bad, good, missing, empty)
+    assert code == 1
+    assert len(lines) == 2
+    assert lines[1].startswith(str(good))
+    assert [line.split(": ")[:2] for line in err.splitlines()] == [
+        ["error", str(path)] for path in (bad, missing, empty)
+    ]
+
+
+def test_nothing_but_faults_is_still_told(run_predict, tmp_path):
+    assert run_predict(tmp_path / "no.png", "--json")[:2] == (
+        1,
+        [{"file": str(tmp_path / "no.png"), "error": "cannot be read (No such file or directory)"}],
+    )
+
+
+def test_without_a_picture_the_usage_is_wrong(run_predict):
+    code, lines, err = run_predict()
+    assert (code, lines) == (2, [])
+    assert err == "error: IMAGE: is missing; give picture files, folders, or - for standard input\n"
+
+
+def test_top_lists_the_likeliest(run_predict, digits, tmp_path):
+    (path,) = save(tmp_path, digits[:1])
+    _, (row,), _ = run_predict(path, "--json", "--top=3")
+    ranked = sorted(row["probabilities"], reverse=True)
+    assert [guess["probability"] for guess in row["top"]] == ranked[:3]
+    assert row["top"][0] == {"label": row["label"], "probability": row["probability"]}
+    _, (row,), _ = run_predict(path, "--json", "--top", "99")
+    assert sorted(guess["label"] for guess in row["top"]) == list(range(10))
+    _, lines, _ = run_predict(path, "--top=4")
+    assert lines[1].count("%") == 4
+
+
+def test_show_prints_what_the_network_was_given(run_predict, digits, tmp_path):
+    (path,) = save(tmp_path, digits[:1])
+    code, lines, err = run_predict(path, "--show")
+    assert (code, err) == (0, "")
+    drawing = lines[2:30]
+    assert all(len(line) == 56 for line in drawing)
+    assert [[line[i : i + 2] != "  " for i in range(0, 56, 2)] for line in drawing] == (
+        digits[0] >= 52
+    ).tolist()
+    # JSON stays JSON.
+    _, rows, err = run_predict(path, "--show", "--json")
+    assert len(rows) == 1
+    assert "█" in err
+
+
+def test_standard_input(small_run, digits, tmp_path):
+    import subprocess
+    import sys
+
+    (path,) = save(tmp_path, digits[:1])
+    words = [sys.executable, "-m", "mnist_jax.predict", "--workdir", os.fspath(small_run), "-", "--json"]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(words, input=path.read_bytes(), capture_output=True, env=environment, timeout=120)
+    assert (done.returncode, done.stderr) == (0, b"")
+    (row,) = json.loads(done.stdout)
+    assert row["file"] == "-"
+    assert len(row["probabilities"]) == 10
+
+
+# --- Gathering ---
+
+
+def test_a_folder_gives_its_pictures_by_name(digits, tmp_path):
+    save(tmp_path, digits[:3])
+    np.save(tmp_path / "01b.npy", digits[3])
+    for other in ("notes.txt", ".hidden.png", "Thumbs.db"):
+        (tmp_path / other).write_text("x")
+    save(tmp_path / "deeper.png", digits[:1])
+    found = read(tmp_path)
+    assert [Path(picture.file).name for picture in found] == ["00.png", "01.png", "01b.npy", "02.png"]
+    for picture, number in zip(found, (0, 1, 3, 2), strict=True):
+        np.testing.assert_array_equal(picture.image[..., 0], digits[number])
+
+
+def test_a_folder_without_pictures_is_a_fault(tmp_path):
+    (picture,) = read(tmp_path)
+    assert picture.file == str(tmp_path)
+    assert picture.error.startswith("no pictures in this folder")
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda d: d,
+        lambda d: d[..., None],
+        lambda d: d.astype(np.float32) / 255,
+        lambda d: d.astype(np.float64),
+        lambda d: d.astype(np.int64),
+        lambda d: np.repeat(d[..., None], 3, axis=-1),
+    ],
+)
+def test_arrays_of_one_and_of_many(digits, tmp_path, make):
+    path = tmp_path / "digits.npy"
+    np.save(path, make(digits[:3]))
+    found = read(path)
+    assert [(picture.file, picture.index) for picture in found] == [(str(path), i) for i in range(3)]
+    np.testing.assert_allclose([picture.image[..., 0] for picture in found], digits[:3], atol=1)
+    np.save(path, make(digits[0]))
+    (picture,) = read(path)
+    assert picture.index is None
+    np.testing.assert_allclose(picture.image[..., 0], digits[0], atol=1)
+
+
+def test_one_blank_picture_of_an_array_does_not_harm_the_others(digits, tmp_path, run_predict):
+    path = tmp_path / "digits.npy"
+    np.save(path, np.stack([digits[0], np.zeros_like(digits[0]), digits[1]]))
+    code, rows, _ = run_predict(path, "--json")
+    assert code == 1
+    assert [row["index"] for row in rows] == [0, 1, 2]
+    assert "blank" in rows[1]["error"]
+    assert run_predict(path)[1][2].startswith(f"{path}[2] ")
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.zeros(784), "shape"),
+        (np.zeros((2, 28, 28, 2)), "shape"),
+        (np.zeros((0, 28, 28)), "shape"),
+        (np.full((28, 28), 256), "from 256 to 256"),
+        (np.full((28, 28), -0.5), "from -0.5"),
+        (np.full((28, 28), np.nan), "nan"),
+        (np.full((28, 28), "x"), "type"),
+        (np.zeros((28, 28), complex), "type"),
+    ],
+)
+def test_other_arrays_are_refused(array, message):
+    with pytest.raises(DataError, match=message):
+        split_array(array)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\x93NUMPY",
+        b"\x93NUMPY\x01\x00v\x00{'descr': '|u1', 'fortran_order': False, 'shape': (9999999, 9999999), }",
+        b"\x93NUMPY\x01\x00\x06\x00(1,2)\n",
+    ],
+)
+@pytest.mark.parametrize("piped", [False, True])
+def test_damaged_arrays_are_told(content, piped, tmp_path):
+    path = tmp_path / "x.npy"
+    path.write_bytes(content.ljust(128))
+    (picture,) = read("-", standard_input=io.BytesIO(path.read_bytes()).read) if piped else read(path)
+    assert ".npy file" in picture.error
+    assert "\n" not in picture.error
+
+
+def test_pickled_objects_are_never_loaded(tmp_path):
+    np.save(tmp_path / "x.npy", np.array([{"a": 1}], dtype=object))
+    (picture,) = read(tmp_path / "x.npy")
+    assert "damaged .npy" in picture.error
+
+
+def test_pipes_are_read_and_bounded(digits, tmp_path, monkeypatch):
+    (path,) = save(tmp_path, digits[:1])
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for limit, is_answered in ((10**6, True), (10, False)):
+        monkeypatch.setattr(pictures, "_MAX_BYTES", limit)
+        writer = threading.Thread(target=pipe.write_bytes, args=(path.read_bytes(),))
+        writer.start()
+        (picture,) = read(pipe)
+        writer.join()
+        assert (picture.image is not None) == is_answered
+        assert is_answered or "more than the 10 bytes" in picture.error
+
+
+def test_standard_input_that_is_closed_or_used_up(digits, tmp_path):
+    (picture,) = read("-")
+    assert picture.error == "standard input is closed"
+    file = io.BytesIO(save(tmp_path, digits[:1])[0].read_bytes())
+    first, second = read("-", "-", standard_input=file.read)
+    assert first.image is not None
+    assert second.error.startswith("empty")
+
+
+# --- The form of the data ---
+
+
+def test_other_data_is_only_resized(digits):
+    small = fit_to_data(np.float32(digits[0]) / 255, (14, 14, 1), "fashion_mnist")
+    assert small.shape == (14, 14, 1)
+    colour = fit_to_data(np.float32(digits[0]) / 255, (28, 28, 3), "mnist")
+    np.testing.assert_array_equal(colour, np.repeat(digits[0][..., None], 3, axis=-1))
+    negative = np.float32(255 - digits[0]) / 255
+    np.testing.assert_array_equal(fit_to_data(negative, SHAPE, "fashion_mnist")[..., 0], 255 - digits[0])
+    np.testing.assert_array_equal(fit_to_data(negative, SHAPE, "mnist_5k")[..., 0], digits[0])
+
+
+def test_emnist_has_a_larger_box(digits):
+    sheet = np.pad(np.float32(digits[0]) / 255, 20)
+    sides = {}
+    for name in ("mnist", "emnist/letters"):
+        rows, columns = np.nonzero(fit_to_data(sheet, SHAPE, name)[..., 0] > 80)
+        sides[name] = 1 + max(np.ptp(rows), np.ptp(columns))
+    assert sides == {"mnist": 20, "emnist/letters": 24}
+
+
+# --- What is printed ---
+
+
+def test_labels_are_numbers_for_digits_and_names_otherwise():
+    assert predict.class_labels(tuple("0123456789")) == list(range(10))
+    assert predict.class_labels(("0", "1", "A")) == ["0", "1", "A"]
+    row = predict.describe(Picture("x.png"), ["cat", "dog"], np.array([0.25, 0.75], np.float32), top=2)
+    assert row == {
+        "file": "x.png",
+        "label": "dog",
+        "probability": 0.75,
+        "probabilities": [0.25, 0.75],
+        "top": [{"label": "dog", "probability": 0.75}, {"label": "cat", "probability": 0.25}],
+    }
+
+
+def test_large_pictures_are_thinned_out_to_fit():
+    lines = predict.block_picture(np.full((200, 200, 3), 255, np.uint8))
+    assert len(lines) == 50
+    assert set(lines) == {"█" * 100}
+
+
+def test_file_names_cannot_move_the_cursor(run_predict, digits, tmp_path):
+    (path,) = save(tmp_path, digits[:1])
+    odd = path.rename(tmp_path / "\x1b[2J\n\udcff.png")
+    code, lines, _ = run_predict(odd)
+    assert code == 0
+    assert lines[1].startswith(f"{tmp_path}/\\x1b[2J\\n\\udcff.png")
+    assert run_predict(odd, "--json")[1][0]["file"] == str(odd)
