@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from mnist_jax.config import from_dict
 from mnist_jax.errors import RunError
 from mnist_jax.run_files import read_config
-from mnist_jax.soft_vote import SoftVote, join_variables
+from mnist_jax.soft_vote import join_variables, make_soft_vote
 
 if TYPE_CHECKING:
     from mnist_jax.loading import LoadedModel
@@ -39,7 +39,7 @@ def load_ensemble(workdir: Path, checkpoint: str | int) -> "LoadedModel":
     recorded, run = read_config(workdir)
     first = members[0]
     return LoadedModel(
-        module=SoftVote(tuple(member.module for member in members)),
+        module=make_soft_vote([member.module for member in members]),
         variables=join_variables([member.variables for member in members]),
         config=from_dict(recorded),
         step=max(member.step for member in members),

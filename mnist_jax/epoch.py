@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from typing import no_type_check
 
 import flax.struct
 import jax
@@ -30,6 +31,8 @@ class StreamKeys:
         return cls(params, train, shuffle)
 
 
+# JAX builds these anew with anything for leaves (shapes, shardings, None), which no check may refuse.
+@no_type_check
 @flax.struct.dataclass
 class EpochLog:
     """The sums of each step of the epoch under way.
@@ -43,8 +46,8 @@ class EpochLog:
         num_correct: int32 ``[steps_per_epoch]``.
     """
 
-    loss_sum: Float[Array, " steps"]
-    num_correct: Int[Array, " steps"]
+    loss_sum: Float[Array, "... steps"]
+    num_correct: Int[Array, "... steps"]
 
     @classmethod
     def empty(cls, steps_per_epoch: int) -> "EpochLog":
@@ -112,6 +115,7 @@ def make_train_steps(
 
         carry = (state, log)
         if static_length:
+            assert isinstance(num_steps, int)
             return lax.scan(
                 lambda c, _: (body(c), None), carry, length=num_steps, unroll=min(unroll, num_steps)
             )[0]

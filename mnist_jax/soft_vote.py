@@ -36,6 +36,11 @@ class SoftVote(nn.Module):
         return jax.nn.logsumexp(members, axis=0) - jnp.log(float(len(self.members)))
 
 
+def make_soft_vote(members: Sequence[nn.Module]) -> SoftVote:
+    """Makes the vote of networks, each with variables of its own even where two are the same object."""
+    return SoftVote(tuple(member.clone() for member in members))
+
+
 def join_variables(members: Sequence[dict[str, PyTree]]) -> dict[str, PyTree]:
     """Puts the variables of the members together as `SoftVote` wants them.
 

@@ -1,7 +1,7 @@
 """What training carries from step to step (floor 1)."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, no_type_check
 
 import flax.linen as nn
 import flax.struct
@@ -11,8 +11,12 @@ import optax
 from jaxtyping import Array, Bool, Int, PyTree
 
 
+# JAX builds these anew with anything for leaves (shapes, shardings, None), which no check may refuse.
+@no_type_check
 class TrainState(flax.struct.PyTreeNode):
     """Parameters, BatchNorm statistics, optimizer state and their running average, at a step.
+
+    Where members are trained side by side every leaf has a leading axis of members more.
 
     Attributes:
         step: int32 scalar, number of updates done.
@@ -24,7 +28,7 @@ class TrainState(flax.struct.PyTreeNode):
         tx: the optimizer.
     """
 
-    step: Int[Array, ""]
+    step: Int[Array, "..."]
     params: PyTree
     batch_stats: PyTree
     opt_state: PyTree
