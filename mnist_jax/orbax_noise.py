@@ -2,9 +2,13 @@
 
 import logging
 import sys
+import threading
+import time
 import traceback
 from collections.abc import Callable
 from typing import Any
+
+_LONGEST_WAIT_SECONDS = 10.0
 
 
 class OrbaxNoise:
@@ -28,6 +32,7 @@ class OrbaxNoise:
     def stop(self) -> None:
         """Ends, and puts back what was there before."""
         if self._old_hook is not None:
+            _wait_for_orbax()
             logging.getLogger("absl").removeFilter(_is_news)
             sys.unraisablehook = self._old_hook
             self._old_hook = None
@@ -36,6 +41,14 @@ class OrbaxNoise:
         error = unraisable.exc_value
         if not (isinstance(error, RuntimeError) and str(error) == "Event loop is closed") and self._old_hook:
             self._old_hook(unraisable)
+
+
+def _wait_for_orbax() -> None:
+    # After a failed save the threads that Orbax started for it may still be about to log that.
+    end = time.monotonic() + _LONGEST_WAIT_SECONDS
+    for thread in threading.enumerate():
+        if type(thread).__module__.startswith("orbax") and thread is not threading.current_thread():
+            thread.join(max(0.0, end - time.monotonic()))
 
 
 def _is_news(record: logging.LogRecord) -> bool:

@@ -1,8 +1,10 @@
 """The command line: what is accepted, every slip at once, help without JAX, exit codes of processes."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -254,6 +256,22 @@ def test_what_main_raises_becomes_a_line_and_an_exit_code(capsys):
         "error: stopped by Ctrl-C",
         "error: RuntimeError: many lines (rerun with --debug for the traceback)",
     ]
+
+
+def test_sigterm_unwinds_like_ctrl_c_and_its_old_handler_comes_back(capsys):
+    unwound = []
+
+    def main(arguments):
+        try:
+            signal.raise_signal(signal.SIGTERM)
+            time.sleep(60)
+        finally:
+            unwound.append(True)
+
+    before = signal.getsignal(signal.SIGTERM)
+    assert run(main) == 143
+    assert unwound and signal.getsignal(signal.SIGTERM) is before
+    assert capsys.readouterr().err == "error: stopped by SIGTERM\n"
 
 
 def test_debug_shows_the_traceback(capsys):

@@ -86,6 +86,27 @@ def test_second_signal_exits_while_the_main_thread_never_returns_to_python():
     assert process.returncode == 143
 
 
+# As while compiling: busy, and nothing to save yet.
+BEFORE_WORK = BUSY.replace("StopRequest()", "StopRequest(work_begun=False)")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_before_the_work_begins_the_first_signal_exits_at_once(number, code):
+    process = start(BEFORE_WORK)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=30)
+    name = signal.Signals(number).name
+    assert (process.returncode, out) == (code, "")
+    assert err == f"stopped by {name} before the first step: nothing to save\n"
+
+
+def test_once_the_work_began_the_first_signal_waits():
+    with StopRequest(work_begun=False) as stop:
+        stop.work_begins()
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.requested and stop.exit_code == 143
+
+
 def test_flag_is_up_before_the_next_line():
     with StopRequest() as stop:
         assert (stop.requested, stop.exit_code, stop.signal) == (False, 0, None)

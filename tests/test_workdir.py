@@ -148,6 +148,13 @@ def test_run_that_failed_before_it_wrote_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_run_that_failed_before_its_first_checkpoint_was_begun_leaves_nothing(tmp_path):
+    with pytest.raises(ValueError), open_workdir(tmp_path / "new" / "run") as workdir:
+        (workdir / "checkpoints").mkdir()
+        raise ValueError
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_run_that_wrote_keeps_its_folder(tmp_path):
     with pytest.raises(KeyError), open_workdir(tmp_path / "a" / "b") as workdir:
         (workdir / "config.json").touch()

