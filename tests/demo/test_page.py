@@ -1,6 +1,7 @@
 """The page in a real browser: drawing, keyboard, upload, themes, phone."""
 
 import base64
+import os
 
 import numpy as np
 import pytest
@@ -67,13 +68,15 @@ def test_digits_drawn_as_strokes_are_recognised(empty):
 
 @pytest.mark.slow
 def test_fifty_digits_with_a_fully_trained_network(tmp_path):
-    train(tmp_path / "run", "--config.report=False", "--config.data.validation_examples=0")
-    splits = load_splits("mnist", fallback="mnist_5k")
-    chosen = np.random.default_rng(0).choice(splits.test.num_examples, NUM_DIGITS_FULL, replace=False)
-    with start_demo("--workdir", tmp_path / "run") as process:
+    run = os.environ.get("MNIST_JAX_DEMO_RUN") or tmp_path / "run"
+    if run == tmp_path / "run":
+        train(run, "--config.report=False")
+    test = load_splits("mnist", fallback="mnist_5k").test
+    chosen = np.random.default_rng(0).choice(test.num_examples, NUM_DIGITS_FULL, replace=False)
+    with start_demo("--workdir", os.path.abspath(run)) as process:
         try:
             with open_demo(wait_for_demo(process).url) as page:
-                wrong = replay(page, splits.test.images[chosen, ..., 0], splits.test.labels[chosen])
+                wrong = replay(page, test.images[chosen, ..., 0], test.labels[chosen])
                 assert faults(page) == []
         finally:
             process.kill()
