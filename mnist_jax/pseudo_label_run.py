@@ -115,10 +115,10 @@ class _PseudoLabelRun:
         labelled = images[chosen], labels[chosen]
         pool, hidden = self._pool(chosen)
         seconds = 0.0
-        teacher, taken = self._fit("teacher", seed, supervised_set(*labelled, self._size("teacher"), seed))
+        data = supervised_set(*labelled, self._size("teacher"), seed)
+        state, teacher_result, taken = self._fit("teacher", "teacher", seed, data)
         seconds += taken
-        teacher_result = self._measure("teacher", teacher)
-        state, rounds, last = teacher, [], "teacher"
+        rounds, last = [], "teacher"
         for number in range(1, settings.rounds + 1):
             probabilities = softmax(self._trainer(self._steps(last)).logits(state, pool))
             accepted = trusted(probabilities, settings.threshold)
@@ -133,17 +133,16 @@ class _PseudoLabelRun:
                 soft=settings.targets == "soft",
                 seed=seed,
             )
-            state, taken = self._fit(f"student {number}", seed, data)
+            state, result, taken = self._fit("student", f"student {number}", seed, data)
             seconds += taken
             last = "student"
-            result = self._measure("student", state)
             figures: dict[str, Any] = {"accepted": len(accepted), "accepted_share": len(accepted) / len(pool)}
             if hidden is not None:
                 right = probabilities[accepted].argmax(axis=1) == hidden[accepted]
                 figures["pseudo_label_accuracy"] = float(right.mean())
             rounds.append(figures | headline(result))
-        alone, _ = self._fit("supervised only", seed, supervised_set(*labelled, self._size("alone"), seed))
-        alone_result = self._measure("alone", alone)
+        data = supervised_set(*labelled, self._size("alone"), seed)
+        _, alone_result, _ = self._fit("alone", "supervised only", seed, data)
         self._keep(seed, state, result, seconds)
         return {
             "seed": seed,
@@ -192,15 +191,14 @@ class _PseudoLabelRun:
             num_train=steps * config.batch_size,
         )
 
-    def _fit(self, what: str, seed: int, data: Data) -> tuple[TrainState, float]:
-        trainer = self._trainer(len(data[0]) // self.config.batch_size)
+    def _fit(self, role: str, name: str, seed: int, data: Data) -> tuple[TrainState, EvaluationResult, float]:
+        """Trains and measures; the float is the seconds of training."""
+        trainer = self._trainer(self._steps(role))
         trained = trainer.train([seed], data, self.stop)
-        self.console.print((f"  seed {seed}: {what} trained, {trained.train_seconds:.0f} s", "dim"))
-        return trained.states[0], trained.train_seconds
-
-    def _measure(self, role: str, state: TrainState) -> EvaluationResult:
-        logits = self._trainer(self._steps(role)).logits(state, self.measured.images)
-        return evaluate_logits(logits, self.measured.labels)
+        state, seconds = trained.states[0], trained.train_seconds
+        result = evaluate_logits(trainer.logits(state, self.measured.images), self.measured.labels)
+        self.console.print((f"  seed {seed}: {name} {_percent(result.accuracy)}, {seconds:.0f} s", "dim"))
+        return state, result, seconds
 
     def _pool(self, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         """The unlabelled images, and their hidden labels where there are any, to judge the pseudo labels."""
