@@ -51,9 +51,7 @@ class LoadedModel:
     run: dict[str, Any]
     layout: Layout
 
-    def predict(
-        self, images: Shaped[Array | np.ndarray, "*batch height width channels"]
-    ) -> Float[np.ndarray, "*batch classes"]:
+    def predict(self, images: Shaped[Array | np.ndarray, "..."]) -> Float[np.ndarray, "... classes"]:
         """Gives the probability of each class.
 
         Args:
