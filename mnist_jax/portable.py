@@ -33,8 +33,8 @@ def prediction_function(model: LoadedModel) -> Callable[[Array], Array]:
     on the training device is not on every other.
     """
     module = _with_fields(model.module, conv="lax", dtype="float32")
-    # NumPy's arrays leave today's devices out of what is exported.
-    variables = jax.tree.map(np.asarray, jax.device_get(model.variables))
+    # Once over the host: how today's devices share them must not become part of what is exported.
+    variables = jax.tree.map(jnp.asarray, jax.device_get(model.variables))
 
     def predict(images: Array) -> Array:
         logits: Any = module.apply(variables, preprocess(images), train=False)
