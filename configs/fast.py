@@ -3,8 +3,8 @@
     python -m benchmarks.time_to_accuracy --config configs/fast.py --seeds 0:5 --target 0.99
     python -m mnist_jax.train --config configs/fast.py
 
-Chosen on a validation split (--config.data.validation_examples=5000), seeds 0 and 1: 99.20% and 99.16% after
-859 steps (without label smoothing 99.06% and 99.14%); the test set had no part in it.
+Chosen on a validation split (--config.data.validation_examples=5000): 99.20%, 99.16%, 99.24% and 99.10% with
+seeds 0 to 3 after 859 steps (without label smoothing 99.06% and 99.14%). The test set had no part in it.
 
 Measured: not yet
 """

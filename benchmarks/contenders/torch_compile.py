@@ -1,5 +1,10 @@
 """PyTorch with ``torch.compile``; on a GPU in the mode that captures CUDA graphs itself."""
 
+import atexit
+import os
+import shutil
+import tempfile
+
 from benchmarks.contenders import Runner, Work
 
 TITLE = "PyTorch torch.compile"
@@ -7,7 +12,10 @@ PACKAGES = ("torch",)
 
 
 def build(work: Work) -> Runner:
-    """Builds the loop with a compiled network."""
+    """Builds the loop with a compiled network, in a cache of its own."""
+    # PyTorch does not mend what a compilation that was killed left in the shared cache.
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = folder = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     import torch
 
     from benchmarks.contenders import torch_shared
