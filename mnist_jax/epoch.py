@@ -16,6 +16,8 @@ from mnist_jax.state import TrainState
 TrainStep = Callable[[TrainState, dict[str, Array], jax.Array], tuple[TrainState, Metrics]]
 
 
+# JAX builds these anew with anything for leaves (shapes, shardings, None), which no check may refuse.
+@no_type_check
 @flax.struct.dataclass
 class StreamKeys:
     """Typed keys of the named random streams of a run, all from one seed."""
@@ -31,7 +33,7 @@ class StreamKeys:
         return cls(params, train, shuffle)
 
 
-# JAX builds these anew with anything for leaves (shapes, shardings, None), which no check may refuse.
+# As StreamKeys.
 @no_type_check
 @flax.struct.dataclass
 class EpochLog:

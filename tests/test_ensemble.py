@@ -1,0 +1,116 @@
+"""Ensembles: fixed members, resumable, one model in the end."""
+
+import json
+
+import numpy as np
+import pytest
+
+import mnist_jax
+from mnist_jax import cli, ensemble, evaluate
+from mnist_jax.data import load_splits
+from mnist_jax.ensemble_run import Member, list_members, run_ensemble
+from mnist_jax.errors import ConfigError
+from mnist_jax.results_file import read_results
+from mnist_jax.side_by_side import MemberTrainer
+from tests.test_study import TINY, tiny_config
+
+SEEDS = {"ensemble.seeds": "0:4", "num_epochs": "3"}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """An ensemble of four, stopped after its first two members and started again; what was trained when."""
+    folder = tmp_path_factory.mktemp("ensemble") / "run"
+    original, groups = MemberTrainer.train, []
+
+    def train(self, seeds, *arguments):
+        if len(groups) == 1:
+            groups.append("killed")
+            raise SystemExit
+        groups.append(tuple(seeds))
+        return original(self, seeds, *arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MemberTrainer, "train", train)
+        with pytest.raises(SystemExit):
+            run_ensemble(tiny_config(**SEEDS), str(folder), side_by_side=2)
+        assert [record["seed"] for record in read_results(folder)] == [0, 1]
+        before = (folder / "results.jsonl").read_text()
+        summary = run_ensemble(tiny_config(**SEEDS), str(folder), side_by_side=2)
+    assert (folder / "results.jsonl").read_text().startswith(before)
+    return folder, summary, groups
+
+
+def test_started_again_no_finished_member_is_repeated(finished):
+    assert finished[2] == [(0, 1), "killed", (2, 3)]
+    assert [record["seed"] for record in read_results(finished[0])] == [0, 1, 2, 3]
+
+
+def test_the_summary_tells_votes_members_and_sizes(finished):
+    folder, summary, _ = finished
+    assert json.loads((folder / "summary.json").read_text()) == json.loads(json.dumps(summary))
+    assert summary["test_accuracy"] == summary["soft_vote"]["accuracy"]
+    assert summary["test_errors"] == summary["soft_vote"]["errors"]
+    recorded = [record["errors"] for record in read_results(folder)]
+    # Measured as trained, and once more as read back from the disk.
+    assert [member["errors"] for member in summary["members"]] == recorded
+    assert [row["size"] for row in summary["accuracy_by_size"]] == [1, 2, 3, 4]
+    assert summary["accuracy_by_size"][3]["accuracy"] == pytest.approx(summary["test_accuracy"])
+    assert summary["gain"] == pytest.approx(
+        summary["test_accuracy"] - np.mean([member["accuracy"] for member in summary["members"]])
+    )
+    assert 0 < summary["disagreement"] < 1
+    assert summary["dataset"]["num_train"] == 300
+
+
+def test_it_loads_as_one_model(finished):
+    folder, summary, _ = finished
+    model = mnist_jax.load(folder)
+    test = load_splits("mnist_5k").test
+    probabilities = model.predict(test.images)
+    assert int((probabilities.argmax(axis=1) != test.labels).sum()) == summary["test_errors"]
+    members = [mnist_jax.load(folder / "members" / f"cnn-{seed}") for seed in range(4)]
+    mean = np.mean([member.predict(test.images[:9]) for member in members], axis=0)
+    np.testing.assert_allclose(probabilities[:9], mean, atol=1e-5)
+    assert (model.step, model.image_shape, len(model.class_names)) == (27, (28, 28, 1), 10)
+
+
+def test_evaluate_takes_it_as_one_model(finished, capsys):
+    folder, summary, _ = finished
+    assert cli.run_main(evaluate.main, evaluate.COMMAND, ["--workdir", str(folder), "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["test_errors"] == summary["test_errors"]
+    assert result["test_loss"] == pytest.approx(summary["test_loss"], rel=1e-4)
+
+
+def test_the_command_tells_what_the_vote_gains(finished, monkeypatch, capsys):
+    monkeypatch.setattr(MemberTrainer, "train", lambda *_: pytest.fail("trained again"))
+    overrides = [f"--config.{name}={value}" for name, value in {**TINY, **SEEDS}.items()]
+    command = ["--config", "configs/smoke.py", *overrides, "--workdir", str(finished[0])]
+    assert cli.run_main(ensemble.main, ensemble.COMMAND, command) == 0
+    output = capsys.readouterr().out
+    assert "soft vote" in output and "points" in output and "calibration error" in output
+
+
+def test_another_ensemble_is_refused(finished):
+    with pytest.raises(ConfigError, match="ensemble.seeds: .* was started with '0:4'"):
+        run_ensemble(tiny_config(**{**SEEDS, "ensemble.seeds": "0:5"}), str(finished[0]))
+
+
+def test_members_are_every_network_with_every_seed():
+    config = tiny_config(**{"ensemble.models": "simple_m3,cnn", "ensemble.seeds": "4,1"})
+    assert list_members(config) == [
+        Member("simple_m3", 4),
+        Member("cnn", 4),
+        Member("simple_m3", 1),
+        Member("cnn", 1),
+    ]
+    assert list_members(tiny_config())[0] == Member("cnn", 0)
+
+
+@pytest.mark.parametrize(
+    ("names", "problem"), [("cnn,cmm", "'cmm' is no network"), ("cnn,cnn", "named twice")]
+)
+def test_networks_that_are_not_there_are_refused(names, problem):
+    with pytest.raises(ConfigError, match=problem):
+        list_members(tiny_config(**{"ensemble.models": names}))

@@ -1,0 +1,174 @@
+"""Pseudo labelling end to end, in small: what it records, how it goes on, what it flags and refuses."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import mnist_jax
+from mnist_jax import cli, pseudo_label
+from mnist_jax.data import load_splits
+from mnist_jax.errors import ConfigError, RunError
+from mnist_jax.pseudo_label_run import run_pseudo_label
+from mnist_jax.results_file import read_results
+from mnist_jax.side_by_side import MemberTrainer
+from tests.test_study import TINY, tiny_config
+
+SETTINGS = {
+    "pseudo_label.labelled_examples": "50",
+    "pseudo_label.threshold": "0.11",
+    "pseudo_label.rounds": "2",
+    "pseudo_label.teacher_steps": "10",
+    "pseudo_label.student_steps": "10",
+    "pseudo_label.seeds": "0:2",
+}
+
+
+def settings(**overrides):
+    named = {f"pseudo_label.{name}": value for name, value in overrides.items()}
+    return tiny_config(**{**SETTINGS, **named})
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """Two seeds, the second after a stop; and what was trained."""
+    folder = tmp_path_factory.mktemp("pseudo") / "run"
+    original, trained = MemberTrainer.train, []
+
+    def train(self, seeds, data, *arguments):
+        trained.append((tuple(seeds), data[0].shape, data[1].dtype))
+        return original(self, seeds, data, *arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MemberTrainer, "train", train)
+        run_pseudo_label(settings(seeds="0:1"), str(folder))
+        first = (folder / "results.jsonl").read_text()
+        summary = run_pseudo_label(settings(), str(folder))
+    assert (folder / "results.jsonl").read_text().startswith(first)
+    return folder, summary, trained
+
+
+def test_every_training_has_the_steps_it_was_given_and_no_seed_is_repeated(finished):
+    shapes = [(seeds, shape[0] // 32) for seeds, shape, _ in finished[2]]
+    # Teacher, two students, and the same labels alone for as many steps as the three together.
+    assert shapes == [((seed,), steps) for seed in (0, 1) for steps in (10, 10, 10, 30)]
+    assert {dtype for _, _, dtype in finished[2]} == {np.dtype(np.int32)}
+
+
+def test_each_seed_records_teacher_students_and_gains(finished):
+    folder, summary, _ = finished
+    for record in read_results(folder):
+        assert (record["labelled"], record["pool_size"], len(record["rounds"])) == (50, 250, 2)
+        assert (record["split"], record["transductive"]) == ("test", False)
+        assert record["accuracy"] == record["rounds"][1]["accuracy"]
+        gain = record["accuracy"] - record["supervised_only"]["accuracy"]
+        assert record["gain_over_supervised"] == pytest.approx(gain)
+        assert record["gain_over_teacher"] == pytest.approx(
+            record["accuracy"] - record["teacher"]["accuracy"]
+        )
+        for figures in record["rounds"]:
+            assert figures["accepted_share"] == figures["accepted"] / 250
+            assert 0 < figures["pseudo_label_accuracy"] <= 1
+    gains = [record["gain_over_supervised"] for record in read_results(folder)]
+    assert summary["statistics"]["gain_over_supervised"]["mean"] == pytest.approx(np.mean(gains))
+    assert summary["statistics"]["gain_over_supervised"]["sd"] == pytest.approx(np.std(gains, ddof=1))
+    assert json.loads((folder / "summary.json").read_text())["transductive"] is False
+
+
+def test_the_last_student_is_a_run_to_use(finished):
+    folder, _, _ = finished
+    model = mnist_jax.load(folder / "students" / "seed-1")
+    test = load_splits("mnist_5k").test
+    errors = int((model.predict(test.images).argmax(axis=1) != test.labels).sum())
+    assert errors == read_results(folder)[1]["errors"]
+
+
+def test_the_command_tells_the_gains(finished, monkeypatch, capsys):
+    monkeypatch.setattr(MemberTrainer, "train", lambda *_: pytest.fail("trained again"))
+    overrides = [f"--config.{name}={value}" for name, value in {**TINY, **SETTINGS}.items()]
+    command = ["--config", "configs/smoke.py", *overrides, "--workdir", str(finished[0])]
+    assert cli.run_main(pseudo_label.main, pseudo_label.COMMAND, command) == 0
+    assert "gain over supervised" in capsys.readouterr().out
+
+
+class AnyAnswer(MemberTrainer):
+    """Trains nothing and is sure that everything is a one."""
+
+    data: list = []
+
+    def train(self, seeds, data, *_):
+        from mnist_jax.epoch import StreamKeys
+        from mnist_jax.side_by_side import Trained
+
+        self.data.append(data)
+        state = self.create_state(StreamKeys.from_seed(seeds[0]))
+        return Trained(tuple(seeds), (state,), 1.0, 1.0)
+
+    def logits(self, state, images):
+        return np.full((len(images), 10), 0.0, np.float32) + 9.0 * np.eye(10, dtype=np.float32)[1]
+
+
+@pytest.fixture
+def no_training(monkeypatch):
+    monkeypatch.setattr(AnyAnswer, "data", [])
+    monkeypatch.setattr("mnist_jax.pseudo_label_run.MemberTrainer", AnyAnswer)
+    return AnyAnswer.data
+
+
+def test_the_test_images_as_a_pool_are_flagged_everywhere(no_training, tmp_path, capsys):
+    overrides = [
+        f"--config.{name}={value}"
+        for name, value in {
+            **TINY,
+            **SETTINGS,
+            "pseudo_label.pool": "test",
+            "pseudo_label.seeds": "0:1",
+        }.items()
+    ]
+    command = ["--config", "configs/smoke.py", *overrides, "--workdir", str(tmp_path / "run")]
+    assert cli.run_main(pseudo_label.main, pseudo_label.COMMAND, command) == 0
+    output = capsys.readouterr().out
+    assert output.count("TRANSDUCTIVE") == 3
+    assert read_results(tmp_path / "run")[0]["transductive"] is True
+    assert "pseudo_label_accuracy" not in read_results(tmp_path / "run")[0]["rounds"][0]
+    for name in ("summary.json", "config.json", "students/seed-0/config.json"):
+        content = json.loads((tmp_path / "run" / name).read_text())
+        assert content.get("transductive", content.get("run", {}).get("transductive")) is True
+
+
+def test_on_validation_neither_pool_nor_labels_touch_what_is_measured(no_training, tmp_path):
+    run_pseudo_label(settings(seeds="0:1"), str(tmp_path / "run"), split="validation")
+    record = read_results(tmp_path / "run")[0]
+    assert (record["split"], record["num_examples"], record["pool_size"]) == ("validation", 25, 225)
+    assert not (tmp_path / "run" / "students" / "seed-0" / "summary.json").exists()
+
+
+def test_soft_labels_are_distributions(no_training, tmp_path):
+    run_pseudo_label(settings(targets="soft", seeds="0:1", rounds="1"), str(tmp_path / "run"))
+    teacher, student, alone = no_training
+    assert (teacher[1].ndim, student[1].ndim, alone[1].ndim) == (1, 2, 1)
+    np.testing.assert_allclose(student[1].sum(axis=1), 1.0, rtol=1e-5)
+
+
+def test_a_folder_of_pictures_is_a_pool(no_training, tmp_path):
+    (tmp_path / "pool").mkdir()
+    images = load_splits("mnist_5k").test.images[:3, ..., 0]
+    for index, image in enumerate(images):
+        Image.fromarray(image).save(tmp_path / "pool" / f"{index}.png")
+    run_pseudo_label(
+        settings(pool="folder", pool_dir=str(tmp_path / "pool"), seeds="0:1"), str(tmp_path / "run")
+    )
+    assert read_results(tmp_path / "run")[0]["pool_size"] == 3
+    with pytest.raises(ConfigError, match="pool_dir: is empty"):
+        run_pseudo_label(settings(pool="folder"), str(tmp_path / "other"))
+
+
+def test_a_threshold_that_nothing_reaches_says_what_is_reached(no_training, tmp_path):
+    with pytest.raises(RunError, match=r"no image of the pool reaches .* = 0.9999 \(the highest is 0.999\)"):
+        run_pseudo_label(settings(threshold="0.9999"), str(tmp_path / "run"))
+
+
+def test_more_labelled_images_than_there_are_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="labelled_examples: 300; expected fewer than the 300"):
+        run_pseudo_label(settings(labelled_examples="300"), str(tmp_path / "run"))
