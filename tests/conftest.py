@@ -52,10 +52,12 @@ def tiny_perceptron():
     import flax.linen as nn
 
     class Perceptron(nn.Module):
+        dropout_rate: float = 0.2
+
         @nn.compact
         def __call__(self, images, train=False):
             x = nn.BatchNorm(use_running_average=not train)(images.reshape(images.shape[0], -1))
-            x = nn.Dropout(0.2, deterministic=not train)(x)
+            x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
             return nn.Dense(TINY_NUM_CLASSES)(x)
 
     return Perceptron()

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import lax
+from jaxtyping import TypeCheckError
 
 from mnist_jax.convolution import conv2d, max_pool2d, resolve_implementation
 
@@ -68,7 +69,7 @@ def test_value_and_gradients(shape, implementation):
     assert_equal_to_reference(shape, implementation)
 
 
-@settings(max_examples=8, deadline=None, derandomize=True)
+@settings(max_examples=6, deadline=None, derandomize=True)
 @given(data=st.data())
 def test_value_and_gradients_of_any_shape(data):
     sizes = {name: st.integers(1, 4) for name in ("batch", "channels", "features")}
@@ -159,6 +160,11 @@ def test_an_unknown_implementation_is_refused():
         conv2d(jnp.zeros((1, 4, 4, 1)), jnp.zeros((3, 3, 1, 1)), "winograd")
     with pytest.raises(ValueError, match="winograd"):
         max_pool2d(jnp.zeros((1, 4, 4, 1)), 2, "winograd")
+
+
+def test_shapes_in_annotations_are_checked_under_pytest():
+    with pytest.raises(TypeCheckError, match="batch height width channels"):
+        conv2d(jnp.zeros((4, 4, 1)), jnp.zeros((3, 3, 1, 1)))
 
 
 def pooled_reference(images, window, cotangent):

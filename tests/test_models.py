@@ -22,18 +22,19 @@ def test_the_articles_network_has_its_size():
 
 
 def test_the_table_is_keras_table():
-    # Parameters of each layer as keras' model.summary() gives them, statistics included.
+    # Parameters of each layer as keras' model.summary() gives them, statistics included; ReLU and pooling,
+    # which have none, are within the normalization before them.
     assert summarize_layers(CNN(), (28, 28, 1)) == [
         ("conv0", "Conv", (None, 26, 26, 32), 320),
-        ("bn0", "BatchNorm", (None, 26, 26, 32), 128),
+        ("bn0", "BatchNormRelu", (None, 26, 26, 32), 128),
         ("conv1", "Conv", (None, 24, 24, 32), 9_248),
-        ("bn1", "BatchNorm", (None, 24, 24, 32), 128),
+        ("bn1", "BatchNormRelu", (None, 12, 12, 32), 128),
         ("conv2", "Conv", (None, 10, 10, 64), 18_496),
-        ("bn2", "BatchNorm", (None, 10, 10, 64), 256),
+        ("bn2", "BatchNormRelu", (None, 10, 10, 64), 256),
         ("conv3", "Conv", (None, 8, 8, 64), 36_928),
-        ("bn3", "BatchNorm", (None, 8, 8, 64), 256),
+        ("bn3", "BatchNormRelu", (None, 4, 4, 64), 256),
         ("dense", "Dense", (None, 512), 524_800),
-        ("bn4", "BatchNorm", (None, 512), 2_048),
+        ("bn4", "BatchNormRelu", (None, 512), 2_048),
         ("Dropout_0", "Dropout", (None, 512), 0),
         ("head", "Dense", (None, 10), 5_130),
     ]
