@@ -35,6 +35,8 @@ TINY = {
     "model.batch_norm_momentum": "0.8",
     "augment.enabled": "False",
     "optim.ema_decay": "0.5",
+    # Gradients that are nothing but rounding shall move nothing: one member is compared with another program.
+    "optim.epsilon": "1e-3",
     "optim.learning_rate": "0.01",
 }
 
@@ -97,8 +99,7 @@ def test_a_member_is_the_run_of_its_seed_alone(whole):
     evaluator = Evaluator(experiment.model.apply, batch_size=25, num_classes=10)
     result = evaluator(state.eval_variables(), measured.images, measured.labels)
     record = read_results(whole[0])[2]
-    # Biases in front of BatchNorm drift by rounding alone, and its running means follow late.
-    assert record["loss"] == pytest.approx(result.loss, abs=2e-3)
+    assert record["loss"] == pytest.approx(result.loss, abs=2e-4)
     assert abs(record["errors"] - result.errors) <= 1
 
 
