@@ -286,6 +286,7 @@ class Checkpoints:
     def _failed(self, error: BaseException) -> CheckpointError:
         """Clears up after a failed save and returns what to raise."""
         step = self._saving_step
+        self._noise.save_failed()
         # After an error Orbax' manager still counts the failed step; a new one looks at what is on the disk.
         # Closing it raises the same error again.
         with contextlib.suppress(Exception):

@@ -14,26 +14,41 @@ _LONGEST_WAIT_SECONDS = 10.0
 class OrbaxNoise:
     """Between ``start`` and ``stop``, holds back what only repeats an error that is raised anyway.
 
-    A full disk makes Orbax log the same traceback about five times, and TensorStore report each write still
-    under way as an unraisable "Event loop is closed": together hundreds of lines. The raised error keeps
-    its cause, so nothing is lost.
+    A full disk makes Orbax log the same traceback about five times, TensorStore report each write still under
+    way as an unraisable "Event loop is closed", and asyncio each future that nobody asked: together hundreds
+    of lines. The raised error keeps its cause, so nothing is lost.
     """
 
     def __init__(self) -> None:
         self._old_hook: Callable[[Any], None] | None = None
+        self._failed = False
 
     def start(self) -> None:
         """Begins; a second call does nothing."""
         if self._old_hook is None:
             logging.getLogger("absl").addFilter(_is_news)
+            logging.getLogger("asyncio").addFilter(_is_not_forgotten)
             self._old_hook = sys.unraisablehook
             sys.unraisablehook = self._report
 
+    def save_failed(self) -> None:
+        """Waits until Orbax' threads gave up that save; they write and log for a while after it failed."""
+        self._failed = True
+        end = time.monotonic() + _LONGEST_WAIT_SECONDS
+        for thread in threading.enumerate():
+            if type(thread).__module__.startswith("orbax") and thread is not threading.current_thread():
+                # Not the thread's own join: Orbax' raises the error once more.
+                threading.Thread.join(thread, max(0.0, end - time.monotonic()))
+
     def stop(self) -> None:
-        """Ends, and puts back what was there before."""
-        if self._old_hook is not None:
-            _wait_for_orbax()
+        """Ends, and puts back what was there before.
+
+        After a failed save it goes on: the rest of that is reported only when Python collects it, by the end
+        of the process.
+        """
+        if self._old_hook is not None and not self._failed:
             logging.getLogger("absl").removeFilter(_is_news)
+            logging.getLogger("asyncio").removeFilter(_is_not_forgotten)
             sys.unraisablehook = self._old_hook
             self._old_hook = None
 
@@ -43,12 +58,8 @@ class OrbaxNoise:
             self._old_hook(unraisable)
 
 
-def _wait_for_orbax() -> None:
-    # After a failed save the threads that Orbax started for it may still be about to log that.
-    end = time.monotonic() + _LONGEST_WAIT_SECONDS
-    for thread in threading.enumerate():
-        if type(thread).__module__.startswith("orbax") and thread is not threading.current_thread():
-            thread.join(max(0.0, end - time.monotonic()))
+def _is_not_forgotten(record: logging.LogRecord) -> bool:
+    return "exception was never retrieved" not in record.getMessage()
 
 
 def _is_news(record: logging.LogRecord) -> bool:

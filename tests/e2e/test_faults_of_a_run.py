@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import resource
 import signal
 import sys
 
@@ -39,12 +38,14 @@ def test_a_loss_that_is_not_finite_names_the_step_and_keeps_the_good_checkpoints
     assert done.returncode == 2 and "learning_rate: this run was started with 1e+30" in done.stderr
 
 
-def test_a_device_that_runs_out_of_memory(commands, tmp_path):
-    def limit_memory():
-        resource.setrlimit(resource.RLIMIT_AS, (12 * 2**30, 12 * 2**30))
+def in_shell(preparation):
+    """The main, started by a shell that prepared its process first."""
+    return ["sh", "-c", f'{preparation}; exec "$0" -m mnist_jax.train "$@"', sys.executable]
 
+
+def test_a_device_that_runs_out_of_memory(commands, tmp_path):
     words = [f"--workdir={tmp_path / 'run'}", "--config.model.dense_features=30000000"]
-    done = commands.run("train", *SMALL, *words, preexec_fn=limit_memory)
+    done = commands.run("train", *SMALL, *words, program=in_shell("ulimit -v 12000000"))
     expect_one_line(done, 1, "the device ran out of memory", "smaller")
     # Nothing was reached, so nothing stands in the way of the same folder with a smaller network.
     commands.train(tmp_path / "run", "--config.num_epochs=1")
@@ -55,7 +56,7 @@ def test_a_device_that_runs_out_of_memory(commands, tmp_path):
 def test_an_output_that_takes_nothing_does_not_harm_a_run(commands, uninterrupted, tmp_path, way):
     words = [*SMALL, f"--workdir={tmp_path / 'run'}"]
     if way == "closed":
-        done = commands.run("train", *words, stdout=None, preexec_fn=lambda: os.close(1))
+        done = commands.run("train", *words, program=in_shell("exec >&-"))
     elif way == "full":
         with open("/dev/full", "w") as full:
             done = commands.run("train", *words, stdout=full)

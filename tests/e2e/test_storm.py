@@ -60,8 +60,8 @@ def kill_at_random(process, workdir: Path, chance: random.Random, *, may_end: bo
         wait_while(alive, chance.choice([0, 0.002, 0.01, 0.02]))
     ended = not alive()
     process.kill()
-    process.communicate()
-    return f"ended with {process.returncode}" if ended else kind
+    _, err = process.communicate()
+    return f"ended with {process.returncode} {err}".strip() if ended else kind
 
 
 def wait_while(condition, seconds: float = 600) -> None:
