@@ -30,7 +30,9 @@ def enable_compile_cache(on_note: Callable[[str], None], directory: Path | None 
         on_note: receives one line the first time something is wrong with the cache.
         directory: where programs are kept; below the user's cache folder by default.
     """
-    folder = Path(jax.config.jax_compilation_cache_dir or directory or default_compile_cache_dir())
+    folder = Path(
+        jax.config.values.get("jax_compilation_cache_dir") or directory or default_compile_cache_dir()
+    )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK):
@@ -46,7 +48,8 @@ def enable_compile_cache(on_note: Callable[[str], None], directory: Path | None 
 
 def _note_trouble_once(folder: Path, on_note: Callable[[str], None]) -> None:
     """JAX warns of each damaged entry with lines of its own code; a person needs one line."""
-    show, told = warnings.showwarning, []
+    show = warnings.showwarning
+    told: list[bool] = []
 
     def showwarning(message: Warning | str, category: type[Warning], *args: Any, **kwargs: Any) -> None:
         if not _TROUBLE.match(str(message)):

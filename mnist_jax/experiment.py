@@ -158,11 +158,19 @@ def build_experiment(
         )
     model = build_model(config, len(class_names), layout.platform)
     steps_per_epoch = num_train // config.batch_size
+    warmup_steps = round(optim.warmup_epochs * steps_per_epoch)
+    if warmup_steps >= steps_per_epoch * config.num_epochs:
+        raise ConfigError(
+            [
+                f"optim.warmup_epochs: {optim.warmup_epochs} are {warmup_steps} of the run's "
+                f"{steps_per_epoch * config.num_epochs} steps; expected fewer than all of them"
+            ]
+        )
     learning_rate_fn = create_learning_rate_fn(
         optim.schedule,
         optim.learning_rate,
         steps_per_epoch * config.num_epochs,
-        warmup_steps=round(optim.warmup_epochs * steps_per_epoch),
+        warmup_steps=warmup_steps,
         end_fraction=optim.end_learning_rate_fraction,
     )
     tx = create_optimizer(

@@ -76,7 +76,12 @@ def make_member_steps(
         )
 
     def run(
-        states: TrainState, logs: EpochLog, images: Array, labels: Array, keys: StreamKeys, num_steps: int | Array
+        states: TrainState,
+        logs: EpochLog,
+        images: Array,
+        labels: Array,
+        keys: StreamKeys,
+        num_steps: int | Array,
     ) -> tuple[TrainState, EpochLog]:
         run_one: Callable[..., Any] = run_steps
         data: tuple[Any, ...] = (images, labels, num_steps)

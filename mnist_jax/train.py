@@ -52,7 +52,9 @@ def _leave_report(workdir: Path, result: "RunResult", console: "RunConsole") -> 
     if result.state is None and (workdir / REPORT_FILE).exists():
         return
     try:
-        report = write_report(workdir, variables=result.state and result.state.eval_variables())
+        report = write_report(
+            workdir, variables=None if result.state is None else result.state.eval_variables()
+        )
     except Exception as error:
         console.note(f"no report: {type(error).__name__}: {' '.join(str(error).split())[:300]}")
     else:

@@ -166,8 +166,8 @@ def test_the_draw_is_uniform_independent_and_in_range():
     params = random_affine_params(jax.random.key(0), n, (28, 40, 1), **ranges)
     expected = {
         "theta": (-8.0, 8.0),
-        "tx": (-5.6, 5.6),  # 0.2 of 28 rows
-        "ty": (-4.0, 4.0),  # 0.1 of 40 columns
+        "tx": (-4.0, 4.0),  # 0.1 of 40 columns
+        "ty": (-5.6, 5.6),  # 0.2 of 28 rows
         "shear": (-15.0, 15.0),
         "zx": (0.7, 1.3),
         "zy": (0.7, 1.3),
@@ -181,6 +181,18 @@ def test_the_draw_is_uniform_independent_and_in_range():
         ranks.append(getattr(params, name))
     correlations = np.corrcoef(np.stack(ranks)) - np.eye(6)
     assert np.abs(correlations).max() < 4 / np.sqrt(n)
+
+
+@pytest.mark.parametrize(("fraction", "axis"), [("width_shift_fraction", 2), ("height_shift_fraction", 1)])
+def test_a_shift_of_the_width_is_sideways_and_of_the_height_up_or_down(fraction, axis):
+    ranges = {**dict.fromkeys(ARTICLE, 0.0), fraction: 0.4}
+    ramp = jnp.broadcast_to(
+        jnp.arange(10.0).reshape([10 if i == axis else 1 for i in range(4)]), (6, 10, 10, 1)
+    )
+    warped = random_affine(jax.random.key(0), ramp, **ranges)
+    along = np.ptp(warped, axis=3 - axis)
+    np.testing.assert_allclose(along, 0.0, atol=1e-4)
+    assert np.abs(warped - ramp).max() > 0.5
 
 
 def test_random_affine_is_the_draw_applied(digits):

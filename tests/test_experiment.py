@@ -126,6 +126,11 @@ def test_a_batch_has_to_divide_over_the_devices(batch_size):
         build(batch_size=batch_size)
 
 
+def test_a_warm_up_that_rounds_to_the_whole_run_is_a_fault_of_the_configuration():
+    with pytest.raises(ConfigError, match="^optim.warmup_epochs: 2.99 are 30 of the run's 30 steps"):
+        build(optim__warmup_epochs=2.99)
+
+
 def test_a_network_that_does_not_fit_the_images_is_a_fault_of_the_configuration():
     with pytest.raises(ConfigError, match="^model: images of 10x9 are too small: before conv1"):
         build(model__features=(3, 4), model__kernel_size=7)
