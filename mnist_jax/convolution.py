@@ -91,15 +91,31 @@ def _stack_shifted(gradient: Array, num_cols: int) -> Array:
     return jnp.concatenate([jnp.pad(gradient, ((0, 0), (0, 0), pad, (0, 0))) for pad in pads], axis=-1)
 
 
+def _stack_patches(images: Array, num_rows: int, num_cols: int) -> Array:
+    """Puts whole patches into the channels: ``[B, H, W, C] -> [B, P, Q, R * S * C]``."""
+    height, width = images.shape[1] - num_rows + 1, images.shape[2] - num_cols + 1
+    corners = [(i, j) for i in range(num_rows) for j in range(num_cols)]
+    return jnp.concatenate([images[:, i : i + height, j : j + width] for i, j in corners], axis=-1)
+
+
+def _has_small_patches(kernel: Array) -> bool:
+    """Whether a patch is no larger than an output pixel: then copying it costs less than partial sums."""
+    return kernel.size <= kernel.shape[-1] ** 2
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _conv2d_gemm(images: Array, kernel: Array, precision: lax.Precision | None) -> Array:
-    return _gemm_correlate(_stack_rows(images, kernel.shape[0]), kernel, precision)
+    return _conv2d_gemm_forward(images, kernel, precision)[0]
 
 
 def _conv2d_gemm_forward(
     images: Array, kernel: Array, precision: lax.Precision | None
 ) -> tuple[Array, tuple]:
-    rows = _stack_rows(images, kernel.shape[0])
+    num_rows, num_cols, _, features = kernel.shape
+    if _has_small_patches(kernel):
+        patches = _stack_patches(images, num_rows, num_cols)
+        return jnp.matmul(patches, kernel.reshape(-1, features), precision=precision), (patches, kernel)
+    rows = _stack_rows(images, num_rows)
     return _gemm_correlate(rows, kernel, precision), (rows, kernel)
 
 
@@ -107,7 +123,7 @@ def _conv2d_gemm_backward(
     precision: lax.Precision | None, residuals: tuple, gradient: Array
 ) -> tuple[Array, Array]:
     """Both gradients from one stacked copy of the incoming one, without a multiplication by padding rows."""
-    rows, kernel = residuals
+    stacked, kernel = residuals
     num_rows, num_cols, channels, features = kernel.shape
     shifted = _stack_shifted(gradient, num_cols)
     flat_shifted = shifted.reshape(-1, num_cols * features)
@@ -118,7 +134,11 @@ def _conv2d_gemm_backward(
     images_gradient = functools.reduce(
         jnp.add, [jnp.pad(partial[:, :, :, i], ((0, 0), pad, (0, 0), (0, 0))) for i, pad in enumerate(pads)]
     )
-    flat_rows = rows.reshape(-1, num_rows * channels)
+    if _has_small_patches(kernel):
+        flat_patches = stacked.reshape(-1, kernel.size // features)
+        product = jnp.matmul(flat_patches.T, gradient.reshape(-1, features), precision=precision)
+        return images_gradient, product.reshape(kernel.shape)
+    flat_rows = stacked.reshape(-1, num_rows * channels)
     product = jnp.matmul(flat_rows.T, flat_shifted, precision=precision)
     kernel_gradient = product.reshape(num_rows, channels, num_cols, features).transpose(0, 2, 1, 3)
     return images_gradient, kernel_gradient

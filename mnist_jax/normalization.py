@@ -119,9 +119,10 @@ def _spread(gradient: Array, x: Array, selected: Array) -> Array:
     """Hands the gradient of each tile to the pixels it was taken from, in equal parts where several tie."""
     batch, height, width, features = selected.shape
     tiles = x[:, : 2 * height, : 2 * width].reshape(batch, height, 2, width, 2, features)
-    taken = tiles == selected[:, :, None, :, None]
-    ties = jnp.sum(taken, (2, 4), dtype=jnp.float32)
-    spread = jnp.where(taken, (gradient / ties)[:, :, None, :, None], 0)
+    ties = sum((tiles[:, :, i, :, j] == selected).astype(jnp.float32) for i in range(2) for j in range(2))
+    # Without the barrier XLA would compute each tile's share anew for its four pixels.
+    share = jax.lax.optimization_barrier(gradient / ties)
+    spread = jnp.where(tiles == selected[:, :, None, :, None], share[:, :, None, :, None], 0)
     spread = spread.reshape(batch, 2 * height, 2 * width, features)
     rest = ((0, 0), (0, x.shape[1] - 2 * height), (0, x.shape[2] - 2 * width), (0, 0))
     return jnp.pad(spread, rest)
