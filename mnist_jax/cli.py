@@ -12,7 +12,7 @@ A main describes itself with a `Command` and imports what is heavy inside its fu
 
 
     if __name__ == "__main__":
-        sys.exit(cli.run_main(main, COMMAND))
+        cli.run_and_exit(main, COMMAND)
 """
 
 import contextlib
@@ -23,20 +23,28 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
+from typing import NoReturn
 
 from mnist_jax.cli_help import help_text
 from mnist_jax.cli_parse import CHECKPOINT, JSON, WORKDIR, Arguments, Command, Flag, parse
 from mnist_jax.errors import ConfigError, MnistJaxError
+from mnist_jax.streams import hold_standard_streams
 
-__all__ = ["CHECKPOINT", "JSON", "WORKDIR", "Arguments", "Command", "Flag", "parse", "run_main"]
+__all__ = [
+    "CHECKPOINT",
+    "JSON",
+    "WORKDIR",
+    "Arguments",
+    "Command",
+    "Flag",
+    "parse",
+    "run_and_exit",
+    "run_main",
+]
 
 EXIT_FAULT = 1
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
-
-
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM, unwinding like Ctrl-C, so that temporary files and half-made folders are removed."""
 
 
 def run_main(main: Callable[[Arguments], int], command: Command, argv: Sequence[str] | None = None) -> int:
@@ -55,7 +63,7 @@ def run_main(main: Callable[[Arguments], int], command: Command, argv: Sequence[
     words = list(sys.argv[1:] if argv is None else argv)
     debug = bool({"--debug", "-debug"}.intersection(words))
     try:
-        with _sigterm_unwinds():
+        with _sigterm_ends():
             code = _run(main, command, words)
             _flush_stdout()
         return code
@@ -63,8 +71,6 @@ def run_main(main: Callable[[Arguments], int], command: Command, argv: Sequence[
         # The reader of our output left (`... | head`): nobody is there to be told.
         _silence_stdout()
         return EXIT_FAULT
-    except _Terminated as error:
-        return _report(["stopped by SIGTERM"], error, debug, EXIT_TERMINATED)
     except KeyboardInterrupt as error:
         return _report(["stopped by Ctrl-C"], error, debug, EXIT_INTERRUPTED)
     except ConfigError as error:
@@ -75,6 +81,12 @@ def run_main(main: Callable[[Arguments], int], command: Command, argv: Sequence[
         text = " ".join(str(error).split())[:500]
         hint = "" if debug else " (rerun with --debug for the traceback)"
         return _report([f"{type(error).__name__}: {text}{hint}"], error, debug, EXIT_FAULT)
+
+
+def run_and_exit(main: Callable[[Arguments], int], command: Command) -> NoReturn:
+    """Runs `main` as the program itself: what stands behind ``if __name__ == "__main__"``."""
+    hold_standard_streams()
+    sys.exit(run_main(main, command))
 
 
 def _run(main: Callable[[Arguments], int], command: Command, words: list[str]) -> int:
@@ -88,15 +100,22 @@ def _run(main: Callable[[Arguments], int], command: Command, words: list[str]) -
 
 
 @contextlib.contextmanager
-def _sigterm_unwinds() -> Iterator[None]:
+def _sigterm_ends() -> Iterator[None]:
+    """Ends the program at SIGTERM where nobody else takes it, as `signals.StopRequest` does in a run.
+
+    Raising from the handler instead would unwind native libraries in the middle of their loading, which
+    crashes them, and be swallowed by their callbacks. Files are written atomically, so this is sound.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
-    def unwind(number: int, frame: FrameType | None) -> None:
-        raise _Terminated
+    def end(number: int, frame: FrameType | None) -> None:
+        with contextlib.suppress(OSError):
+            os.write(2, b"error: stopped by SIGTERM\n")
+        os._exit(EXIT_TERMINATED)
 
-    before = signal.signal(signal.SIGTERM, unwind)
+    before = signal.signal(signal.SIGTERM, end)
     try:
         yield
     finally:

@@ -1,9 +1,6 @@
 """``python -m mnist_jax.ensemble``: trains fixed members side by side and lets them vote (floor 6)."""
 
-import sys
-
 from mnist_jax import cli
-from mnist_jax.streams import hold_standard_streams
 
 COMMAND = cli.Command(
     "python -m mnist_jax.ensemble",
@@ -81,5 +78,4 @@ def _gain(gain: float) -> str:
 
 
 if __name__ == "__main__":
-    hold_standard_streams()
-    sys.exit(cli.run_main(main, COMMAND))
+    cli.run_and_exit(main, COMMAND)

@@ -3,7 +3,6 @@
 import sys
 
 from mnist_jax import cli
-from mnist_jax.streams import hold_standard_streams
 
 COMMAND = cli.Command(
     "python -m mnist_jax.evaluate",
@@ -82,5 +81,4 @@ def main(arguments: cli.Arguments) -> int:
 
 
 if __name__ == "__main__":
-    hold_standard_streams()
-    sys.exit(cli.run_main(main, COMMAND))
+    cli.run_and_exit(main, COMMAND)

@@ -1,12 +1,10 @@
 """``python -m mnist_jax.export``: a trained network as a file that other programs can load (floor 6)."""
 
 import os
-import sys
 from pathlib import Path
 
 from mnist_jax import cli
 from mnist_jax.errors import ConfigError, RunError
-from mnist_jax.streams import hold_standard_streams
 
 FORMATS = ("stablehlo", "onnx")
 
@@ -83,5 +81,4 @@ def _check_out(out: Path) -> None:
 
 
 if __name__ == "__main__":
-    hold_standard_streams()
-    sys.exit(cli.run_main(main, COMMAND))
+    cli.run_and_exit(main, COMMAND)

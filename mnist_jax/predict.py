@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from mnist_jax import cli
 from mnist_jax.errors import ConfigError
-from mnist_jax.streams import hold_standard_streams
 
 if TYPE_CHECKING:
     import numpy as np
@@ -156,5 +155,4 @@ def _printable(text: str, stream: Any) -> str:
 
 
 if __name__ == "__main__":
-    hold_standard_streams()
-    sys.exit(cli.run_main(main, COMMAND))
+    cli.run_and_exit(main, COMMAND)

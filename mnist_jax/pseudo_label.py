@@ -1,9 +1,6 @@
 """``python -m mnist_jax.pseudo_label``: what unlabelled images add to a few labelled ones (floor 6)."""
 
-import sys
-
 from mnist_jax import cli
-from mnist_jax.streams import hold_standard_streams
 
 COMMAND = cli.Command(
     "python -m mnist_jax.pseudo_label",
@@ -58,5 +55,4 @@ def main(arguments: cli.Arguments) -> int:
 
 
 if __name__ == "__main__":
-    hold_standard_streams()
-    sys.exit(cli.run_main(main, COMMAND))
+    cli.run_and_exit(main, COMMAND)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnist_jax import cli
-from mnist_jax.streams import hold_standard_streams
 
 if TYPE_CHECKING:
     from mnist_jax.data import Splits
@@ -131,5 +130,4 @@ def _load(workdir: str, data_dir: str) -> "Splits":
 
 
 if __name__ == "__main__":
-    hold_standard_streams()
-    sys.exit(cli.run_main(main, COMMAND))
+    cli.run_and_exit(main, COMMAND)

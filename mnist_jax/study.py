@@ -4,7 +4,6 @@ import sys
 
 from mnist_jax import cli
 from mnist_jax.seeds import SEEDS_MEANS, SEEDS_PATTERN
-from mnist_jax.streams import hold_standard_streams
 
 SPLIT = cli.Flag(
     "split",

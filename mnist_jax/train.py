@@ -1,12 +1,10 @@
 """``python -m mnist_jax.train``: trains, evaluates, checkpoints, writes the run (floor 6)."""
 
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mnist_jax import cli
-from mnist_jax.streams import hold_standard_streams
 
 if TYPE_CHECKING:
     from mnist_jax.console import RunConsole
@@ -67,5 +65,4 @@ def default_workdir(config_file: str) -> str:
 
 
 if __name__ == "__main__":
-    hold_standard_streams()
-    sys.exit(cli.run_main(main, COMMAND))
+    cli.run_and_exit(main, COMMAND)

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -258,20 +257,23 @@ def test_what_main_raises_becomes_a_line_and_an_exit_code(capsys):
     ]
 
 
-def test_sigterm_unwinds_like_ctrl_c_and_its_old_handler_comes_back(capsys):
-    unwound = []
+def test_sigterm_ends_the_program_with_one_line():
+    program = (
+        "import signal, time\n"
+        "from mnist_jax import cli\n"
+        "def main(arguments):\n"
+        "    signal.raise_signal(signal.SIGTERM)\n"
+        "    time.sleep(60)\n"
+        "cli.run_and_exit(main, cli.Command('python -m nothing', 'Nothing.'))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=50)
+    assert (done.returncode, done.stderr) == (143, "error: stopped by SIGTERM\n")
 
-    def main(arguments):
-        try:
-            signal.raise_signal(signal.SIGTERM)
-            time.sleep(60)
-        finally:
-            unwound.append(True)
 
+def test_the_old_handler_of_sigterm_comes_back():
     before = signal.getsignal(signal.SIGTERM)
-    assert run(main) == 143
-    assert unwound and signal.getsignal(signal.SIGTERM) is before
-    assert capsys.readouterr().err == "error: stopped by SIGTERM\n"
+    assert run(lambda arguments: 0) == 0
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_debug_shows_the_traceback(capsys):

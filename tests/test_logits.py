@@ -15,7 +15,7 @@ def test_every_image_is_answered_once_whatever_the_batch(make_tiny_state, tiny_d
     state = make_tiny_state()
     images, labels = tiny_data
     logits = np.asarray(make_logits_fn(state.apply_fn, batch_size)(state.variables(), images))
-    expected = state.apply_fn(state.variables(), images / np.float32(255), train=False)
+    expected = state.apply_fn(state.variables(), jnp.asarray(images / np.float32(255)), train=False)
     np.testing.assert_allclose(logits, expected, atol=1e-5)
     ours = evaluate_logits(logits, labels)
     theirs = Evaluator(state.apply_fn, batch_size=batch_size, num_classes=TINY_NUM_CLASSES)(

@@ -1,10 +1,8 @@
 """``python -m mnist_jax.demo``: opens a page to draw a digit on."""
 
-import signal
 import sys
 
 from mnist_jax import cli
-from mnist_jax.streams import hold_standard_streams
 
 COMMAND = cli.Command(
     "python -m mnist_jax.demo",
@@ -34,8 +32,6 @@ COMMAND = cli.Command(
 
 def main(arguments: cli.Arguments) -> int:
     """Loads the network, then serves the page until SIGTERM or Ctrl-C."""
-    # Until the server takes it over: SIGTERM ends the loading with the exit code it always has.
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     from mnist_jax.compile_cache import enable_compile_cache
     from mnist_jax.demo.about import describe_model
     from mnist_jax.demo.app import create_app
@@ -60,5 +56,4 @@ def main(arguments: cli.Arguments) -> int:
 
 
 if __name__ == "__main__":
-    hold_standard_streams()
-    sys.exit(cli.run_main(main, COMMAND))
+    cli.run_and_exit(main, COMMAND)
