@@ -121,6 +121,6 @@ def compare(arguments: cli.Arguments) -> int:
 
 
 if __name__ == "__main__":
-    hold_standard_streams()
-    comparing = any(word.lstrip("-").partition("=")[0] == "compare" for word in sys.argv[1:])
-    sys.exit(cli.run_main(compare, COMPARE) if comparing else cli.run_main(main, COMMAND))
+    if any(word.lstrip("-").partition("=")[0] == "compare" for word in sys.argv[1:]):
+        cli.run_and_exit(compare, COMPARE)
+    cli.run_and_exit(main, COMMAND)

@@ -293,3 +293,11 @@ def test_signals_keep_what_is_finished(tmp_path, monkeypatch):
         )
     assert caught.value.exit_code == 143
     assert read_results(tmp_path / "study") == []
+
+
+@pytest.mark.parametrize("flags", [["--help"], ["--compare", "a", "--help"]])
+def test_both_forms_of_the_command_start(flags):
+    command = [sys.executable, "-m", "mnist_jax.study", *flags]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert ("--compare A" in done.stdout.split("flags:")[0]) == ("--compare" in flags)
