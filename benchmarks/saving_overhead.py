@@ -14,7 +14,7 @@ COMMAND = cli.Command(
     "seconds of whole runs without compiling. --config is configs/default.py where it is left out.",
     (
         cli.Flag("rounds", 3, "pairs of runs", at_least=1, at_most=100, metavar="N"),
-        cli.Flag("num_epochs", 1, "epochs, and so checkpoints, a run", at_least=1, at_most=100, metavar="N"),
+        cli.Flag("num_epochs", 2, "epochs, and so checkpoints, a run", at_least=1, at_most=100, metavar="N"),
         *OUTPUT_FLAGS,
     ),
     takes_config=True,
