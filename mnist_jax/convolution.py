@@ -6,7 +6,7 @@ as matrix products with gradients of its own.
 """
 
 import functools
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -65,6 +65,28 @@ def conv2d(
     return _conv2d_gemm(images, kernel, precision)
 
 
+class ConvOperands(NamedTuple):
+    """A convolution that is not done yet: what follows may know a cheaper way than to do it in full.
+
+    Attributes:
+        images: ``[B, H, W, C]``.
+        kernel: ``[R, S, C, F]``.
+        bias: ``[F]``.
+        implementation: as in `conv2d`.
+        precision: as in `conv2d`.
+    """
+
+    images: Array
+    kernel: Array
+    bias: Array
+    implementation: str = "auto"
+    precision: lax.Precision | None = None
+
+    def product(self) -> Array:
+        """The convolution without its bias: ``[B, H - R + 1, W - S + 1, F]``."""
+        return conv2d(self.images, self.kernel, self.implementation, self.precision)
+
+
 def _gemm_correlate(rows: Array, kernel: Array, precision: lax.Precision | None) -> Array:
     """One product makes the partial sums of every kernel column at once; shifted adds bring them together.
 
@@ -91,8 +113,10 @@ def _stack_shifted(gradient: Array, num_cols: int) -> Array:
     return jnp.concatenate([jnp.pad(gradient, ((0, 0), (0, 0), pad, (0, 0))) for pad in pads], axis=-1)
 
 
-def _stack_patches(images: Array, num_rows: int, num_cols: int) -> Array:
-    """Puts whole patches into the channels: ``[B, H, W, C] -> [B, P, Q, R * S * C]``."""
+def stack_patches(
+    images: Float[Array, "batch height width channels"], num_rows: int, num_cols: int
+) -> Float[Array, "batch out_height out_width patch"]:
+    """Puts whole patches into the channels: ``[B, H, W, C] -> [B, H - R + 1, W - S + 1, R * S * C]``."""
     height, width = images.shape[1] - num_rows + 1, images.shape[2] - num_cols + 1
     corners = [(i, j) for i in range(num_rows) for j in range(num_cols)]
     return jnp.concatenate([images[:, i : i + height, j : j + width] for i, j in corners], axis=-1)
@@ -101,6 +125,27 @@ def _stack_patches(images: Array, num_rows: int, num_cols: int) -> Array:
 def _has_small_patches(kernel: Array) -> bool:
     """Whether a patch is no larger than an output pixel: then copying it costs less than partial sums."""
     return kernel.size <= kernel.shape[-1] ** 2
+
+
+def images_gradient(
+    gradient: Float[Array, "batch out_height out_width features"],
+    kernel: Float[Array, "rows cols channels features"],
+    precision: lax.Precision | None = None,
+) -> Float[Array, "batch height width channels"]:
+    """The gradient to the images from the one to the result: ``[B, P, Q, F] -> [B, H, W, C]``."""
+    return _correlate_back(_stack_shifted(gradient, kernel.shape[1]), kernel, precision)
+
+
+def _correlate_back(shifted: Array, kernel: Array, precision: lax.Precision | None) -> Array:
+    """`images_gradient` from what `_stack_shifted` made."""
+    num_rows, num_cols, channels, features = kernel.shape
+    flat_kernel = kernel.transpose(1, 3, 0, 2).reshape(num_cols * features, num_rows * channels)
+    partial = jnp.matmul(shifted.reshape(-1, num_cols * features), flat_kernel, precision=precision)
+    partial = partial.reshape(*shifted.shape[:3], num_rows, channels)
+    pads = [(i, num_rows - 1 - i) for i in range(num_rows)]
+    return functools.reduce(
+        jnp.add, [jnp.pad(partial[:, :, :, i], ((0, 0), pad, (0, 0), (0, 0))) for i, pad in enumerate(pads)]
+    )
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -113,7 +158,7 @@ def _conv2d_gemm_forward(
 ) -> tuple[Array, tuple]:
     num_rows, num_cols, _, features = kernel.shape
     if _has_small_patches(kernel):
-        patches = _stack_patches(images, num_rows, num_cols)
+        patches = stack_patches(images, num_rows, num_cols)
         return jnp.matmul(patches, kernel.reshape(-1, features), precision=precision), (patches, kernel)
     rows = _stack_rows(images, num_rows)
     return _gemm_correlate(rows, kernel, precision), (rows, kernel)
@@ -126,47 +171,15 @@ def _conv2d_gemm_backward(
     stacked, kernel = residuals
     num_rows, num_cols, channels, features = kernel.shape
     shifted = _stack_shifted(gradient, num_cols)
-    flat_shifted = shifted.reshape(-1, num_cols * features)
-    flat_kernel = kernel.transpose(1, 3, 0, 2).reshape(num_cols * features, num_rows * channels)
-    partial = jnp.matmul(flat_shifted, flat_kernel, precision=precision)
-    partial = partial.reshape(*shifted.shape[:3], num_rows, channels)
-    pads = [(i, num_rows - 1 - i) for i in range(num_rows)]
-    images_gradient = functools.reduce(
-        jnp.add, [jnp.pad(partial[:, :, :, i], ((0, 0), pad, (0, 0), (0, 0))) for i, pad in enumerate(pads)]
-    )
+    to_images = _correlate_back(shifted, kernel, precision)
     if _has_small_patches(kernel):
         flat_patches = stacked.reshape(-1, kernel.size // features)
         product = jnp.matmul(flat_patches.T, gradient.reshape(-1, features), precision=precision)
-        return images_gradient, product.reshape(kernel.shape)
+        return to_images, product.reshape(kernel.shape)
     flat_rows = stacked.reshape(-1, num_rows * channels)
-    product = jnp.matmul(flat_rows.T, flat_shifted, precision=precision)
+    product = jnp.matmul(flat_rows.T, shifted.reshape(-1, num_cols * features), precision=precision)
     kernel_gradient = product.reshape(num_rows, channels, num_cols, features).transpose(0, 2, 1, 3)
-    return images_gradient, kernel_gradient
+    return to_images, kernel_gradient
 
 
 _conv2d_gemm.defvjp(_conv2d_gemm_forward, _conv2d_gemm_backward)
-
-
-def max_pool2d(
-    images: Float[Array, "batch height width channels"], window: int = 2, implementation: str = "auto"
-) -> Float[Array, "batch out_height out_width channels"]:
-    """The maximum of each tile; rows and columns left over at the end are dropped (Keras' ``valid``).
-
-    Args:
-        images: ``[B, H, W, C]``.
-        window: side of a tile and stride between tiles, in pixels.
-        implementation: as in :func:`conv2d`; ``gemm`` takes the maximum of slices instead of
-            ``reduce_window``.
-
-    Returns:
-        ``[B, H // window, W // window, C]``.
-    """
-    height, width = images.shape[1] // window, images.shape[2] // window
-    if resolve_implementation(implementation) == "lax":
-        tile = (1, window, window, 1)
-        return lax.reduce_window(images, -jnp.inf, lax.max, tile, tile, "VALID")
-    tiles = images[:, : height * window, : width * window].reshape(
-        images.shape[0], height, window, width, window, images.shape[3]
-    )
-    slices = [tiles[:, :, i, :, j] for i in range(window) for j in range(window)]
-    return functools.reduce(jnp.maximum, slices)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from mnist_jax.convolution import conv2d
+from mnist_jax.convolution import ConvOperands
 
 COMPUTE_DTYPES = ("float32", "tfloat32", "bfloat16")
 
@@ -29,16 +29,21 @@ class Conv(nn.Module):
     dtype: Any = jnp.float32
     precision: lax.Precision | None = None
 
-    @nn.compact
     def __call__(
         self, images: Float[Array, "batch height width channels"]
     ) -> Float[Array, "batch out_height out_width {self.features}"]:
         """Returns ``[B, H - k + 1, W - k + 1, features]``."""
+        operands = self.operands(images)
+        return operands.product() + operands.bias
+
+    @nn.compact
+    def operands(self, images: Float[Array, "batch height width channels"]) -> ConvOperands:
+        """Returns what the convolution is made from, for a BatchNorm that does it itself."""
         shape = (self.kernel_size, self.kernel_size, images.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.glorot_uniform(), shape, jnp.float32)
         bias = self.param("bias", nn.initializers.zeros_init(), (self.features,), jnp.float32)
         images, kernel, bias = (x.astype(self.dtype) for x in (images, kernel, bias))
-        return conv2d(images, kernel, self.implementation, self.precision) + bias
+        return ConvOperands(images, kernel, bias, self.implementation, self.precision)
 
 
 def compute_dtype(name: str) -> tuple[Any, lax.Precision]:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from mnist_jax.convolution import resolve_implementation
+from mnist_jax.convolution import ConvOperands, resolve_implementation
 from mnist_jax.layers import Conv, compute_dtype
 from mnist_jax.models_simple import SIMPLE_MODELS
 from mnist_jax.normalization import BatchNormRelu
@@ -64,7 +64,7 @@ class CNN(nn.Module):
         dtype, precision = compute_dtype(self.dtype)
         implementation = resolve_implementation(self.conv)
 
-        def normalise(x: Array, index: int, pool: bool = False) -> Array:
+        def normalise(x: Array | ConvOperands, index: int, pool: bool = False) -> Array:
             return BatchNormRelu(
                 use_running_average=not train,
                 momentum=self.batch_norm_momentum,
@@ -83,8 +83,9 @@ class CNN(nn.Module):
                     f"{x.shape[1]}x{x.shape[2]} is left, and its kernel needs "
                     f"{self.kernel_size}x{self.kernel_size}"
                 )
-            x = Conv(features, self.kernel_size, implementation, dtype, precision, name=f"conv{i}")(x)
-            x = normalise(x, i, pool=i in self.pool_after)
+            conv = Conv(features, self.kernel_size, implementation, dtype, precision, name=f"conv{i}")
+            # In training BatchNorm does the convolution: it knows what of it cancels out.
+            x = normalise(conv.operands(x) if train else conv(x), i, pool=i in self.pool_after)
         x = x.reshape(x.shape[0], -1)
         if x.shape[1] == 0:
             raise ValueError(

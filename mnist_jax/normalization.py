@@ -14,7 +14,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from mnist_jax.convolution import max_pool2d
+from mnist_jax.conv_batch_norm import conv_batch_norm_relu, has_few_inputs
+from mnist_jax.convolution import ConvOperands
+from mnist_jax.pooling import max_pool2d, unpool2d
 
 
 class BatchNormRelu(nn.Module):
@@ -39,30 +41,48 @@ class BatchNormRelu(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "batch *space features"]) -> Float[Array, "batch *out_space features"]:
-        """Normalises ``[B, ..., F]``; with ``pool`` the two axes of ``[B, H, W, F]`` are halved."""
-        features = (x.shape[-1],)
+    def __call__(
+        self, x: Float[Array, "batch *space features"] | ConvOperands
+    ) -> Float[Array, "batch *out_space features"]:
+        """Normalises ``[B, ..., F]``; with ``pool`` the two axes of ``[B, H, W, F]`` are halved.
+
+        Where ``x`` is a convolution still to be done, the statistics of a batch are taken without its bias,
+        which only moves the mean and is taken away with it: its gradient is zero.
+        """
+        features = (x.bias if isinstance(x, ConvOperands) else x).shape[-1:]
         scale = self.param("scale", nn.initializers.ones_init(), features, jnp.float32)
         bias = self.param("bias", nn.initializers.zeros_init(), features, jnp.float32)
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, features, jnp.float32)
         running_var = self.variable("batch_stats", "var", jnp.ones, features, jnp.float32)
-        fused = self.implementation == "gemm" and not self.use_running_average
         if self.use_running_average:
-            mean, var = running_mean.value, running_var.value
-        elif fused:
-            out, mean, var = _fused(x, scale, bias, self.epsilon, self.pool)
+            if isinstance(x, ConvOperands):
+                x = x.product() + x.bias
+            return self._normalise(x, running_mean.value, running_var.value, scale, bias)
+        offset: Array | float = 0.0
+        fused = self.implementation == "gemm"
+        if isinstance(x, ConvOperands):
+            offset = jax.lax.stop_gradient(x.bias.astype(jnp.float32))
+        if fused and isinstance(x, ConvOperands) and has_few_inputs(x.kernel):
+            out, mean, var = conv_batch_norm_relu(
+                x.images, x.kernel, scale, bias, self.epsilon, self.pool, x.precision
+            )
         else:
-            mean, var = _moments(x)
-        if not self.use_running_average and not self.is_initializing():
+            product = x.product() if isinstance(x, ConvOperands) else x
+            if fused:
+                out, mean, var = _fused(product, scale, bias, self.epsilon, self.pool)
+            else:
+                mean, var = _moments(product)
+                out = self._normalise(product, mean, var, scale, bias)
+        if not self.is_initializing():
             keep = self.momentum
-            running_mean.value = keep * running_mean.value + (1 - keep) * mean
+            running_mean.value = keep * running_mean.value + (1 - keep) * (mean + offset)
             running_var.value = keep * running_var.value + (1 - keep) * var
-        if not fused:
-            factor = scale * jax.lax.rsqrt(var + self.epsilon)
-            out = jax.nn.relu((x - mean) * factor + bias)
-            if self.pool:
-                out = max_pool2d(out, 2, self.implementation)
         return out.astype(self.dtype)
+
+    def _normalise(self, x: Array, mean: Array, var: Array, scale: Array, bias: Array) -> Array:
+        """The layers one after another."""
+        out = jax.nn.relu((x - mean) * (scale * jax.lax.rsqrt(var + self.epsilon)) + bias)
+        return (max_pool2d(out, 2, self.implementation) if self.pool else out).astype(self.dtype)
 
 
 def _moments(x: Array) -> tuple[Array, Array]:
@@ -89,7 +109,8 @@ def _fused_forward(
 ) -> tuple[tuple[Array, Array, Array], tuple]:
     mean, var = _moments(x)
     factor = scale * jax.lax.rsqrt(var + epsilon)
-    selected = _pool_selected(x, factor) if pool else x
+    # Without the barrier XLA would pool anew for each use.
+    selected = jax.lax.optimization_barrier(_pool_selected(x, factor)) if pool else x
     out = jax.nn.relu((selected - mean) * factor + bias)
     return (out, mean, var), (x, selected, scale, bias, mean, var)
 
@@ -111,21 +132,8 @@ def _fused_backward(
     slope = -factor * inverse_sd * scale_gradient / count
     offset = -factor * bias_gradient / count - slope * mean
     if pool:
-        gradient = _spread(gradient, x, selected)
+        gradient = unpool2d(gradient, x, selected)
     return (factor * gradient + (slope * x + offset)).astype(x.dtype), scale_gradient, bias_gradient
-
-
-def _spread(gradient: Array, x: Array, selected: Array) -> Array:
-    """Hands the gradient of each tile to the pixels it was taken from, in equal parts where several tie."""
-    batch, height, width, features = selected.shape
-    tiles = x[:, : 2 * height, : 2 * width].reshape(batch, height, 2, width, 2, features)
-    ties = sum((tiles[:, :, i, :, j] == selected).astype(jnp.float32) for i in range(2) for j in range(2))
-    # Without the barrier XLA would compute each tile's share anew for its four pixels.
-    share = jax.lax.optimization_barrier(gradient / ties)
-    spread = jnp.where(tiles == selected[:, :, None, :, None], share[:, :, None, :, None], 0)
-    spread = spread.reshape(batch, 2 * height, 2 * width, features)
-    rest = ((0, 0), (0, x.shape[1] - 2 * height), (0, x.shape[2] - 2 * width), (0, 0))
-    return jnp.pad(spread, rest)
 
 
 _fused.defvjp(_fused_forward, _fused_backward)

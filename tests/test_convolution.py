@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from jax import lax
 from jaxtyping import TypeCheckError
 
-from mnist_jax.convolution import conv2d, max_pool2d, resolve_implementation
+from mnist_jax.convolution import conv2d, resolve_implementation
+from mnist_jax.pooling import max_pool2d
 
 IMPLEMENTATIONS = ("gemm", "lax")
 # batch, height, width, rows, cols, channels, features
