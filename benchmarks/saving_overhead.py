@@ -10,11 +10,12 @@ from mnist_jax import cli
 
 COMMAND = cli.Command(
     "python -m benchmarks.saving_overhead",
-    "Trains a configuration with a checkpoint after every epoch and without any, in turn, and compares the\n"
-    "seconds of whole runs without compiling. --config is configs/default.py where it is left out.",
+    "Trains a configuration in pieces of some seconds, every second one with a checkpoint, and compares each\n"
+    "pair. The checkpoint is saved as a run does, in the background; the piece ends when it is on the disk.\n"
+    "--config is configs/default.py where it is left out.",
     (
-        cli.Flag("rounds", 3, "pairs of runs", at_least=1, at_most=100, metavar="N"),
-        cli.Flag("num_epochs", 2, "epochs, and so checkpoints, a run", at_least=1, at_most=100, metavar="N"),
+        cli.Flag("rounds", 15, "pairs of pieces", at_least=1, at_most=1000, metavar="N"),
+        cli.Flag("steps", 100, "steps a piece", at_least=1, at_most=10_000, metavar="N"),
         *OUTPUT_FLAGS,
     ),
     takes_config=True,
@@ -27,21 +28,13 @@ def main(arguments: cli.Arguments) -> int:
     from mnist_jax.environment import collect_versions, describe_device
 
     enable_compile_cache(lambda note: print(note, file=sys.stderr))
-    config = arguments.config.copy_and_resolve_references()
-    config.num_epochs = arguments["num_epochs"]
-    # The report is written after training, whatever is saved.
-    config.report = False
-    seconds: dict[bool, list[float]] = {True: [], False: []}
-    for round_index in range(arguments["rounds"]):
-        # Which of the two goes first changes from pair to pair.
-        for saving in (True, False) if round_index % 2 == 0 else (False, True):
-            config.checkpoint.enabled = saving
-            seconds[saving].append(run_seconds(config))
-            what = "with" if saving else "without"
-            print(f"pair {round_index + 1}: {seconds[saving][-1]:.2f} s {what} saving", file=sys.stderr)
-    figures = summarize(seconds[True], seconds[False], config.num_epochs)
-    settings = {name: arguments[name] for name in ("rounds", "num_epochs")}
-    settings["config_file"] = arguments.config_file
+    config, rounds, steps = arguments.config, arguments["rounds"], arguments["steps"]
+    seconds, steps_per_epoch = measure(config, rounds, steps)
+    steps_a_run = steps_per_epoch * config.num_epochs
+    figures = summarize(
+        seconds[True], seconds[False], steps, steps_a_run, saves_a_run(config, steps_per_epoch)
+    )
+    settings = {"config_file": arguments.config_file, "rounds": rounds, "steps": steps}
     device = str(describe_device()["device"])
     result = make_result("saving_overhead", device, settings, figures, collect_versions())
     print(table(result))
@@ -54,39 +47,97 @@ def main(arguments: cli.Arguments) -> int:
     return 0
 
 
-def run_seconds(config: Any) -> float:
-    """Does one whole run in a folder that is thrown away; gives its seconds without compiling."""
+def measure(config: Any, rounds: int, num_steps: int) -> tuple[dict[bool, list[float]], int]:
+    """Times pieces with (True) and without (False) a checkpoint, in turn, on random images.
+
+    Returns:
+        the seconds of each piece, and the steps of an epoch of the configuration.
+    """
     import time
 
-    from mnist_jax.loop import train_and_evaluate
+    from benchmarks.contenders import Work
+    from benchmarks.contenders.ours import Steps
+    from mnist_jax.checkpoints import Checkpoints
+    from mnist_jax.config import as_dict
+    from mnist_jax.devices import make_layout
+    from mnist_jax.experiment import build_experiment
 
-    with tempfile.TemporaryDirectory() as folder:
-        started = time.perf_counter()
-        result = train_and_evaluate(config, folder)
-        return time.perf_counter() - started - result.summary["compile_seconds"]
+    work = Work(config.batch_size)
+    experiment = build_experiment(
+        config,
+        make_layout(),
+        image_shape=(28, 28, 1),
+        class_names=tuple("0123456789"),
+        num_train=work.num_examples,
+    )
+    steps = Steps(experiment, work.images(), work.labels())
+    meta = {"config": as_dict(config)}
+    seconds: dict[bool, list[float]] = {True: [], False: []}
+    with tempfile.TemporaryDirectory() as folder, Checkpoints(folder) as checkpoints:
+
+        def piece(saving: bool) -> float:
+            started = time.perf_counter()
+            if saving:
+                checkpoints.save(steps.step, {"state": steps.state, "log": steps.log}, meta)
+            steps.run(num_steps)
+            checkpoints.wait()
+            return time.perf_counter() - started
+
+        # Compiled, and Orbax loaded, before anything is timed.
+        steps.run(1)
+        piece(True)
+        for index in range(rounds):
+            # Which of the two goes first changes from pair to pair.
+            for saving in (True, False) if index % 2 == 0 else (False, True):
+                seconds[saving].append(piece(saving))
+            print(
+                f"pair {index + 1}: {seconds[True][-1]:.2f} s with saving, {seconds[False][-1]:.2f} s without",
+                file=sys.stderr,
+            )
+    return seconds, experiment.steps_per_epoch
 
 
-def summarize(saving: list[float], plain: list[float], num_saves: int) -> dict[str, Any]:
-    """Compares within pairs: the share that saving adds, and seconds a save."""
-    shares = [with_saving / without - 1 for with_saving, without in zip(saving, plain, strict=True)]
+def saves_a_run(config: Any, steps_per_epoch: int) -> int:
+    """Counts the checkpoints of a whole run, those by the clock left out."""
+    checkpoint, total = config.checkpoint, steps_per_epoch * config.num_epochs
+    steps = {total}
+    if checkpoint.every_steps:
+        steps |= set(range(checkpoint.every_steps, total + 1, checkpoint.every_steps))
+    if checkpoint.every_epochs:
+        interval = checkpoint.every_epochs * steps_per_epoch
+        steps |= set(range(interval, total + 1, interval))
+    return len(steps)
+
+
+def summarize(
+    saving: list[float], plain: list[float], num_steps: int, steps_a_run: int, saves: int
+) -> dict[str, Any]:
+    """Compares within pairs: seconds a save, and their share of a run's training."""
     added = [with_saving - without for with_saving, without in zip(saving, plain, strict=True)]
+    seconds_a_run = statistics.median(plain) / num_steps * steps_a_run
+    seconds_per_save = statistics.median(added)
     return {
         "seconds_with_saving": saving,
         "seconds_without": plain,
-        "added_share": statistics.median(shares),
-        "added_shares": shares,
-        "added_seconds_per_save": statistics.median(added) / num_saves,
+        "seconds_per_save": seconds_per_save,
+        "saves_a_run": saves,
+        "training_seconds_a_run": seconds_a_run,
+        "added_share": saves * seconds_per_save / seconds_a_run,
     }
 
 
 def table(result: dict[str, Any]) -> str:
     """Lays a result out as text."""
-    shares = result["added_shares"]
+    added = [
+        with_saving - without
+        for with_saving, without in zip(result["seconds_with_saving"], result["seconds_without"], strict=True)
+    ]
     return (
         f"{result['device']}; {result['settings']['config_file']}; commit "
         f"{(result['machine']['git_commit'] or 'unknown')[:12]}\n"
-        f"saving adds {result['added_share']:.1%} (median of {len(shares)} pairs, {min(shares):.1%} to "
-        f"{max(shares):.1%}), {result['added_seconds_per_save']:.2f} s a checkpoint"
+        f"a checkpoint adds {result['seconds_per_save']:.2f} s (median of {len(added)} pairs, {min(added):.2f} to "
+        f"{max(added):.2f}); {result['saves_a_run']} of them add {result['added_share']:.1%} to the "
+        f"{result['training_seconds_a_run']:.0f} s of training"
     )
 
 

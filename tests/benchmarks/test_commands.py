@@ -9,6 +9,7 @@ from benchmarks import compare, result_files, saving_overhead, steps_per_sec, ti
 from benchmarks.machine import busy_cpu_seconds, describe_machine
 from benchmarks.processes import Measurements
 from mnist_jax import cli
+from mnist_jax.config import default_config
 from mnist_jax.errors import ConfigError
 
 
@@ -82,10 +83,23 @@ def test_the_target_is_for_the_mean(target, reached):
 
 
 def test_saving_is_compared_within_pairs():
-    summary = saving_overhead.summarize([11.0, 20.4], [10.0, 20.0], num_saves=2)
-    assert summary["added_shares"] == pytest.approx([0.1, 0.02])
-    assert summary["added_share"] == pytest.approx(0.06)
-    assert summary["added_seconds_per_save"] == pytest.approx(0.35)
+    summary = saving_overhead.summarize([11.0, 20.4, 10.5], [10.0, 20.0, 10.1], 10, 100, saves=5)
+    assert summary["seconds_per_save"] == pytest.approx(0.4)
+    assert summary["training_seconds_a_run"] == pytest.approx(101)
+    assert summary["added_share"] == pytest.approx(5 * 0.4 / 101)
+
+
+@pytest.mark.parametrize(
+    ("every_steps", "every_epochs", "saves"), [(0, 1, 3), (0, 2, 2), (0, 0, 1), (10, 0, 3), (4, 1, 9)]
+)
+def test_the_saves_of_a_run_are_counted(every_steps, every_epochs, saves):
+    config = default_config()
+    config.num_epochs, config.checkpoint.every_steps, config.checkpoint.every_epochs = (
+        3,
+        every_steps,
+        every_epochs,
+    )
+    assert saving_overhead.saves_a_run(config, steps_per_epoch=10) == saves
 
 
 @pytest.mark.parametrize(
