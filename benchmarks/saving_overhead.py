@@ -10,8 +10,8 @@ from mnist_jax import cli
 
 COMMAND = cli.Command(
     "python -m benchmarks.saving_overhead",
-    "Trains a configuration in pieces of some seconds, every second one with a checkpoint, and compares each\n"
-    "pair. The checkpoint is saved as a run does, in the background; the piece ends when it is on the disk.\n"
+    "Trains a configuration in pieces of some seconds, every second one with a checkpoint, and compares\n"
+    "pairs. The checkpoint is saved as a run does, in the background; the piece ends when it is on the disk.\n"
     "--config is configs/default.py where it is left out.",
     (
         cli.Flag("rounds", 15, "pairs of pieces", at_least=1, at_most=1000, metavar="N"),
@@ -91,7 +91,8 @@ def measure(config: Any, rounds: int, num_steps: int) -> tuple[dict[bool, list[f
             for saving in (True, False) if index % 2 == 0 else (False, True):
                 seconds[saving].append(piece(saving))
             print(
-                f"pair {index + 1}: {seconds[True][-1]:.2f} s with saving, {seconds[False][-1]:.2f} s without",
+                f"pair {index + 1}: {seconds[True][-1]:.2f} s with saving, "
+                f"{seconds[False][-1]:.2f} s without",
                 file=sys.stderr,
             )
     return seconds, experiment.steps_per_epoch
@@ -135,8 +136,8 @@ def table(result: dict[str, Any]) -> str:
     return (
         f"{result['device']}; {result['settings']['config_file']}; commit "
         f"{(result['machine']['git_commit'] or 'unknown')[:12]}\n"
-        f"a checkpoint adds {result['seconds_per_save']:.2f} s (median of {len(added)} pairs, {min(added):.2f} to "
-        f"{max(added):.2f}); {result['saves_a_run']} of them add {result['added_share']:.1%} to the "
+        f"a checkpoint adds {result['seconds_per_save']:.2f} s (median of {len(added)} pairs, "
+        f"{min(added):.2f} to {max(added):.2f}); {result['saves_a_run']} of them add {result['added_share']:.1%} to the "
         f"{result['training_seconds_a_run']:.0f} s of training"
     )
 
