@@ -11,7 +11,7 @@ from mnist_jax import cli
 COMMAND = cli.Command(
     "python -m benchmarks.saving_overhead",
     "Trains a configuration in pieces of some seconds, every second one with a checkpoint, and compares\n"
-    "pairs. The checkpoint is saved as a run does, in the background; the piece ends when it is on the disk.\n"
+    "pairs. A checkpoint is saved as a run does, in the background; its piece ends once it is on the disk.\n"
     "--config is configs/default.py where it is left out.",
     (
         cli.Flag("rounds", 15, "pairs of pieces", at_least=1, at_most=1000, metavar="N"),
@@ -137,7 +137,8 @@ def table(result: dict[str, Any]) -> str:
         f"{result['device']}; {result['settings']['config_file']}; commit "
         f"{(result['machine']['git_commit'] or 'unknown')[:12]}\n"
         f"a checkpoint adds {result['seconds_per_save']:.2f} s (median of {len(added)} pairs, "
-        f"{min(added):.2f} to {max(added):.2f}); {result['saves_a_run']} of them add {result['added_share']:.1%} to the "
+        f"{min(added):.2f} to {max(added):.2f}); "
+        f"{result['saves_a_run']} of them add {result['added_share']:.1%} to the "
         f"{result['training_seconds_a_run']:.0f} s of training"
     )
 
