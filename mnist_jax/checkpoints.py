@@ -17,7 +17,9 @@ import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
+from mnist_jax.agreement import on_first, raise_together
 from mnist_jax.checkpoint_folder import CheckpointFolder
+from mnist_jax.distributed import several
 from mnist_jax.errors import CheckpointError
 from mnist_jax.manifest import FORMAT_VERSION, describe_leaves, leaf_differences, write_manifest
 from mnist_jax.orbax_noise import OrbaxNoise
@@ -73,12 +75,8 @@ class Checkpoints:
         self._saving: threading.Thread | None = None
         self._saving_step = -1
         self._error: BaseException | None = None
-        if not read_only and jax.process_index() == 0:
-            try:
-                self.directory.mkdir(parents=True, exist_ok=True)
-                self._folder.clear_leftovers()
-            except OSError as error:
-                raise CheckpointError(f"checkpoint folder {self.directory}: {error.strerror}") from error
+        if not read_only:
+            on_first(self._prepare_folder)
 
     @property
     def directory(self) -> Path:
@@ -111,7 +109,7 @@ class Checkpoints:
         if self._read_only:
             raise ValueError(f"{self.directory} was opened with read_only=True, so nothing can be saved")
         self.wait()
-        if self._folder.is_whole(step):
+        if on_first(lambda: self._folder.is_whole(step)):
             return False
         # A copy, for it is written in the background while the caller may go on changing its own.
         meta = json.loads(json.dumps({**meta, "format_version": FORMAT_VERSION, "step": step}))
@@ -121,8 +119,7 @@ class Checkpoints:
         self._saving_step = step
         self._noise.start()
         try:
-            if jax.process_index() == 0:
-                self._folder.remove(step)
+            on_first(lambda: self._folder.remove(step))
             manager = self._open_manager()
             items = ocp.args.Composite(state=ocp.args.StandardSave(snapshot), meta=ocp.args.JsonSave(meta))
             manager.save(step, args=items, force=True)
@@ -139,14 +136,17 @@ class Checkpoints:
         Raises:
             CheckpointError: it failed. The checkpoints before it are intact, and saving may be tried again.
         """
-        if self._saving is not None:
-            self._saving.join()
-            self._saving = None
-            if jax.process_count() > 1:
-                ocp.multihost.sync_global_processes("mnist_jax:checkpoint_manifest")
+        if self._saving is None:
+            return
+        self._saving.join()
+        self._saving = None
         error, self._error = self._error, None
-        if error is not None:
-            raise self._failed(error) from error
+        failure = None if error is None else self._failed(error)
+        try:
+            # Only now is the manifest there for all processes.
+            raise_together(failure, f"saving checkpoint {self._saving_step}")
+        except CheckpointError:
+            raise failure from error  # type: ignore[misc]
 
     def close(self) -> None:
         """Waits for the save under way and ends the background threads; raises as ``wait``."""
@@ -162,9 +162,10 @@ class Checkpoints:
         """Returns itself; leaving the context closes it."""
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        """Closes (see ``close``)."""
-        self.close()
+    def __exit__(self, exc_type: object, exc: object, traceback: object) -> None:
+        """Closes (see ``close``); but one failed process of several does not wait for the others' help."""
+        if exc_type is None or not several():
+            self.close()
 
     def steps(self) -> list[int]:
         """The whole checkpoints, every file of them verified, oldest first.
@@ -178,7 +179,7 @@ class Checkpoints:
     def latest_step(self) -> int | None:
         """The newest whole checkpoint, None where there is none; raises as ``steps``."""
         self.wait()
-        return next((step for step, _ in self._folder.whole(self._folder.latest_first())), None)
+        return on_first(lambda: next((s for s, _ in self._folder.whole(self._folder.latest_first())), None))
 
     def best_step(self) -> int | None:
         """The whole checkpoint with the highest metric, None where there is none; raises as ``steps``.
@@ -246,6 +247,13 @@ class Checkpoints:
         except Exception as error:
             raise CheckpointError(f"checkpoint {step} in {self.directory}: {_reason(error)}") from error
         return state, self.read_meta(step)
+
+    def _prepare_folder(self) -> None:
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            self._folder.clear_leftovers()
+        except OSError as error:
+            raise CheckpointError(f"checkpoint folder {self.directory}: {error.strerror}") from error
 
     def _open_manager(self) -> ocp.CheckpointManager:
         # Orbax would remove old steps before our manifest exists, and count damaged folders as checkpoints:

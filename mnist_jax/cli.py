@@ -27,6 +27,7 @@ from typing import NoReturn
 
 from mnist_jax.cli_help import help_text
 from mnist_jax.cli_parse import CHECKPOINT, JSON, WORKDIR, Arguments, Command, Flag, parse
+from mnist_jax.distributed import end_at_once
 from mnist_jax.errors import ConfigError, MnistJaxError
 from mnist_jax.streams import hold_standard_streams
 
@@ -86,7 +87,9 @@ def run_main(main: Callable[[Arguments], int], command: Command, argv: Sequence[
 def run_and_exit(main: Callable[[Arguments], int], command: Command) -> NoReturn:
     """Runs `main` as the program itself: what stands behind ``if __name__ == "__main__"``."""
     hold_standard_streams()
-    sys.exit(run_main(main, command))
+    code = run_main(main, command)
+    end_at_once(code)
+    sys.exit(code)
 
 
 def _run(main: Callable[[Arguments], int], command: Command, words: list[str]) -> int:

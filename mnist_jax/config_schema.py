@@ -151,6 +151,7 @@ FIELDS = (
     ),
     Field("distributed.num_processes", 0, "number of processes; 0 = find out", at_least=0),
     Field("distributed.process_id", -1, "number of this process, from 0; -1 = find out", at_least=-1),
+    Field("distributed.timeout_seconds", 60, "seconds to wait for the others to arrive", at_least=1),
     Field(
         "ensemble.models",
         "",

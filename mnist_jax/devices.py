@@ -3,11 +3,15 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import PyTree
 
+from mnist_jax.distributed import LOST, is_loss
 from mnist_jax.errors import RunError
 
 
@@ -26,6 +30,24 @@ class Layout:
     batch: NamedSharding | None
     platform: str
     num_devices: int
+
+    def replicate(self, tree: PyTree) -> PyTree:
+        """Puts the whole of each array on every device.
+
+        Args:
+            tree: arrays of the host or of one device, typed keys among them; equal in all processes.
+        """
+        if self.replicated.is_fully_addressable:
+            return jax.device_put(tree, self.replicated)
+        return jax.tree.map(self._replicate_globally, tree)
+
+    def _replicate_globally(self, leaf: Any) -> jax.Array:
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            data = self._replicate_globally(jax.random.key_data(leaf))
+            return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
+        host = np.asarray(leaf)
+        # `device_put` would compare all of it between the processes first.
+        return jax.make_array_from_callback(host.shape, self.replicated, lambda index: host[index])
 
 
 def make_layout() -> Layout:
@@ -52,17 +74,21 @@ def make_layout() -> Layout:
 
 @contextmanager
 def device_faults(advice: str) -> Iterator[None]:
-    """Turns a device's own fault, such as memory that runs out, into one clear line.
+    """Turns a device's own fault, such as memory that runs out, or the loss of another process into one line.
 
     Args:
         advice: what to try, such as ``"a smaller batch_size"``.
 
     Raises:
-        RunError: in place of ``jax.errors.JaxRuntimeError``.
+        RunError: in place of ``jax.errors.JaxRuntimeError``, and of what collectives raise.
     """
     try:
         yield
-    except jax.errors.JaxRuntimeError as error:
+    except (jax.errors.JaxRuntimeError, ValueError) as error:
+        if is_loss(error):
+            raise RunError(LOST) from error
+        if not isinstance(error, jax.errors.JaxRuntimeError):
+            raise
         reason = str(error).strip().splitlines()[0]
         if "RESOURCE_EXHAUSTED" in reason or "out of memory" in reason.lower():
             raise RunError(

@@ -1,13 +1,13 @@
 """Many steps in one call, with the data set resident on the device (floor 3)."""
 
-import functools
 from collections.abc import Callable
-from typing import no_type_check
+from typing import Any, no_type_check
 
 import flax.struct
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int, Shaped, UInt8
 
 from mnist_jax.metrics import Metrics
@@ -73,14 +73,38 @@ def make_train_steps(
     *,
     batch_size: int,
     num_examples: int,
-    batch_sharding: jax.sharding.Sharding | None = None,
+    batch_sharding: NamedSharding | None = None,
     unroll: int = 1,
     static_length: bool = True,
 ) -> Callable[..., tuple[TrainState, EpochLog]]:
-    """Compiles ``run(state, log, images, labels, keys, num_steps) -> (state, log)``.
+    """Compiles what `make_run_steps` makes: same arguments; ``state`` and ``log`` are donated."""
+    run = make_run_steps(
+        train_step,
+        batch_size=batch_size,
+        num_examples=num_examples,
+        batch_sharding=batch_sharding,
+        unroll=unroll,
+        static_length=static_length,
+    )
+    options: dict[str, Any] = {"static_argnames": "num_steps"} if static_length else {}
+    if batch_sharding is not None:
+        options["out_shardings"] = NamedSharding(batch_sharding.mesh, PartitionSpec())
+    return jax.jit(run, donate_argnames=("state", "log"), **options)
+
+
+def make_run_steps(
+    train_step: TrainStep,
+    *,
+    batch_size: int,
+    num_examples: int,
+    batch_sharding: NamedSharding | None = None,
+    unroll: int = 1,
+    static_length: bool = True,
+) -> Callable[..., tuple[TrainState, EpochLog]]:
+    """Makes ``run(state, log, images, labels, keys, num_steps) -> (state, log)``, to be compiled.
 
     Step ``n`` takes the rows of ``epoch_order`` that belong to it, so any way of cutting a run into calls
-    gives the same bits. A call must not cross the end of an epoch. ``state`` and ``log`` are donated.
+    gives the same bits. A call must not cross the end of an epoch.
 
     Args:
         train_step: ``(state, batch, key) -> (state, metrics)``.
@@ -109,6 +133,9 @@ def make_train_steps(
             state, log = carry
             index = state.step % steps_per_epoch
             rows = lax.dynamic_slice_in_dim(order, index * batch_size, batch_size)
+            if batch_sharding is not None:
+                # The rows are cut, so each device gathers its own part only.
+                rows = lax.with_sharding_constraint(rows, batch_sharding)
             batch = {"image": images[rows], "label": labels[rows]}
             if batch_sharding is not None:
                 batch = lax.with_sharding_constraint(batch, batch_sharding)
@@ -123,5 +150,4 @@ def make_train_steps(
             )[0]
         return lax.fori_loop(0, num_steps, lambda _, c: body(c), carry)
 
-    static = ("num_steps",) if static_length else ()
-    return functools.partial(jax.jit, donate_argnames=("state", "log"), static_argnames=static)(run)
+    return run

@@ -22,6 +22,7 @@ def main(arguments: cli.Arguments) -> int:
     import json
     from dataclasses import asdict
 
+    from mnist_jax import distributed
     from mnist_jax.compile_cache import enable_compile_cache
     from mnist_jax.data import load_splits
     from mnist_jax.devices import device_faults
@@ -29,10 +30,13 @@ def main(arguments: cli.Arguments) -> int:
     from mnist_jax.evaluation import Evaluator
     from mnist_jax.loading import load
 
+    distributed.join()
     enable_compile_cache(lambda note: print(note, file=sys.stderr))
     model = load(arguments["workdir"], arguments["checkpoint"])
-    data = model.config.data
-    splits = load_splits(data.name, data_dir=arguments["data_dir"] or data.dir, fallback=data.fallback)
+    recorded = model.config.data
+    splits = load_splits(
+        recorded.name, data_dir=arguments["data_dir"] or recorded.dir, fallback=recorded.fallback
+    )
     expected = model.run["dataset"]["test_sha256"]
     if splits.test.sha256 != expected:
         raise DataError(
@@ -48,7 +52,11 @@ def main(arguments: cli.Arguments) -> int:
         batch_sharding=model.layout.batch,
     )
     with device_faults("a smaller --batch_size"):
-        result = evaluator(model.variables, splits.test.images, splits.test.labels)
+        data = model.layout.replicate((splits.test.images, splits.test.labels))
+        result = evaluator(model.variables, *data)
+    distributed.agree_to_end()
+    if not distributed.is_first():
+        return 0
     facts = {
         "workdir": arguments["workdir"],
         "step": model.step,

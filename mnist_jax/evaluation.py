@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Int, PyTree, Shaped
 
 from mnist_jax.compilation import CompiledFunction
@@ -49,6 +50,8 @@ def _sum_over_batches(
         def body(sums: EvaluationSums, start: Array) -> tuple[EvaluationSums, None]:
             positions = start + jnp.arange(batch_size)
             rows = jnp.minimum(positions, num_examples - 1)
+            if batch_sharding is not None:
+                rows = lax.with_sharding_constraint(rows, batch_sharding)
             batch = (images[rows], labels[rows], positions < num_examples)
             if batch_sharding is not None:
                 batch = lax.with_sharding_constraint(batch, batch_sharding)
@@ -73,7 +76,7 @@ class Evaluator:
         *,
         batch_size: int,
         num_classes: int,
-        batch_sharding: jax.sharding.NamedSharding | None = None,
+        batch_sharding: NamedSharding | None = None,
     ):
         """Prepares evaluation; nothing is compiled before the first call.
 
@@ -92,7 +95,10 @@ class Evaluator:
         num_shards = 1 if batch_sharding is None else batch_sharding.mesh.size
         batch_size = math.ceil(batch_size / num_shards) * num_shards
         run = _sum_over_batches(apply_fn, batch_size, num_classes, batch_sharding)
-        self.function = CompiledFunction(jax.jit(run))
+        everywhere = None
+        if batch_sharding is not None:
+            everywhere = NamedSharding(batch_sharding.mesh, PartitionSpec())
+        self.function = CompiledFunction(jax.jit(run, out_shardings=everywhere))
 
     def __call__(
         self,

@@ -8,12 +8,14 @@ from typing import Any
 import flax.linen as nn
 import jax
 import optax
+from jax.sharding import NamedSharding
 from ml_collections import ConfigDict
 
+from mnist_jax.agreement import from_first
 from mnist_jax.augment import random_affine
 from mnist_jax.convolution import resolve_implementation
 from mnist_jax.devices import Layout
-from mnist_jax.epoch import EpochLog, StreamKeys, make_train_steps
+from mnist_jax.epoch import EpochLog, StreamKeys, make_run_steps, make_train_steps
 from mnist_jax.errors import ConfigError
 from mnist_jax.models import create_model
 from mnist_jax.optim import create_learning_rate_fn, create_optimizer
@@ -70,11 +72,11 @@ class Experiment:
 
     def create_state(self) -> TrainState:
         """Initialises the state of step 0 on every device."""
-        return jax.device_put(self._initial_state(), self.layout.replicated)
+        return self.layout.replicate(from_first(self._initial_state()))
 
     def create_log(self) -> EpochLog:
         """Makes the empty log of an epoch on every device."""
-        return jax.device_put(EpochLog.empty(self.steps_per_epoch), self.layout.replicated)
+        return self.layout.replicate(EpochLog.empty(self.steps_per_epoch))
 
     def abstract_checkpoint(self) -> dict[str, Any]:
         """Shapes, dtypes and today's shardings of what a checkpoint of this run holds."""
@@ -92,6 +94,13 @@ class Experiment:
 
     def make_train_steps(self) -> Any:
         """The jitted function that does many steps in one call, see ``epoch.make_train_steps``."""
+        return make_train_steps(**self._step_options(), batch_sharding=self.layout.batch)
+
+    def make_run_steps(self, batch_sharding: NamedSharding | None) -> Any:
+        """The same not yet compiled and for another spread of the batch, see ``epoch.make_run_steps``."""
+        return make_run_steps(**self._step_options(), batch_sharding=batch_sharding)
+
+    def _step_options(self) -> dict[str, Any]:
         optim = self.config.optim
         step = functools.partial(
             train_step,
@@ -100,14 +109,13 @@ class Experiment:
             ema_decay=optim.ema_decay,
         )
         on_cpu = self.layout.platform == "cpu"
-        return make_train_steps(
-            step,
-            batch_size=self.config.batch_size,
-            num_examples=self.num_train,
-            batch_sharding=self.layout.batch,
-            unroll=1 if on_cpu else _ACCELERATOR_UNROLL,
-            static_length=not on_cpu,
-        )
+        return {
+            "train_step": step,
+            "batch_size": self.config.batch_size,
+            "num_examples": self.num_train,
+            "unroll": 1 if on_cpu else _ACCELERATOR_UNROLL,
+            "static_length": not on_cpu,
+        }
 
 
 def build_model(config: ConfigDict, num_classes: int, platform: str) -> nn.Module:

@@ -11,6 +11,7 @@ from mnist_jax.config import check, check_against_data
 from mnist_jax.console import RunConsole, format_duration, format_percent
 from mnist_jax.data import Dataset, Splits, load_splits
 from mnist_jax.devices import device_faults
+from mnist_jax.distributed import refuse_several
 from mnist_jax.environment import collect_versions, describe_device, git_commit
 from mnist_jax.errors import ConfigError, RunError
 from mnist_jax.experiment import build_experiment
@@ -45,6 +46,7 @@ def prepare_split(config: ConfigDict, split: str) -> tuple[ConfigDict, Splits, D
         DataError: the data is missing or damaged.
     """
     config = check(config)
+    refuse_several("a study, an ensemble or a student", **config.distributed)
     splits = load_splits(config.data.name, data_dir=config.data.dir, fallback=config.data.fallback)
     if split == "validation" and not config.data.validation_examples:
         config = copy.deepcopy(config)

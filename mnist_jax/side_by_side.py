@@ -15,6 +15,7 @@ from mnist_jax.errors import RunError
 from mnist_jax.experiment import Experiment
 from mnist_jax.logits import make_logits_fn
 from mnist_jax.members import (
+    batch_sharding,
     make_member_steps,
     member_mesh,
     place_members,
@@ -62,7 +63,7 @@ class Trained:
 
 
 def member_layout() -> Layout:
-    """The layout of an experiment whose members each stay on one device."""
+    """The layout of an experiment whose members' devices are chosen group by group."""
     everything = make_layout()
     return Layout(everything.replicated, None, everything.platform, 1)
 
@@ -78,7 +79,6 @@ class MemberTrainer:
         """
         self.experiment = experiment
         self._static = experiment.layout.platform != "cpu"
-        self._run_steps = experiment.make_train_steps()
         self._programs: dict[int, CompiledFunction] = {}
         self._logits_fn = make_logits_fn(experiment.model.apply, experiment.config.eval_batch_size)
 
@@ -102,10 +102,11 @@ class MemberTrainer:
             Stopped: as ``stop`` asked.
         """
         experiment, count = self.experiment, len(seeds)
-        mesh = member_mesh(count)
+        mesh = member_mesh(count, batch_size=experiment.config.batch_size)
         program = self._programs.get(count)
         if program is None:
-            program = CompiledFunction(make_member_steps(self._run_steps, mesh, static_length=self._static))
+            run_steps = experiment.make_run_steps(batch_sharding(mesh))
+            program = CompiledFunction(make_member_steps(run_steps, mesh, static_length=self._static))
             self._programs[count] = program
         compiled_before = program.compile_seconds
         keys = [StreamKeys.from_seed(seed) for seed in seeds]
@@ -187,7 +188,7 @@ class MemberTrainer:
         state, log = self.create_state(keys), EpochLog.empty(experiment.steps_per_epoch)
         static: dict[str, Any] = {"num_steps": 1} if self._static else {}
         dynamic = () if self._static else (np.int32(1),)
-        lowered = self._run_steps.lower(state, log, *data, keys, *dynamic, **static)
+        lowered = experiment.make_train_steps().lower(state, log, *data, keys, *dynamic, **static)
         memory = lowered.compile().memory_analysis()
         of_state = sum(leaf.nbytes for leaf in jax.tree.leaves((state, log)))
         return int(memory.temp_size_in_bytes) + of_state

@@ -39,6 +39,16 @@ class StopRequest:
         """Whether the run was asked to stop."""
         return self.signal is not None
 
+    @property
+    def work_begun(self) -> bool:
+        """Whether there is something to save."""
+        return self._work_begun
+
+    def request(self, number: int) -> None:
+        """Takes over a signal that another process of the run received; 0 = none did."""
+        if number and self.signal is None:
+            self.signal = signal.Signals(number)
+
     def work_begins(self) -> None:
         """From here on there is something to save, so the first signal waits for the run to do so."""
         self._work_begun = True

@@ -30,24 +30,34 @@ COMMAND = cli.Command(
 
 def main(arguments: cli.Arguments) -> int:
     """Runs one training as the command line says."""
+    from mnist_jax import distributed
+    from mnist_jax.agreement import on_first
     from mnist_jax.compile_cache import enable_compile_cache
     from mnist_jax.console import RunConsole
     from mnist_jax.loop import train_and_evaluate
 
-    workdir = arguments["workdir"] or default_workdir(arguments.config_file)
-    console = RunConsole()
+    distributed.join(**arguments.config.distributed)
+    workdir = arguments["workdir"] or on_first(lambda: default_workdir(arguments.config_file))
+    console = RunConsole(enabled=distributed.is_first())
     enable_compile_cache(console.note)
     result = train_and_evaluate(arguments.config, workdir, console)
-    if result.summary and arguments.config.report:
+    # Reached by all processes or by none: they wait for each other at the end.
+    distributed.agree_to_end()
+    if result.summary and arguments.config.report and distributed.is_first():
         _leave_report(Path(workdir), result, console)
     return result.exit_code
 
 
 def _leave_report(workdir: Path, result: "RunResult", console: "RunConsole") -> None:
     """Writes the report of a finished run where it is new or missing; a fault in it spoils nothing."""
+    from mnist_jax.distributed import several
     from mnist_jax.report import REPORT_FILE, write_report
 
     if result.state is None and (workdir / REPORT_FILE).exists():
+        return
+    if result.state is None and several():
+        # Reading a checkpoint takes all of them.
+        console.note("no report: make it with python -m mnist_jax.report, in a single process")
         return
     try:
         report = write_report(

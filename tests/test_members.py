@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mnist_jax.epoch import EpochLog, StreamKeys, make_train_steps
+from mnist_jax.epoch import EpochLog, StreamKeys, make_run_steps, make_train_steps
 from mnist_jax.members import (
+    batch_sharding,
     make_member_steps,
     member_mesh,
     place_members,
@@ -36,8 +37,10 @@ def setting(tiny_model, tiny_data):
     num_examples = len(tiny_data[1])
     step = functools.partial(train_step, augment_fn=add_noise, label_smoothing=0.1, ema_decay=0.9)
 
-    def make_run(static):
-        return make_train_steps(step, batch_size=BATCH, num_examples=num_examples, static_length=static)
+    def make_run(static, sharding=None):
+        make = make_train_steps if sharding is None else make_run_steps
+        sizes = {"batch_size": BATCH, "num_examples": num_examples}
+        return make(step, **sizes, batch_sharding=sharding, static_length=static)
 
     def create(seed):
         keys = StreamKeys.from_seed(seed)
@@ -51,7 +54,7 @@ def run_together(setting, seeds, data, mesh, static):
     make_run, create = setting
     states, logs, keys = (stack_members(list(trees)) for trees in zip(*map(create, seeds), strict=True))
     states, logs, keys = place_members((states, logs, keys), mesh)
-    run = make_member_steps(make_run(static), mesh, static_length=static)
+    run = make_member_steps(make_run(static, batch_sharding(mesh)), mesh, static_length=static)
     return run(states, logs, *place_shared(data, mesh), keys, STEPS if static else np.int32(STEPS))
 
 
@@ -119,3 +122,39 @@ def test_stacking_and_taking_are_inverse():
     assert stacked["a"].shape == (4, 3)
     for i, tree in enumerate(trees):
         assert jax.tree.all(jax.tree.map(lambda x, y: bool((x == y).all()), take_member(stacked, i), tree))
+
+
+def test_devices_share_a_members_batch_where_there_are_more_of_them(setting, alone, tiny_data):
+    """2 members x 4 devices each: what a member computes does not change, wherever its batch is."""
+    mesh = member_mesh(2, batch_size=BATCH)
+    assert dict(mesh.shape) == {"member": 2, "data": 4}
+    states, logs = run_together(setting, (3, 4), tiny_data, mesh, static=False)
+    kernel = states.params["conv0"]["kernel"]
+    assert {(shard.device.id, shard.index[0].start) for shard in kernel.addressable_shards} == {
+        (device.id, None if member is None else member)
+        for member, row in enumerate(mesh.devices)
+        for device in row
+    }
+    for index, (state, log) in enumerate(alone[:2]):
+        member = take_member(states, index)
+        assert_close(
+            (member.params, member.batch_stats, member.ema), (state.params, state.batch_stats, state.ema)
+        )
+        assert_close(take_member(logs, index).loss_sum, log.loss_sum)
+
+
+@pytest.mark.parametrize(
+    ("members", "batch_size", "shape"),
+    [
+        (1, 16, (1, 8)),
+        (2, 16, (2, 4)),
+        (3, 16, (1, 8)),
+        (3, 2, (3, 2)),
+        (8, 16, (8, 1)),
+        (5, 6, (1, 6)),
+        (4, 5, (1, 5)),
+        (4, 3, (2, 3)),
+    ],
+)
+def test_a_mesh_uses_as_many_devices_as_share_the_work_evenly(members, batch_size, shape):
+    assert member_mesh(members, batch_size=batch_size).devices.shape == shape
