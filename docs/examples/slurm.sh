@@ -1,0 +1,18 @@
+#!/bin/bash
+#SBATCH --job-name=mnist_jax
+#SBATCH --nodes=2
+#SBATCH --ntasks-per-node=4
+#SBATCH --gpus-per-node=4
+#SBATCH --cpus-per-task=8
+#SBATCH --time=00:30:00
+# SIGTERM two minutes before the end: the run saves the step it is at and exits with 143.
+#SBATCH --signal=TERM@120
+#SBATCH --requeue
+
+set -euo pipefail
+
+# One process a GPU. distributed.initialize=auto sees the tasks of the step by itself: address, number and id.
+# The folder has to be on a disk that all nodes share.
+srun --kill-on-bad-exit=1 python -m mnist_jax.train \
+    --config configs/default.py \
+    --workdir "${WORKDIR:-$SLURM_SUBMIT_DIR/runs/slurm-$SLURM_JOB_ID}"
