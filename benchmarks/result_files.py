@@ -14,7 +14,11 @@ RESULTS_DIR = Path(__file__).parent / "results"
 
 JSON_FILE = Flag("json", "", "also write the result to this JSON file", non_empty=True, metavar="FILE")
 PLOT_FILE = Flag("plot", "", "also draw the result into this PNG or SVG file", non_empty=True, metavar="FILE")
-KEEP = Flag("keep", False, "also keep the result in benchmarks/results/, named by date, device and benchmark")
+KEEP = Flag(
+    "keep",
+    False,
+    "also keep the result in benchmarks/results/, named by date, device, benchmark and configuration",
+)
 OUTPUT_FLAGS = (JSON_FILE, PLOT_FILE, KEEP)
 
 
@@ -57,9 +61,11 @@ def write_result(result: dict[str, Any], json_file: str, keep: bool) -> None:
 
 
 def result_name(result: dict[str, Any]) -> str:
-    """Names a result by date, device and benchmark."""
+    """Names a result by date, device, benchmark and, where it is of one, configuration."""
     device = re.sub(r"[^a-z0-9]+", "-", result["device"].lower()).strip("-")
-    return f"{result['machine']['date'][:10]}-{device}-{result['benchmark']}.json"
+    config_file = result["settings"].get("config_file")
+    config = f"-{Path(config_file).stem}" if config_file else ""
+    return f"{result['machine']['date'][:10]}-{device}-{result['benchmark']}{config}.json"
 
 
 def read_results(folder: Path = RESULTS_DIR) -> list[dict[str, Any]]:

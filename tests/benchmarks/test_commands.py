@@ -158,3 +158,10 @@ def test_busy_seconds_are_all_but_idle_and_waiting(tmp_path):
 
 def test_the_machine_is_described_without_touching_a_device():
     assert describe_machine()["cores"] >= 1
+
+
+def test_results_of_two_configurations_are_kept_side_by_side():
+    results = [result_of({}, rounds=3, config_file=f"configs/{name}.py") for name in ("fast", "fast_995")]
+    names = [result_files.result_name(result) for result in results]
+    assert [name.rpartition("-")[2] for name in names] == ["fast.json", "fast_995.json"]
+    assert result_files.result_name(result_of({}, rounds=3)).endswith("cores-compare.json")
