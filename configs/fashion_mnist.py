@@ -5,16 +5,16 @@
 Measured: not yet
 """
 
+from pathlib import Path
+
 from ml_collections import ConfigDict
 
-from mnist_jax.config import default_config
+from mnist_jax.config_file import load_config_file
 
 
 def get_config() -> ConfigDict:
     """Returns the configuration."""
-    config = default_config()
-    config.num_epochs = 5
-    config.batch_size = 64
+    config = load_config_file(str(Path(__file__).with_name("default.py")))
     config.data.name = "fashion_mnist"
     # The embedded digits stand in for MNIST only.
     config.data.fallback = ""
@@ -24,10 +24,4 @@ def get_config() -> ConfigDict:
     config.augment.width_shift_fraction = 0.05
     config.augment.height_shift_fraction = 0.05
     config.augment.zoom_fraction = 0.05
-
-    config.optim.schedule = "one_cycle"
-    config.optim.learning_rate = 4e-3
-    config.optim.warmup_epochs = 1.5
-    config.optim.label_smoothing = 0.1
-    config.optim.ema_decay = 0.995
     return config
