@@ -259,15 +259,16 @@ def drifts(name):
     return before_batch_norm or name.endswith("['mean']")
 
 
-def expect_close(arrays, expected, tolerance, but=lambda name: False):
-    """Relative in norm, array by array."""
+def expect_close(arrays, expected, tolerance, *, drifting=None):
+    """Relative in norm, array by array; those that drift to within ``drifting``, or not at all."""
     assert arrays.keys() == expected.keys()
     for name, wanted in expected.items():
-        if but(name):
-            continue
         difference = np.linalg.norm(np.float64(arrays[name]) - np.float64(wanted))
         scale = np.linalg.norm(np.float64(wanted))
-        assert difference <= tolerance * scale + 1e-12, f"{name}: {difference / max(scale, 1e-300):.2e}"
+        allowed = tolerance * scale + 1e-12
+        if drifts(name):
+            allowed = np.inf if drifting is None else drifting
+        assert difference <= allowed, f"{name}: {difference:.2e} of {scale:.2e}"
 
 
 # The main, with float64 wherever the code says float32; JAX_ENABLE_X64 makes that possible.
@@ -281,7 +282,7 @@ runpy.run_module("mnist_jax.train", run_name="__main__")
 
 
 def test_fifty_steps_in_float64_are_the_same_to_ten_digits(commands, tmp_path):
-    """So what differs in float32 is rounding: every array counts here, and nothing is left out."""
+    """So what differs in float32 is rounding: here the biases that drift there are all but zero."""
     program = [sys.executable, "-c", IN_FLOAT64]
 
     def on(devices):
@@ -299,7 +300,7 @@ def test_fifty_steps_in_float64_are_the_same_to_ten_digits(commands, tmp_path):
     assert reference["['state']['params']['conv0']['kernel']"].dtype == np.float64
     assert reference["['log']['loss_sum']"].dtype == np.float64
     for name in ("2", "4", "8", "2 x 2"):
-        expect_close(arrays_of(tmp_path / name), reference, 1e-10)
+        expect_close(arrays_of(tmp_path / name), reference, 1e-10, drifting=1e-10)
 
 
 def test_fifty_steps_are_the_same_on_any_number_of_devices(commands: Commands, tmp_path):
@@ -319,4 +320,4 @@ def test_fifty_steps_are_the_same_on_any_number_of_devices(commands: Commands, t
         assert summary["num_devices"] == (4 if devices == "2 x 2" else devices)
         ours = [line["loss"] for line in read_metrics(workdir)]
         np.testing.assert_allclose(ours, losses, rtol=1e-4, err_msg=str(devices))
-        expect_close(arrays_of(workdir), arrays_of(reference), 1e-4, but=drifts)
+        expect_close(arrays_of(workdir), arrays_of(reference), 1e-4)
