@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -86,9 +87,11 @@ def test_the_children_of_a_killed_launcher_do_not_stay(launch):
     with launch("print(os.getpid(), file=sys.stderr, flush=True); time.sleep(600)") as process:
         pids = [int(process.stderr.readline().split()[-1]) for _ in range(2)]
         process.kill()
-        # They hold the other end of the pipe until they have ended.
-        process.stdout.read()
-    assert not any(is_alive(pid) for pid in pids)
+        process.wait()
+    end = time.monotonic() + 60
+    while any(map(is_alive, pids)):
+        assert time.monotonic() < end, "they are still there"
+        time.sleep(0.01)
 
 
 def is_alive(pid):
