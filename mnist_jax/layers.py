@@ -1,6 +1,6 @@
 """Linen layers that lower well on every device and keep one set of parameters (floor 0)."""
 
-from typing import Any
+from typing import Any, no_type_check
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -44,6 +44,20 @@ class Conv(nn.Module):
         bias = self.param("bias", nn.initializers.zeros_init(), (self.features,), jnp.float32)
         images, kernel, bias = (x.astype(self.dtype) for x in (images, kernel, bias))
         return ConvOperands(images, kernel, bias, self.implementation, self.precision)
+
+
+# linen's own annotations are such that no check can be made of them.
+@no_type_check
+class Dense(nn.Dense):
+    """linen's dense layer, for a BatchNorm to follow: what training adds to a bias there is taken out again.
+
+    The gradient to the bias is zero then, but computed it is rounding, and Adam makes steps of any gradient.
+    """
+
+    def param(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        """As linen's, but no gradient reaches the bias."""
+        value = super().param(name, *args, **kwargs)
+        return lax.stop_gradient(value) if name == "bias" else value
 
 
 def compute_dtype(name: str) -> tuple[Any, lax.Precision]:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from mnist_jax.convolution import ConvOperands, resolve_implementation
-from mnist_jax.layers import Conv, compute_dtype
+from mnist_jax.layers import Conv, Dense, compute_dtype
 from mnist_jax.models_simple import SIMPLE_MODELS
 from mnist_jax.normalization import BatchNormRelu
 
@@ -92,9 +92,7 @@ class CNN(nn.Module):
                 f"images of {images.shape[1]}x{images.shape[2]} are too small: nothing is left to flatten"
             )
         glorot = nn.initializers.glorot_uniform()
-        x = nn.Dense(self.dense_features, kernel_init=glorot, dtype=dtype, precision=precision, name="dense")(
-            x
-        )
+        x = Dense(self.dense_features, kernel_init=glorot, dtype=dtype, precision=precision, name="dense")(x)
         x = normalise(x, len(self.features))
         x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
         x = nn.Dense(self.num_classes, kernel_init=glorot, dtype=dtype, precision=precision, name="head")(x)

@@ -1,4 +1,4 @@
-"""The convolution layer is linen's own in all but its lowering."""
+"""The layers are linen's own in all but their lowering and a gradient that is zero."""
 
 import flax.linen as nn
 import jax
@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mnist_jax.layers import Conv
+from mnist_jax.layers import Conv, Dense
 
 IMAGES = jax.random.normal(jax.random.key(1), (2, 7, 6, 3))
 
@@ -57,3 +57,18 @@ def test_computes_in_its_dtype_and_keeps_parameters_in_float32():
 def test_a_kernel_larger_than_the_images_is_refused():
     with pytest.raises(ValueError, match="7x7 kernel does not fit into 7x6 images"):
         jax.eval_shape(Conv(4, 7).init, jax.random.key(0), IMAGES)
+
+
+def test_the_dense_layer_is_linens_but_for_the_gradient_of_its_bias():
+    inputs = jax.random.normal(jax.random.key(2), (3, 4))
+    variables = nn.Dense(5).init(jax.random.key(0), inputs)
+    variables["params"]["bias"] = jnp.arange(5.0)
+
+    def loss(layer, variables):
+        return jnp.sum(jnp.sin(layer.apply(variables, inputs)))
+
+    value, gradients = jax.value_and_grad(lambda v: loss(Dense(5), v))(variables)
+    expected, expected_gradients = jax.value_and_grad(lambda v: loss(nn.Dense(5), v))(variables)
+    assert value == expected
+    np.testing.assert_array_equal(gradients["params"]["kernel"], expected_gradients["params"]["kernel"])
+    assert not gradients["params"]["bias"].any()
