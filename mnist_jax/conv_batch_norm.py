@@ -63,9 +63,10 @@ def _forward(
     precision: lax.Precision | None,
 ) -> tuple[tuple[Array, Array, Array], tuple]:
     num_rows, num_cols, _, features = kernel.shape
-    patches = stack_patches(images, num_rows, num_cols)
-    # A one at the end of each patch: its products with the others are their sums.
-    patches = jnp.concatenate([patches, jnp.ones((*patches.shape[:3], 1), patches.dtype)], axis=-1)
+    with jax.named_scope("convolution"):
+        patches = stack_patches(images, num_rows, num_cols)
+        # A one at the end of each patch: its products with the others are their sums.
+        patches = jnp.concatenate([patches, jnp.ones((*patches.shape[:3], 1), patches.dtype)], axis=-1)
     count = patches.size // patches.shape[-1]
     products = _inner_products(patches, patches, precision) / count
     patch_mean, covariance = products[-1, :-1], products[:-1, :-1]
@@ -78,7 +79,8 @@ def _forward(
     inverse_sd = lax.rsqrt(var + epsilon)
     factor = scale * inverse_sd
     weights = jnp.concatenate([flat_kernel * factor, (bias - mean * factor)[None]]).astype(images.dtype)
-    normalised = jnp.matmul(patches, weights, precision=precision)
+    with jax.named_scope("convolution"):
+        normalised = jnp.matmul(patches, weights, precision=precision)
     pooled = lax.optimization_barrier(max_pool2d(normalised, 2, "gemm")) if pool else normalised
     residuals = (patches, kernel, normalised, pooled, patch_mean, spread, scale, mean, inverse_sd)
     return (jax.nn.relu(pooled), mean, var), residuals
@@ -117,7 +119,8 @@ def _backward(
 def _inner_products(left: Array, right: Array, precision: lax.Precision | None) -> Array:
     """Products of all channels, summed over pixels in float32: ``[..., P] x [..., F] -> [P, F]``."""
     left, right = left.reshape(-1, left.shape[-1]), right.reshape(-1, right.shape[-1])
-    return jnp.matmul(left.T, right, precision=precision, preferred_element_type=jnp.float32)
+    with jax.named_scope("convolution"):
+        return jnp.matmul(left.T, right, precision=precision, preferred_element_type=jnp.float32)
 
 
 conv_batch_norm_relu.defvjp(_forward, _backward)

@@ -84,7 +84,8 @@ class ConvOperands(NamedTuple):
 
     def product(self) -> Array:
         """The convolution without its bias: ``[B, H - R + 1, W - S + 1, F]``."""
-        return conv2d(self.images, self.kernel, self.implementation, self.precision)
+        with jax.named_scope("convolution"):
+            return conv2d(self.images, self.kernel, self.implementation, self.precision)
 
 
 def _gemm_correlate(rows: Array, kernel: Array, precision: lax.Precision | None) -> Array:

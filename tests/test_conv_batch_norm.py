@@ -51,7 +51,9 @@ def outputs_and_gradients(model, variables, images, cotangent):
         out, updates = model.apply(variables | {"params": params}, images, mutable=["batch_stats"])
         return jnp.vdot(out, cotangent), (out, updates["batch_stats"])
 
-    gradients, outputs = jax.grad(run, argnums=(0, 1), has_aux=True)(images, variables["params"])
+    # One program: operation by operation, each shape would be compiled dozens of times.
+    gradient = jax.jit(jax.grad(run, argnums=(0, 1), has_aux=True))
+    gradients, outputs = gradient(images, variables["params"])
     return outputs, gradients
 
 

@@ -66,7 +66,8 @@ def test_value_statistics_and_gradients_equal_the_plain_layers(
 
     def run(function):
         gradient = jax.grad(lambda x, params: loss(function, x, params), argnums=(0, 1), has_aux=True)
-        return gradient(x, variables["params"])
+        # One program: operation by operation, each shape would be compiled dozens of times.
+        return jax.jit(gradient)(x, variables["params"])
 
     gradients, (out, stats) = run(lambda x, v: ours(x, v, pool, True, implementation))
     expected_gradients, (expected, expected_stats) = run(lambda x, v: plain(x, v, pool, True))
