@@ -4,6 +4,8 @@ VENV ?= .venv
 CONFIG ?= configs/default.py
 WORKDIR ?= runs/default
 ARGS ?=
+# Two test processes; whole files, for a file's tests share what they train. PARALLEL= runs one after another.
+PARALLEL ?= -n 2 --dist loadfile
 BIN = $(VENV)/bin
 
 .PHONY: train test test-all storm lint format bench clean
@@ -18,10 +20,10 @@ train: $(VENV)/.installed-test
 	$(BIN)/python -m mnist_jax.train --config $(CONFIG) --workdir $(WORKDIR) $(ARGS)
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 test-all: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -m "" $(ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) -m "" $(ARGS)
 
 storm: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m storm $(ARGS)
