@@ -71,21 +71,12 @@ def epoch_order(shuffle_key: jax.Array, epoch: Array | int, num_examples: int) -
 def make_train_steps(
     train_step: TrainStep,
     *,
-    batch_size: int,
-    num_examples: int,
     batch_sharding: NamedSharding | None = None,
-    unroll: int = 1,
     static_length: bool = True,
+    **settings: int,
 ) -> Callable[..., tuple[TrainState, EpochLog]]:
-    """Compiles what `make_run_steps` makes: same arguments; ``state`` and ``log`` are donated."""
-    run = make_run_steps(
-        train_step,
-        batch_size=batch_size,
-        num_examples=num_examples,
-        batch_sharding=batch_sharding,
-        unroll=unroll,
-        static_length=static_length,
-    )
+    """Compiles what `make_run_steps` makes of the same arguments; ``state`` and ``log`` are donated."""
+    run = make_run_steps(train_step, batch_sharding=batch_sharding, static_length=static_length, **settings)
     options: dict[str, Any] = {"static_argnames": "num_steps"} if static_length else {}
     if batch_sharding is not None:
         options["out_shardings"] = NamedSharding(batch_sharding.mesh, PartitionSpec())
