@@ -34,10 +34,12 @@ def get_config() -> ConfigDict:
     config.optim.label_smoothing = 0.0
 
     config.pseudo_label.labelled_examples = 1000
-    config.pseudo_label.threshold = 0.9
-    config.pseudo_label.rounds = 2
+    # Averaged over warped copies, the teacher's answers were wrong half as often at equal numbers accepted.
+    config.pseudo_label.views = 4
+    config.pseudo_label.threshold = 0.8
+    config.pseudo_label.rounds = 3
     config.pseudo_label.labelled_share = 0.1
-    config.pseudo_label.teacher_steps = 800
+    config.pseudo_label.teacher_steps = 1000
     config.pseudo_label.student_steps = 2000
     config.pseudo_label.seeds = "0:3"
     return config

@@ -222,6 +222,9 @@ def _cross_field_problems(values: Mapping[str, Any]) -> Iterator[tuple[tuple[str
     if values["checkpoint.enabled"] and not any(values[name] for name in periods):
         text = f"no checkpoint would be written: {', '.join(periods)} are all 0; set one, or this to False"
         yield ("checkpoint.enabled", *periods), text
+    if values["pseudo_label.views"] and not values["augment.enabled"]:
+        text = f"{values['pseudo_label.views']} augmented copies of each image need augment.enabled = True"
+        yield ("pseudo_label.views", "augment.enabled"), text
     yield from _distributed_problems(values)
 
 

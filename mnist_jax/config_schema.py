@@ -187,6 +187,12 @@ FIELDS = (
         "what the student learns: the teacher's class or its probabilities",
         choices=("hard", "soft"),
     ),
+    Field(
+        "pseudo_label.views",
+        0,
+        "augmented copies of each image that the teacher's answer is averaged over, beside the image itself",
+        at_least=0,
+    ),
     Field("pseudo_label.rounds", 1, "students, each the teacher of the next", at_least=1),
     Field("pseudo_label.teacher_steps", 500, "training steps of the teacher", at_least=1),
     Field("pseudo_label.student_steps", 1000, "training steps of each student", at_least=1),

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int, PyTree, Shaped
 
 from mnist_jax.evaluation import EvaluationResult
 from mnist_jax.metrics import confusion_summary
-from mnist_jax.steps import preprocess
+from mnist_jax.steps import AugmentFn, preprocess
 
 
 def make_logits_fn(apply_fn: Callable[..., Any], batch_size: int) -> Callable[..., Array]:
@@ -25,17 +25,67 @@ def make_logits_fn(apply_fn: Callable[..., Any], batch_size: int) -> Callable[..
     def logits(
         variables: dict[str, PyTree], images: Shaped[Array, "examples height width channels"]
     ) -> Float[Array, "examples classes"]:
-        num_examples = images.shape[0]
-        size = min(batch_size, num_examples)
+        def of_batch(_: Array, batch: Array) -> Array:
+            return apply_fn(variables, preprocess(batch), train=False)
 
-        def one_batch(start: Array) -> Array:
-            rows = jnp.minimum(start + jnp.arange(size), num_examples - 1)
-            return apply_fn(variables, preprocess(images[rows]), train=False)
-
-        outputs = jax.lax.map(one_batch, jnp.arange(math.ceil(num_examples / size)) * size)
-        return outputs.reshape(-1, outputs.shape[-1])[:num_examples]
+        return _in_batches(of_batch, images, batch_size)
 
     return jax.jit(logits)
+
+
+def make_view_probabilities_fn(
+    apply_fn: Callable[..., Any], augment_fn: AugmentFn, num_views: int, batch_size: int
+) -> Callable[..., Array]:
+    """Compiles ``probabilities(variables, images, key) -> float32 [N, classes]``, averaged over views.
+
+    The views of an image are the image itself and randomly changed copies. An answer that holds for all of
+    them is far more often right than one that is merely sure of the image as it is; MixMatch (Berthelot et
+    al. 2019) guesses labels in this way.
+
+    Args:
+        apply_fn: the module's ``apply``.
+        augment_fn: the random changes, as `steps.train_step` takes them.
+        num_views: changed copies of each image.
+        batch_size: images at a time.
+    """
+
+    def probabilities(
+        variables: dict[str, PyTree],
+        images: Shaped[Array, "examples height width channels"],
+        key: jax.Array,
+    ) -> Float[Array, "examples classes"]:
+        def of_batch(start: Array, batch: Array) -> Array:
+            plain = preprocess(batch)
+            keys = jax.random.split(jax.random.fold_in(key, start), num_views)
+
+            def answer(view: Array) -> Array:
+                return jax.nn.softmax(apply_fn(variables, view, train=False))
+
+            total = jax.lax.fori_loop(
+                0, num_views, lambda i, total: total + answer(augment_fn(keys[i], plain)), answer(plain)
+            )
+            return total / (num_views + 1)
+
+        return _in_batches(of_batch, images, batch_size)
+
+    return jax.jit(probabilities)
+
+
+def _in_batches(
+    of_batch: Callable[[Array, Array], Array],
+    images: Shaped[Array, "examples height width channels"],
+    batch_size: int,
+) -> Float[Array, "examples classes"]:
+    """Joins ``of_batch(number of the first row, rows)`` over all images; the last batch is filled up."""
+    num_examples = images.shape[0]
+    size = min(batch_size, num_examples)
+
+    def one_batch(start: Array) -> Array:
+        rows = jnp.minimum(start + jnp.arange(size), num_examples - 1)
+        return of_batch(start, images[rows])
+
+    outputs = jax.lax.map(one_batch, jnp.arange(math.ceil(num_examples / size)) * size)
+    return outputs.reshape(-1, outputs.shape[-1])[:num_examples]
 
 
 def softmax(logits: Float[np.ndarray, "*batch classes"]) -> Float[np.ndarray, "*batch classes"]:

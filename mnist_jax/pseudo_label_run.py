@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -15,7 +16,7 @@ from mnist_jax.environment import collect_versions, describe_device, git_commit
 from mnist_jax.errors import ConfigError, DataError, RunError
 from mnist_jax.evaluation import EvaluationResult
 from mnist_jax.experiment import Experiment, build_experiment
-from mnist_jax.logits import evaluate_logits, headline, softmax
+from mnist_jax.logits import evaluate_logits, headline
 from mnist_jax.member_folder import describe_data, open_records, save_member
 from mnist_jax.member_study import prepare_split
 from mnist_jax.pictures import read_pictures
@@ -31,6 +32,8 @@ from mnist_jax.summary import Tally
 from mnist_jax.workdir import open_workdir
 
 STUDENTS_DIR = "students"
+# The seed's own random stream for changing the images that a teacher labels; training has 0 to 2.
+_VIEWS_STREAM = 3
 
 
 def run_pseudo_label(
@@ -119,8 +122,11 @@ class _PseudoLabelRun:
         state, teacher_result, taken = self._fit("teacher", "teacher", seed, data)
         seconds += taken
         rounds, last = [], "teacher"
+        views_key = jax.random.fold_in(jax.random.key(seed), _VIEWS_STREAM)
         for number in range(1, settings.rounds + 1):
-            probabilities = softmax(self._trainer(self._steps(last)).logits(state, pool))
+            probabilities = self._trainer(self._steps(last)).probabilities(
+                state, pool, num_views=settings.views, key=jax.random.fold_in(views_key, number)
+            )
             accepted = trusted(probabilities, settings.threshold)
             self._require_some(accepted, probabilities, seed)
             data = student_set(

@@ -13,7 +13,7 @@ from mnist_jax.devices import Layout, make_layout
 from mnist_jax.epoch import EpochLog, StreamKeys
 from mnist_jax.errors import RunError
 from mnist_jax.experiment import Experiment
-from mnist_jax.logits import make_logits_fn
+from mnist_jax.logits import make_logits_fn, make_view_probabilities_fn, softmax
 from mnist_jax.members import (
     batch_sharding,
     make_member_steps,
@@ -80,6 +80,7 @@ class MemberTrainer:
         self.experiment = experiment
         self._static = experiment.layout.platform != "cpu"
         self._programs: dict[int, CompiledFunction] = {}
+        self._probabilities_fns: dict[int, Callable[..., jax.Array]] = {}
         self._logits_fn = make_logits_fn(experiment.model.apply, experiment.config.eval_batch_size)
 
     def train(
@@ -162,6 +163,38 @@ class MemberTrainer:
     def logits(self, state: TrainState, images: np.ndarray) -> np.ndarray:
         """What a member answers, with the variables it evaluates with: float32 ``[N, classes]``."""
         return np.asarray(self._logits_fn(state.eval_variables(), images))
+
+    def probabilities(
+        self, state: TrainState, images: np.ndarray, *, num_views: int, key: jax.Array
+    ) -> np.ndarray:
+        """What a member takes for likely, averaged over an image and changed copies of it.
+
+        Args:
+            state: the member.
+            images: uint8 ``[N, H, W, C]``.
+            num_views: copies of each image, changed as in training; 0 = the image alone.
+            key: decides how they are changed.
+
+        Returns:
+            float64 ``[N, classes]``.
+
+        Raises:
+            ValueError: for copies where the experiment has no augmentation.
+        """
+        if not num_views:
+            return softmax(self.logits(state, images))
+        augment_fn = self.experiment.augment_fn
+        if augment_fn is None:
+            raise ValueError(f"{num_views} changed copies of each image; expected 0 without augmentation")
+        if num_views not in self._probabilities_fns:
+            self._probabilities_fns[num_views] = make_view_probabilities_fn(
+                self.experiment.model.apply,
+                augment_fn,
+                num_views,
+                self.experiment.config.eval_batch_size,
+            )
+        answer = self._probabilities_fns[num_views](state.eval_variables(), images, key)
+        return np.asarray(answer, np.float64)
 
     def choose_group_size(self, requested: int, num_members: int, data: Data) -> int:
         """How many members to train at once.

@@ -97,6 +97,10 @@ def test_an_older_configuration_gets_the_defaults_of_newer_fields_and_unknown_na
             {"model__pool_after": (1, 4)},
             "model.pool_after: expected convolutions from 0 to 3 (model.features), got 4",
         ),
+        (
+            {"pseudo_label__views": 2, "augment__enabled": False},
+            "pseudo_label.views: 2 augmented copies of each image need augment.enabled",
+        ),
         ({"model__pool_after": (1, 1)}, "model.pool_after: expected each convolution once"),
         ({"checkpoint__every_epochs": 0}, "checkpoint.enabled: no checkpoint would be written"),
         ({"distributed__process_id": 0}, "distributed.process_id: process 0 of how many?"),

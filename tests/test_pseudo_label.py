@@ -2,6 +2,7 @@
 
 import json
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -10,6 +11,7 @@ import mnist_jax
 from mnist_jax import cli, pseudo_label
 from mnist_jax.data import load_splits
 from mnist_jax.errors import ConfigError, RunError
+from mnist_jax.logits import softmax
 from mnist_jax.pseudo_label_run import run_pseudo_label
 from mnist_jax.results_file import read_results
 from mnist_jax.side_by_side import MemberTrainer
@@ -18,6 +20,8 @@ from tests.test_study import TINY, tiny_config
 SETTINGS = {
     "pseudo_label.labelled_examples": "50",
     "pseudo_label.threshold": "0.11",
+    "pseudo_label.views": "1",
+    "augment.enabled": "True",
     "pseudo_label.rounds": "2",
     "pseudo_label.teacher_steps": "10",
     "pseudo_label.student_steps": "10",
@@ -96,6 +100,7 @@ class AnyAnswer(MemberTrainer):
     """Trains nothing and is sure that everything is a one."""
 
     data: list = []
+    views: list = []
 
     def train(self, seeds, data, *_):
         from mnist_jax.epoch import StreamKeys
@@ -105,6 +110,10 @@ class AnyAnswer(MemberTrainer):
         state = self.create_state(StreamKeys.from_seed(seeds[0]))
         return Trained(tuple(seeds), (state,), 1.0, 1.0)
 
+    def probabilities(self, state, images, *, num_views, key):
+        self.views.append((num_views, jax.random.key_data(key).tolist()))
+        return softmax(self.logits(state, images))
+
     def logits(self, state, images):
         return np.full((len(images), 10), 0.0, np.float32) + 9.0 * np.eye(10, dtype=np.float32)[1]
 
@@ -112,6 +121,7 @@ class AnyAnswer(MemberTrainer):
 @pytest.fixture
 def no_training(monkeypatch):
     monkeypatch.setattr(AnyAnswer, "data", [])
+    monkeypatch.setattr(AnyAnswer, "views", [])
     monkeypatch.setattr("mnist_jax.pseudo_label_run.MemberTrainer", AnyAnswer)
     return AnyAnswer.data
 
@@ -149,6 +159,12 @@ def test_soft_labels_are_distributions(no_training, tmp_path):
     teacher, student, alone = no_training
     assert (teacher[1].ndim, student[1].ndim, alone[1].ndim) == (1, 2, 1)
     np.testing.assert_allclose(student[1].sum(axis=1), 1.0, rtol=1e-5)
+
+
+def test_each_round_and_seed_looks_at_other_views(no_training, tmp_path):
+    run_pseudo_label(settings(views="4"), str(tmp_path / "run"))
+    assert [number for number, _ in AnyAnswer.views] == [4] * 4
+    assert len({tuple(key) for _, key in AnyAnswer.views}) == 4
 
 
 def test_a_folder_of_pictures_is_a_pool(no_training, tmp_path):
