@@ -24,7 +24,7 @@ def get_config() -> ConfigDict:
     config.optim.label_smoothing = 0.0
 
     config.pseudo_label.labelled_examples = 1000
-    # Averaged over augmented copies, the answers that pass the threshold are wrong half as often.
+    # Of as many accepted labels, a third to a half fewer are wrong than with the image alone.
     config.pseudo_label.views = 4
     config.pseudo_label.threshold = 0.8
     config.pseudo_label.rounds = 2

@@ -39,8 +39,8 @@ def make_view_probabilities_fn(
     """Compiles ``probabilities(variables, images, key) -> float32 [N, classes]``, averaged over views.
 
     The views of an image are the image itself and randomly changed copies. An answer that holds for all of
-    them is far more often right than one that is merely sure of the image as it is; MixMatch (Berthelot et
-    al. 2019) guesses labels in this way.
+    them is more often right than one that is merely sure of the image as it is; MixMatch (Berthelot et al.
+    2019) guesses labels in this way.
 
     Args:
         apply_fn: the module's ``apply``.
