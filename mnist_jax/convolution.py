@@ -2,7 +2,7 @@
 
 ``lax`` hands the work to XLA's own convolution: right on GPU and TPU. On XLA:CPU that convolution is slow
 inside a loop body and its gradients are slow everywhere (jax issue 12868), so ``gemm`` writes the same sums
-as matrix products with gradients of its own.
+as matrix products with gradients of its own; wide 3x3 kernels go to `winograd`.
 """
 
 import functools
@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
+
+from mnist_jax import winograd
 
 ConvImplementation = Literal["auto", "gemm", "lax"]
 CONV_IMPLEMENTATIONS = ("auto", "gemm", "lax")
@@ -62,6 +64,8 @@ def conv2d(
         return lax.conv_general_dilated(
             images, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"), precision=precision
         )
+    if winograd.pays(kernel):
+        return winograd.winograd_conv2d(images, kernel, precision)
     return _conv2d_gemm(images, kernel, precision)
 
 

@@ -21,6 +21,9 @@ SHAPES = {
     "kernel as large as the image": (2, 4, 5, 4, 5, 2, 3),
     "even kernel": (1, 6, 6, 2, 2, 1, 1),
     "kernel that is not square": (2, 6, 8, 2, 5, 3, 2),
+    "Winograd": (2, 8, 6, 3, 3, 64, 70),
+    "Winograd with odd sizes": (2, 7, 9, 3, 3, 65, 64),
+    "Winograd with one pixel left": (3, 3, 3, 3, 3, 64, 64),
     "one of everything": (1, 1, 1, 1, 1, 1, 1),
 }
 
