@@ -13,7 +13,7 @@ from mnist_jax.console import RunConsole, format_percent
 from mnist_jax.data import Dataset, Splits
 from mnist_jax.devices import device_faults
 from mnist_jax.ensemble_loading import ENSEMBLE_FILE, MEMBERS_DIR
-from mnist_jax.environment import collect_versions, describe_device, git_commit, peak_host_memory_bytes
+from mnist_jax.environment import collect_versions, describe_device, peak_host_memory_bytes, running_commit
 from mnist_jax.errors import ConfigError
 from mnist_jax.experiment import Experiment, build_experiment
 from mnist_jax.loading import load
@@ -166,7 +166,7 @@ class _EnsembleRun:
             **describe_device(),
             "peak_host_memory_bytes": peak_host_memory_bytes(),
             "versions": collect_versions(),
-            "git_commit": git_commit(),
+            "git_commit": running_commit(),
         }
 
     def _experiment(self, model: str, seed: int) -> Experiment:

@@ -1,6 +1,7 @@
 """Where a run ran: versions, commit, device and memory, for the files of the run (floor 0)."""
 
 import contextlib
+import functools
 import importlib.metadata
 import os
 import platform
@@ -53,6 +54,15 @@ def git_commit(package_folder: str | os.PathLike[str] | None = None) -> str | No
         return None
     changes = _git(root, "status", "--porcelain", "--untracked-files=no")
     return f"{commit}-dirty" if changes else commit
+
+
+@functools.cache
+def running_commit() -> str | None:
+    """Gives what `git_commit` said of this package when this process first asked.
+
+    A run asks as it starts: an hour later the checkout may be at another commit than the code that runs.
+    """
+    return git_commit()
 
 
 def _git(root: Path, *arguments: str) -> str | None:

@@ -12,7 +12,7 @@ from mnist_jax.console import RunConsole, format_duration, format_percent
 from mnist_jax.data import Dataset, Splits, load_splits
 from mnist_jax.devices import device_faults
 from mnist_jax.distributed import refuse_several
-from mnist_jax.environment import collect_versions, describe_device, git_commit
+from mnist_jax.environment import collect_versions, describe_device, running_commit
 from mnist_jax.errors import ConfigError, RunError
 from mnist_jax.experiment import build_experiment
 from mnist_jax.logits import evaluate_logits, headline
@@ -188,7 +188,7 @@ def _summary_of_study(config: ConfigDict, facts: dict[str, Any], records: list[d
         "dataset": facts["dataset"],
         **describe_device(),
         "versions": collect_versions(),
-        "git_commit": git_commit(),
+        "git_commit": running_commit(),
     }
 
 

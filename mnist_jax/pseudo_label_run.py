@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from mnist_jax.console import RunConsole
 from mnist_jax.data import Dataset, Splits
 from mnist_jax.devices import device_faults
-from mnist_jax.environment import collect_versions, describe_device, git_commit
+from mnist_jax.environment import collect_versions, describe_device, running_commit
 from mnist_jax.errors import ConfigError, DataError, RunError
 from mnist_jax.evaluation import EvaluationResult
 from mnist_jax.experiment import Experiment, build_experiment
@@ -286,5 +286,5 @@ def _summary(records: list[dict[str, Any]], config: ConfigDict, facts: dict[str,
         "dataset": facts["dataset"],
         **describe_device(),
         "versions": collect_versions(),
-        "git_commit": git_commit(),
+        "git_commit": running_commit(),
     }

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mnist_jax.data import Dataset, Splits
-from mnist_jax.environment import collect_versions, describe_device, git_commit, peak_host_memory_bytes
+from mnist_jax.environment import collect_versions, describe_device, peak_host_memory_bytes, running_commit
 from mnist_jax.evaluation import EvaluationResult
 from mnist_jax.experiment import Experiment
 from mnist_jax.models import count_parameters
@@ -75,5 +75,5 @@ def make_summary(
         "num_params": count_parameters(state.params),
         "peak_host_memory_bytes": peak_host_memory_bytes(),
         "versions": collect_versions(),
-        "git_commit": git_commit(),
+        "git_commit": running_commit(),
     }

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
+from mnist_jax.environment import running_commit
 from mnist_jax.errors import RunError
 
 CHECKPOINTS_DIR = "checkpoints"
@@ -182,6 +183,7 @@ def open_workdir(path: str | os.PathLike[str]) -> Iterator[Path]:
     Raises:
         RunError: see ``prepare_workdir`` and ``RunLock.acquire``.
     """
+    running_commit()
     workdir, created = prepare_workdir(path)
     with RunLock(workdir):
         try:

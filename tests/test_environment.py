@@ -53,6 +53,16 @@ def test_commit_of_a_clean_and_of_a_changed_checkout(checkout):
     assert environment.git_commit(checkout / "package") == f"{commit}-dirty"
 
 
+def test_a_process_keeps_the_commit_it_started_from(monkeypatch):
+    answers = iter(["one", "two"])
+    monkeypatch.setattr(environment, "git_commit", lambda: next(answers))
+    environment.running_commit.cache_clear()
+    try:
+        assert [environment.running_commit(), environment.running_commit()] == ["one", "one"]
+    finally:
+        environment.running_commit.cache_clear()
+
+
 def test_commit_ignores_the_current_folder_and_git_variables(checkout, tmp_path, monkeypatch):
     installed = tmp_path / "site-packages" / "package"
     installed.mkdir(parents=True)
