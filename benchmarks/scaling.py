@@ -6,6 +6,7 @@ Counts the collectives of the compiled step on virtual devices, and predicts fro
 assumptions of docs/scaling.md. Nothing is timed: eight virtual devices share the cores of one machine.
 """
 
+import itertools
 import math
 import os
 import re
@@ -14,6 +15,9 @@ from dataclasses import dataclass
 GRADIENT_BYTES = 4 * 596_330
 # Two sums a feature of five BatchNorms, forward; those of the gradient are as many again.
 BATCH_NORM_BYTES = 4 * 2 * (32 + 32 + 64 + 64 + 512)
+# On CPU the gradient to the fourth convolution's kernel is summed in the 16 places of Winograd's tiles, not
+# in the kernel's own 9.
+WINOGRAD_BYTES = 4 * (16 - 9) * 64 * 64
 FLOPS_PER_IMAGE = 61e6
 
 _BYTES = {"f32": 4, "s32": 4, "u32": 4, "f64": 8, "bf16": 2, "pred": 1, "u8": 1}
@@ -35,6 +39,7 @@ class Machine:
         hop_seconds: added for each doubling beyond a node.
         bytes_per_second: each device can send while it receives as many, beyond its node.
         node: devices of one node.
+        extra_bytes: reduced in a step on top of gradients and BatchNorm's sums.
     """
 
     name: str
@@ -44,10 +49,13 @@ class Machine:
     hop_seconds: float
     bytes_per_second: float
     node: int
+    extra_bytes: int = 0
 
 
 H100 = Machine("H100, 8 a node, 400 Gb/s of InfiniBand each", 20e12, 0.4e-3, 12e-6, 6e-6, 40e9, 8)
-ETHERNET = Machine("CPU nodes, 8 cores each, 25 Gb/s Ethernet", 0.5e12, 0.1e-3, 60e-6, 25e-6, 2.5e9, 1)
+ETHERNET = Machine(
+    "CPU nodes, 8 cores each, 25 Gb/s Ethernet", 0.5e12, 0.1e-3, 60e-6, 25e-6, 2.5e9, 1, WINOGRAD_BYTES
+)
 
 
 def collectives(hlo: str) -> list[tuple[str, int]]:
@@ -70,7 +78,7 @@ def step_seconds(machine: Machine, devices: int, batch_size: int, num_collective
     if devices == 1:
         return computing
     latency = machine.latency_seconds + machine.hop_seconds * max(0, math.log2(devices / machine.node))
-    sent = 2 * (devices - 1) / devices * (GRADIENT_BYTES + 2 * BATCH_NORM_BYTES)
+    sent = 2 * (devices - 1) / devices * (GRADIENT_BYTES + 2 * BATCH_NORM_BYTES + machine.extra_bytes)
     return computing + num_collectives * latency + sent / machine.bytes_per_second
 
 
@@ -88,8 +96,13 @@ def efficiency(machine: Machine, devices: int, batch_size: int, *, fixed_global:
     return alone * whole / (step_seconds(machine, devices, whole) * devices)
 
 
-def compiled_step(devices: int) -> str:
-    """The compiled program of the default network's steps at batch 64 on the first devices, as text."""
+def compiled_step(devices: int, conv: str = "auto") -> str:
+    """The compiled program of the default network's steps at batch 64 on the first devices, as text.
+
+    Args:
+        devices: how many.
+        conv: how convolutions are lowered: ``gemm`` as on a CPU, ``lax`` as on an accelerator, ``auto``.
+    """
     import jax
     import numpy as np
     from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -101,8 +114,10 @@ def compiled_step(devices: int) -> str:
     mesh = Mesh(np.array(jax.devices()[:devices]), ("data",))
     everywhere = NamedSharding(mesh, PartitionSpec())
     batch = NamedSharding(mesh, PartitionSpec("data")) if devices > 1 else None
+    config = default_config()
+    config.model.conv = conv
     experiment = build_experiment(
-        check(default_config()),
+        check(config),
         Layout(everywhere, batch, jax.devices()[0].platform, devices),
         image_shape=(28, 28, 1),
         class_names=tuple("0123456789"),
@@ -126,11 +141,12 @@ def compiled_step(devices: int) -> str:
 
 def main() -> None:
     """Prints the collectives of a step and the predicted efficiencies."""
-    print("devices  collectives a step  bytes of an all-reduce's arrays")
-    for devices in (1, 2, 4, 8):
-        found = collectives(compiled_step(devices))
+    print("devices  lowered as  collectives a step  bytes of an all-reduce's arrays")
+    for devices, conv in itertools.product((1, 2, 8), ("gemm", "lax")):
+        found = collectives(compiled_step(devices, conv))
         kinds = sorted({kind for kind, _ in found}) or ["none"]
-        print(f"{devices:7}  {len(found):3} ({', '.join(kinds)})  {sum(size for _, size in found):,}")
+        size = sum(size for _, size in found)
+        print(f"{devices:7}  {conv:10}  {len(found):3} ({', '.join(kinds)})  {size:,}")
     for machine in (H100, ETHERNET):
         print(f"\n{machine.name}\n  images a step        8 devices  64 devices  512 devices")
         for text, batch, fixed in (
