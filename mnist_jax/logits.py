@@ -34,18 +34,17 @@ def make_logits_fn(apply_fn: Callable[..., Any], batch_size: int) -> Callable[..
 
 
 def make_view_probabilities_fn(
-    apply_fn: Callable[..., Any], augment_fn: AugmentFn, num_views: int, batch_size: int
+    apply_fn: Callable[..., Any], augment_fn: AugmentFn, batch_size: int
 ) -> Callable[..., Array]:
-    """Compiles ``probabilities(variables, images, key) -> float32 [N, classes]``, averaged over views.
+    """Compiles ``probabilities(variables, images, key, num_views) -> float32 [N, classes]``.
 
-    The views of an image are the image itself and randomly changed copies. An answer that holds for all of
-    them is more often right than one that is merely sure of the image as it is; MixMatch (Berthelot et al.
-    2019) guesses labels in this way.
+    They are averaged over the image itself and ``num_views`` randomly changed copies. An answer that holds
+    for all of them is more often right than one that is merely sure of the image as it is; MixMatch
+    (Berthelot et al. 2019) guesses labels in this way.
 
     Args:
         apply_fn: the module's ``apply``.
         augment_fn: the random changes, as `steps.train_step` takes them.
-        num_views: changed copies of each image.
         batch_size: images at a time.
     """
 
@@ -53,6 +52,7 @@ def make_view_probabilities_fn(
         variables: dict[str, PyTree],
         images: Shaped[Array, "examples height width channels"],
         key: jax.Array,
+        num_views: int,
     ) -> Float[Array, "examples classes"]:
         def of_batch(start: Array, batch: Array) -> Array:
             plain = preprocess(batch)
@@ -68,7 +68,7 @@ def make_view_probabilities_fn(
 
         return _in_batches(of_batch, images, batch_size)
 
-    return jax.jit(probabilities)
+    return jax.jit(probabilities, static_argnums=3)
 
 
 def _in_batches(

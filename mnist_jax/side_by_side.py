@@ -1,5 +1,6 @@
 """Trains several seeds of one configuration at once (floor 5)."""
 
+import functools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -80,7 +81,6 @@ class MemberTrainer:
         self.experiment = experiment
         self._static = experiment.layout.platform != "cpu"
         self._programs: dict[int, CompiledFunction] = {}
-        self._probabilities_fns: dict[int, Callable[..., jax.Array]] = {}
         self._logits_fn = make_logits_fn(experiment.model.apply, experiment.config.eval_batch_size)
 
     def train(
@@ -183,18 +183,17 @@ class MemberTrainer:
         """
         if not num_views:
             return softmax(self.logits(state, images))
-        augment_fn = self.experiment.augment_fn
-        if augment_fn is None:
-            raise ValueError(f"{num_views} changed copies of each image; expected 0 without augmentation")
-        if num_views not in self._probabilities_fns:
-            self._probabilities_fns[num_views] = make_view_probabilities_fn(
-                self.experiment.model.apply,
-                augment_fn,
-                num_views,
-                self.experiment.config.eval_batch_size,
-            )
-        answer = self._probabilities_fns[num_views](state.eval_variables(), images, key)
+        answer = self._probabilities_fn(state.eval_variables(), images, key, num_views)
         return np.asarray(answer, np.float64)
+
+    @functools.cached_property
+    def _probabilities_fn(self) -> Callable[..., jax.Array]:
+        experiment = self.experiment
+        if experiment.augment_fn is None:
+            raise ValueError("changed copies of images; expected none without augmentation")
+        return make_view_probabilities_fn(
+            experiment.model.apply, experiment.augment_fn, experiment.config.eval_batch_size
+        )
 
     def choose_group_size(self, requested: int, num_members: int, data: Data) -> int:
         """How many members to train at once.

@@ -183,7 +183,7 @@ def open_workdir(path: str | os.PathLike[str]) -> Iterator[Path]:
     Raises:
         RunError: see ``prepare_workdir`` and ``RunLock.acquire``.
     """
-    running_commit()
+    running_commit()  # asked now, for the summary at the end
     workdir, created = prepare_workdir(path)
     with RunLock(workdir):
         try:

@@ -40,8 +40,8 @@ def test_probabilities_are_the_mean_over_an_image_and_its_changed_copies(
         return softmax(np.asarray(state.apply_fn(state.variables(), view, train=False)))
 
     key = jax.random.key(5)
-    fn = make_view_probabilities_fn(state.apply_fn, darken, 3, batch_size)
-    averaged = np.asarray(fn(state.variables(), images, key))
+    fn = make_view_probabilities_fn(state.apply_fn, darken, batch_size)
+    averaged = np.asarray(fn(state.variables(), images, key, 3))
     plain = jnp.asarray(images / np.float32(255))
     for start in range(0, len(plain), batch_size):
         batch = plain[start : start + batch_size]
@@ -49,7 +49,7 @@ def test_probabilities_are_the_mean_over_an_image_and_its_changed_copies(
         views = [batch] + [batch * jax.random.uniform(each) for each in keys]
         expected = np.mean([answer(view) for view in views], axis=0)
         np.testing.assert_allclose(averaged[start : start + batch_size], expected, atol=1e-5)
-    other = np.asarray(fn(state.variables(), images, jax.random.key(6)))
+    other = np.asarray(fn(state.variables(), images, jax.random.key(6), 3))
     assert np.abs(other - averaged).max() > 1e-5
 
 
