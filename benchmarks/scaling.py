@@ -15,9 +15,9 @@ from dataclasses import dataclass
 GRADIENT_BYTES = 4 * 596_330
 # Two sums a feature of five BatchNorms, forward; those of the gradient are as many again.
 BATCH_NORM_BYTES = 4 * 2 * (32 + 32 + 64 + 64 + 512)
-# On CPU the gradient to the fourth convolution's kernel is summed in the 16 places of Winograd's tiles, not
-# in the kernel's own 9.
-WINOGRAD_BYTES = 4 * (16 - 9) * 64 * 64
+# On CPU the gradients to the kernels of all convolutions but the first are summed in the 36 places of
+# Winograd's tiles, not in the kernel's own 9.
+WINOGRAD_BYTES = 4 * (36 - 9) * (32 * 32 + 32 * 64 + 64 * 64)
 FLOPS_PER_IMAGE = 61e6
 
 _BYTES = {"f32": 4, "s32": 4, "u32": 4, "f64": 8, "bf16": 2, "pred": 1, "u8": 1}

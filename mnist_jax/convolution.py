@@ -2,7 +2,7 @@
 
 ``lax`` hands the work to XLA's own convolution: right on GPU and TPU. On XLA:CPU that convolution is slow
 inside a loop body and its gradients are slow everywhere (jax issue 12868), so ``gemm`` writes the same sums
-as matrix products with gradients of its own; wide 3x3 kernels go to `winograd`.
+as matrix products with gradients of its own; 3x3 kernels between many channels go to `winograd`.
 """
 
 import functools
@@ -64,7 +64,7 @@ def conv2d(
         return lax.conv_general_dilated(
             images, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"), precision=precision
         )
-    if winograd.pays(kernel):
+    if winograd.pays(images, kernel):
         return winograd.winograd_conv2d(images, kernel, precision)
     return _conv2d_gemm(images, kernel, precision)
 

@@ -23,7 +23,8 @@ SHAPES = {
     "kernel that is not square": (2, 6, 8, 2, 5, 3, 2),
     "Winograd": (2, 8, 6, 3, 3, 64, 70),
     "Winograd with odd sizes": (2, 7, 9, 3, 3, 65, 64),
-    "Winograd with one pixel left": (3, 3, 3, 3, 3, 64, 64),
+    "Winograd with one tile, not full": (3, 6, 5, 3, 3, 32, 64),
+    "too small for Winograd": (3, 3, 3, 3, 3, 64, 64),
     "one of everything": (1, 1, 1, 1, 1, 1, 1),
 }
 

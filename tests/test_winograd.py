@@ -1,5 +1,7 @@
 """Winograd's convolution equals the definition in value and gradient, for any shape."""
 
+from fractions import Fraction
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mnist_jax.winograd import pays, winograd_conv2d
+from mnist_jax.winograd import POINTS, pays, transforms, winograd_conv2d
 from tests.test_convolution import make_case, reference
 
 
@@ -31,10 +33,22 @@ def test_value_and_gradients_of_any_shape(batch, height, width, channels, featur
         np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
 
 
-def test_the_networks_own_shapes_within_a_millionth_of_the_largest():
-    case = make_case((64, 10, 10, 3, 3, 64, 64))
+@pytest.mark.parametrize(
+    "shape", [(64, 26, 26, 3, 3, 32, 32), (64, 12, 12, 3, 3, 32, 64), (64, 10, 10, 3, 3, 64, 64)]
+)
+def test_the_networks_own_shapes_lose_a_few_millionths_of_the_largest(shape):
+    """Half of what the layer may lose; the points 1 and 2 instead of 2/3 and 3/2 lose three times as much."""
+    case = make_case(shape)
     for result, expected in zip(value_and_gradients(*case), reference(*case), strict=True):
-        np.testing.assert_allclose(result, expected, rtol=0, atol=1.5e-6 * np.abs(expected).max())
+        np.testing.assert_allclose(result, expected, rtol=0, atol=5e-6 * np.abs(expected).max())
+
+
+def test_the_transforms_filter_exactly():
+    carry, carry_kernel, back = (np.array(matrix) for matrix in transforms(POINTS, 3))
+    images = np.array([Fraction(x) for x in (3, -1, 4, 1, -5, 9)])
+    kernel = np.array([Fraction(x) for x in (2, -7, 1)])
+    expected = [images[i : i + 3] @ kernel for i in range(4)]
+    assert (back @ ((carry_kernel @ kernel) * (carry @ images)) == expected).all()
 
 
 def test_members_side_by_side():
@@ -48,14 +62,18 @@ def test_members_side_by_side():
 
 
 @pytest.mark.parametrize(
-    ("shape", "dtype", "expected"),
+    ("size", "shape", "dtype", "expected"),
     [
-        ((3, 3, 64, 64), jnp.float32, True),
-        ((3, 3, 64, 10), jnp.float32, False),
-        ((3, 3, 32, 64), jnp.float32, False),
-        ((5, 5, 64, 64), jnp.float32, False),
-        ((3, 3, 64, 64), jnp.bfloat16, False),
+        (26, (3, 3, 32, 32), jnp.float32, True),
+        (10, (3, 3, 64, 64), jnp.float32, True),
+        (10, (3, 3, 64, 10), jnp.float32, False),
+        (10, (3, 3, 16, 64), jnp.float32, False),
+        (10, (5, 5, 64, 64), jnp.float32, False),
+        (10, (3, 3, 64, 64), jnp.bfloat16, False),
+        (5, (3, 3, 64, 64), jnp.float32, True),
+        (4, (3, 3, 64, 64), jnp.float32, False),
+        (7, (3, 3, 64, 64), jnp.float32, False),
     ],
 )
-def test_it_pays_for_wide_kernels_in_full_precision(shape, dtype, expected):
-    assert pays(jnp.zeros(shape, dtype)) is expected
+def test_it_pays_for_many_channels_full_tiles_and_full_precision(size, shape, dtype, expected):
+    assert pays(jnp.zeros((1, size, size, shape[2])), jnp.zeros(shape, dtype)) is expected
