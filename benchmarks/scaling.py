@@ -10,7 +10,16 @@ import itertools
 import math
 import os
 import re
+import sys
 from dataclasses import dataclass
+
+from mnist_jax import cli
+
+COMMAND = cli.Command(
+    "python -m benchmarks.scaling",
+    "Counts what a training step sends between virtual devices, and predicts the efficiency of many.",
+    (),
+)
 
 GRADIENT_BYTES = 4 * 596_330
 # Two sums a feature of five BatchNorms, forward; those of the gradient are as many again.
@@ -139,8 +148,9 @@ def compiled_step(devices: int, conv: str = "auto") -> str:
     return lowered.compile().as_text()
 
 
-def main() -> None:
+def main(arguments: cli.Arguments) -> int:
     """Prints the collectives of a step and the predicted efficiencies."""
+    del arguments
     print("devices  lowered as  collectives a step  bytes of an all-reduce's arrays")
     for devices, conv in itertools.product((1, 2, 8), ("gemm", "lax")):
         found = collectives(compiled_step(devices, conv))
@@ -162,6 +172,7 @@ def main() -> None:
                 for n in (8, 64, 512)
             ]
             print(f"  {text:16}" + "".join(cells))
+    return 0
 
 
 if __name__ == "__main__":
@@ -169,4 +180,4 @@ if __name__ == "__main__":
         f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8".strip()
     )
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
-    main()
+    sys.exit(cli.run_main(main, COMMAND))

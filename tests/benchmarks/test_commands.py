@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from benchmarks import compare, result_files, saving_overhead, steps_per_sec, time_to_accuracy
+from benchmarks import compare, result_files, saving_overhead, scaling, steps_per_sec, time_to_accuracy
 from benchmarks.machine import busy_cpu_seconds, describe_machine
 from benchmarks.processes import Measurements
 from mnist_jax import cli
@@ -111,7 +111,7 @@ def test_a_configuration_is_added_where_none_is_given(words, has_default):
     assert (completed[:2] == ["--config", "configs/fast.py"]) is has_default
 
 
-@pytest.mark.parametrize("module", [compare, steps_per_sec, time_to_accuracy, saving_overhead])
+@pytest.mark.parametrize("module", [compare, steps_per_sec, time_to_accuracy, saving_overhead, scaling])
 def test_the_command_explains_itself(module, capsys):
     assert cli.run_main(module.main, module.COMMAND, ["--help"]) == 0
     assert f"benchmarks.{module.__name__.rpartition('.')[2]}" in capsys.readouterr().out
