@@ -79,7 +79,7 @@ def _transpose(matrix: Sequence[Sequence]) -> list[list]:
 
 
 # Opposite and inverse points let roundings cancel (Alam et al. 2022, "Winograd Convolution for Deep Neural
-# Networks: Efficient Point Selection"): a third of the error of 1, -1, 2, -2, by hand on the network's shapes.
+# Networks: Efficient Point Selection"): a third of the error of 1, -1, 2, -2 (on the network's shapes).
 POINTS = (Fraction(0), Fraction(2, 3), Fraction(-2, 3), Fraction(3, 2), Fraction(-3, 2))
 _CARRY_IMAGES, _CARRY_KERNEL, _BACK = map(_as_floats, transforms(POINTS, _KERNEL))
 
