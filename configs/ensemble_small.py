@@ -1,9 +1,12 @@
-"""Five members of the default recipe with the seeds 1 to 5, soft vote: an ensemble for a CPU.
+"""Five members of the default network with the seeds 1 to 5, soft vote: an ensemble for a CPU.
 
     python -m mnist_jax.ensemble --config configs/ensemble_small.py
 
-Measured: 99.67% (33 errors), its members 99.64% on average; 20 minutes of training on 2 shared cores of an
-AMD EPYC, jax 0.10.2.
+The default recipe, but the rate ends at 0.4 of its peak and no average of the weights is kept: the vote does
+for five networks what those two do for one. On the last 20,000 training images, errors of a member on average
+and of the vote: the default recipe 92 and 83; without the average and with the rate ending at 0.05 of its peak
+90 and 80, at 0.2 98 and 83, at 0.4 119 and 87. These votes differ by no more than chance, so the members that
+gain most from each other were taken; a single network is better off with configs/default.py.
 """
 
 from pathlib import Path
@@ -16,5 +19,7 @@ from mnist_jax.config_file import load_config_file
 def get_config() -> ConfigDict:
     """Returns the configuration."""
     config = load_config_file(str(Path(__file__).with_name("default.py")))
+    config.optim.end_learning_rate_fraction = 0.4
+    config.optim.ema_decay = 0.0
     config.ensemble.seeds = "1:6"
     return config
