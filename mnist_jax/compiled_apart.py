@@ -20,7 +20,7 @@ Result = TypeVar("Result")
 def compiled_apart(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
     """Compiles a function as a call of its own: its results are written to memory, once.
 
-    Only the time changes, never the values. Positional arguments are arrays, or lists of them; arguments by
+    Only the time changes, and rounding. Positional arguments are arrays, or lists of them; arguments by
     name are static.
     """
 
