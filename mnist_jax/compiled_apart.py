@@ -7,7 +7,7 @@ away before it fuses. A call that must not be inlined keeps its results.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ParamSpec, TypeVar
 
 import jax
@@ -17,20 +17,22 @@ Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 
-def compiled_apart(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+def compiled_apart(
+    function: Callable[Parameters, Result], static_argnames: str | Sequence[str] = ()
+) -> Callable[Parameters, Result]:
     """Compiles a function as a call of its own: its results are written to memory, once.
 
-    Only the time changes, and rounding. Positional arguments are arrays, or lists of them; arguments by
-    name are static.
-    """
+    Only the time changes, and rounding.
 
-    @functools.cache
-    def compiled(names: tuple[str, ...]) -> Callable[..., Result]:
-        return jax.jit(function, static_argnames=names)
+    Args:
+        function: of arrays, or lists of them.
+        static_argnames: arguments that are no arrays, as in ``jax.jit``.
+    """
+    compiled = jax.jit(function, static_argnames=static_argnames)
 
     @functools.wraps(function)
     def call(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
         with set_xla_metadata(inlineable="false"):
-            return compiled(tuple(kwargs))(*args, **kwargs)
+            return compiled(*args, **kwargs)
 
     return call

@@ -79,7 +79,7 @@ def _transpose(matrix: Sequence[Sequence]) -> list[list]:
 
 
 # Opposite and inverse points let roundings cancel (Alam et al. 2022, "Winograd Convolution for Deep Neural
-# Networks: Efficient Point Selection"): a third of the error of 1, -1, 2, -2 (on the network's shapes).
+# Networks: Efficient Point Selection"): a third of the largest error of 1, -1, 2, -2.
 POINTS = (Fraction(0), Fraction(2, 3), Fraction(-2, 3), Fraction(3, 2), Fraction(-3, 2))
 _CARRY_IMAGES, _CARRY_KERNEL, _BACK = map(_as_floats, transforms(POINTS, _KERNEL))
 
@@ -88,7 +88,7 @@ def pays(
     images: Float[Array, "batch height width channels"],
     kernel: Float[Array, "rows cols channels features"],
 ) -> bool:
-    """Whether this is faster than one product per kernel element, on CPU, and precise enough.
+    """Whether this is faster than one large matrix product, on CPU, and precise enough.
 
     It takes a 3x3 kernel between many channels, a result that fills its tiles, and single precision: half of
     that would be lost in the sums.
@@ -178,12 +178,12 @@ def _carry(matrix: Matrix, x: Array, axis: int) -> list[Array]:
     return _combine(matrix, [lax.slice_in_dim(x, i, end, _TILE, axis) for i, end in enumerate(ends)])
 
 
-@compiled_apart
+@functools.partial(compiled_apart, static_argnames="axis")
 def _carry_images(x: Array, axis: int) -> list[Array]:
     return _carry(_CARRY_IMAGES, x, axis)
 
 
-@compiled_apart
+@functools.partial(compiled_apart, static_argnames="axis")
 def _carry_gradient(x: Array, axis: int) -> list[Array]:
     return _carry(_transpose(_BACK), x, axis)
 
@@ -193,7 +193,7 @@ def _back(x: Sequence[Array]) -> list[Array]:
     return _combine(_BACK, x)
 
 
-@compiled_apart
+@functools.partial(compiled_apart, static_argnames="axis")
 def _images_back(x: Sequence[Array], axis: int) -> list[Array]:
     """The adjoint of `_carry_images`: what tiles share is added up. One tile more, for the last one's end."""
     places = _combine(_transpose(_CARRY_IMAGES), x)
@@ -202,7 +202,7 @@ def _images_back(x: Sequence[Array], axis: int) -> list[Array]:
     return [total + _pad(second[i], axis, 1, 0) if i < len(second) else total for i, total in enumerate(sums)]
 
 
-@compiled_apart
+@functools.partial(compiled_apart, static_argnames=("height", "width"))
 def _join(pieces: Grid, height: int, width: int) -> Array:
     """Puts images of every fourth pixel together: 4x4 of ``[B, P, Q, F] -> [B, height, width, F]``."""
     batch, rows, cols, features = pieces[0][0].shape
