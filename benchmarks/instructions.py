@@ -10,7 +10,7 @@ from pathlib import Path
 import jax
 import optax
 
-from mnist_jax.experiment import Experiment
+from mnist_jax.run.experiment import Experiment
 
 KINDS = (
     "convolution products",

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from mnist_jax.environment import cpu_model_name, git_commit, usable_cores
+from mnist_jax.runtime.environment import cpu_model_name, git_commit, usable_cores
 
 __all__ = ["busy_cpu_seconds", "describe_machine", "usable_cores"]
 

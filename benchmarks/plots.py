@@ -6,7 +6,7 @@ from typing import Any
 import matplotlib
 from matplotlib.axes import Axes
 
-from mnist_jax.figure_style import ACCENT, FONT_SIZE, INK, MUTED, WARM, legend, new_figure, style_axes
+from mnist_jax.report.style import ACCENT, FONT_SIZE, INK, MUTED, WARM, legend, new_figure, style_axes
 
 
 def plot_compare(result: dict[str, Any], path: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from benchmarks.result_files import RESULTS_DIR, read_results
 from mnist_jax import cli
 from mnist_jax.errors import RunError
-from mnist_jax.run_files import replace_file
+from mnist_jax.storage.json_files import replace_file
 
 BEGIN, END = "<!-- benchmarks:begin -->", "<!-- benchmarks:end -->"
 

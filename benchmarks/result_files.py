@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.machine import describe_machine
 from mnist_jax.cli import Flag
-from mnist_jax.run_files import write_json_atomic
+from mnist_jax.storage.json_files import write_json_atomic
 
 RESULTS_DIR = Path(__file__).parent / "results"
 

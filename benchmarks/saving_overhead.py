@@ -24,8 +24,8 @@ COMMAND = cli.Command(
 
 def main(arguments: cli.Arguments) -> int:
     """Runs the pairs, prints what saving adds, and writes what was asked for."""
-    from mnist_jax.compile_cache import enable_compile_cache
-    from mnist_jax.environment import collect_versions, describe_device
+    from mnist_jax.runtime.compile_cache import enable_compile_cache
+    from mnist_jax.runtime.environment import collect_versions, describe_device
 
     enable_compile_cache(lambda note: print(note, file=sys.stderr))
     config, rounds, steps = arguments.config, arguments["rounds"], arguments["steps"]
@@ -57,10 +57,10 @@ def measure(config: Any, rounds: int, num_steps: int) -> tuple[dict[bool, list[f
 
     from benchmarks.contenders import Work
     from benchmarks.contenders.ours import Steps
-    from mnist_jax.checkpoints import Checkpoints
-    from mnist_jax.config import as_dict
-    from mnist_jax.devices import make_layout
-    from mnist_jax.experiment import build_experiment
+    from mnist_jax.checkpoints.manager import Checkpoints
+    from mnist_jax.config.check import as_dict
+    from mnist_jax.run.experiment import build_experiment
+    from mnist_jax.runtime.devices import make_layout
 
     work = Work(config.batch_size)
     experiment = build_experiment(

@@ -116,9 +116,9 @@ def compiled_step(devices: int, conv: str = "auto") -> str:
     import numpy as np
     from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-    from mnist_jax.config import check, default_config
-    from mnist_jax.devices import Layout
-    from mnist_jax.experiment import build_experiment
+    from mnist_jax.config.check import check, default_config
+    from mnist_jax.run.experiment import build_experiment
+    from mnist_jax.runtime.devices import Layout
 
     mesh = Mesh(np.array(jax.devices()[:devices]), ("data",))
     everywhere = NamedSharding(mesh, PartitionSpec())

@@ -8,16 +8,16 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from mnist_jax.compilation import CompiledFunction
-from mnist_jax.config import check, check_against_data
+from mnist_jax.config.check import check, check_against_data
 from mnist_jax.data import load_splits
-from mnist_jax.devices import make_layout
-from mnist_jax.epoch import EpochLog, StreamKeys
-from mnist_jax.evaluation import Evaluator
-from mnist_jax.experiment import build_experiment
-from mnist_jax.loop import split_train
-from mnist_jax.state import TrainState
-from mnist_jax.summary import describe_dataset
+from mnist_jax.run.experiment import build_experiment
+from mnist_jax.run.loop import split_train
+from mnist_jax.run.summary import describe_dataset
+from mnist_jax.runtime.compilation import CompiledFunction
+from mnist_jax.runtime.devices import make_layout
+from mnist_jax.training.epoch import EpochLog, StreamKeys
+from mnist_jax.training.evaluation import Evaluator
+from mnist_jax.training.state import TrainState
 
 
 class Speedrun:

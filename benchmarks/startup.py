@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks.processes import ROOT
 from mnist_jax.errors import RunError
-from mnist_jax.run_files import CONFIG_FILE, METRICS_FILE
+from mnist_jax.storage.json_files import CONFIG_FILE, METRICS_FILE
 
 _GIVE_UP_SECONDS = 900.0
 

@@ -24,7 +24,7 @@ _NUM_EXAMPLES = 6400
 def main(arguments: cli.Arguments) -> int:
     """Traces, prints the table, and writes what was asked for."""
     from benchmarks.instructions import KINDS
-    from mnist_jax.environment import collect_versions, describe_device
+    from mnist_jax.runtime.environment import collect_versions, describe_device
 
     seconds_per_step, instructions = trace_steps(arguments.config, arguments["steps"])
     figures: dict[str, Any] = {
@@ -62,9 +62,9 @@ def trace_steps(config: Any, num_steps: int) -> tuple[float, list[dict[str, Any]
     from benchmarks.contenders import Work
     from benchmarks.contenders.ours import Steps
     from benchmarks.instructions import describe_instructions, name_parts, traced_milliseconds
-    from mnist_jax.devices import make_layout
     from mnist_jax.errors import RunError
-    from mnist_jax.experiment import build_experiment
+    from mnist_jax.run.experiment import build_experiment
+    from mnist_jax.runtime.devices import make_layout
 
     work = Work(config.batch_size, num_examples=max(_NUM_EXAMPLES, config.batch_size * num_steps))
     experiment = build_experiment(

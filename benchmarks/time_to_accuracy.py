@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks.result_files import OUTPUT_FLAGS, make_result, with_default_config, write_result
 from mnist_jax import cli
-from mnist_jax.seeds import SEEDS_MEANS, SEEDS_PATTERN, parse_seeds
+from mnist_jax.config.seeds import SEEDS_MEANS, SEEDS_PATTERN, parse_seeds
 
 DEFAULT_CONFIG = "configs/fast.py"
 
@@ -29,9 +29,9 @@ COMMAND = cli.Command(
 def main(arguments: cli.Arguments) -> int:
     """Trains every seed, prints what came out, and writes what was asked for."""
     from benchmarks.speedrun import Speedrun
-    from mnist_jax.compile_cache import enable_compile_cache
-    from mnist_jax.config import as_dict
-    from mnist_jax.environment import collect_versions, describe_device
+    from mnist_jax.config.check import as_dict
+    from mnist_jax.runtime.compile_cache import enable_compile_cache
+    from mnist_jax.runtime.environment import collect_versions, describe_device
 
     enable_compile_cache(lambda note: print(note, file=sys.stderr))
     speedrun = Speedrun(arguments.config)

@@ -18,7 +18,7 @@ import warnings
 from typing import Any, TextIO
 
 from benchmarks.contenders import Runner, Unavailable, Work
-from mnist_jax.environment import peak_host_memory_bytes
+from mnist_jax.runtime.environment import peak_host_memory_bytes
 
 _WARM_UP_STEPS = 5
 

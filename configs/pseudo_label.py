@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from mnist_jax.config_file import load_config_file
+from mnist_jax.config import load_config_file
 
 
 def get_config() -> ConfigDict:

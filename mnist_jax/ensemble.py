@@ -1,4 +1,4 @@
-"""``python -m mnist_jax.ensemble``: trains fixed members side by side and lets them vote (floor 6)."""
+"""``python -m mnist_jax.ensemble``: trains fixed members side by side and lets them vote."""
 
 from mnist_jax import cli
 
@@ -34,10 +34,10 @@ def main(arguments: cli.Arguments) -> int:
     import json
     from pathlib import Path
 
-    from mnist_jax.compile_cache import enable_compile_cache
-    from mnist_jax.console import RunConsole
-    from mnist_jax.ensemble_run import run_ensemble
-    from mnist_jax.side_by_side import Stopped
+    from mnist_jax.runtime.compile_cache import enable_compile_cache
+    from mnist_jax.studies.ensemble import run_ensemble
+    from mnist_jax.studies.trainer import Stopped
+    from mnist_jax.terminal.console import RunConsole
 
     workdir = arguments["workdir"] or str(Path("runs") / Path(arguments.config_file).stem)
     console = RunConsole(enabled=not arguments["json"])

@@ -1,4 +1,4 @@
-"""The faults a person can cause or meet, each one clear line and an exit code (floor 0)."""
+"""The faults a person can cause or meet, each one clear line and an exit code."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""``python -m mnist_jax.evaluate``: the full test set from a checkpoint, on any platform (floor 6)."""
+"""``python -m mnist_jax.evaluate``: the full test set from a checkpoint, on any platform."""
 
 import sys
 
@@ -22,13 +22,13 @@ def main(arguments: cli.Arguments) -> int:
     import json
     from dataclasses import asdict
 
-    from mnist_jax import distributed
-    from mnist_jax.compile_cache import enable_compile_cache
     from mnist_jax.data import load_splits
-    from mnist_jax.devices import device_faults
     from mnist_jax.errors import DataError
-    from mnist_jax.evaluation import Evaluator
-    from mnist_jax.loading import load
+    from mnist_jax.run.load import load
+    from mnist_jax.runtime import distributed
+    from mnist_jax.runtime.compile_cache import enable_compile_cache
+    from mnist_jax.runtime.devices import device_faults
+    from mnist_jax.training.evaluation import Evaluator
 
     distributed.join()
     enable_compile_cache(lambda note: print(note, file=sys.stderr))

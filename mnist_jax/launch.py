@@ -1,4 +1,4 @@
-"""``python -m mnist_jax.launch``: several processes of one command on this machine (floor 6)."""
+"""``python -m mnist_jax.launch``: several processes of one command on this machine."""
 
 import contextlib
 import ctypes
@@ -15,8 +15,8 @@ from types import FrameType
 from typing import IO
 
 from mnist_jax import cli
-from mnist_jax.distributed import ADDRESS_VARIABLE, COUNT_VARIABLE, ID_VARIABLE
 from mnist_jax.errors import ConfigError, RunError
+from mnist_jax.runtime.distributed import ADDRESS_VARIABLE, COUNT_VARIABLE, ID_VARIABLE
 
 COMMAND = cli.Command(
     "python -m mnist_jax.launch",

@@ -1,4 +1,4 @@
-"""``python -m mnist_jax.predict``: what a trained network sees in people's own pictures (floor 6)."""
+"""``python -m mnist_jax.predict``: what a trained network sees in people's own pictures."""
 
 import sys
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from mnist_jax.errors import ConfigError
 if TYPE_CHECKING:
     import numpy as np
 
-    from mnist_jax.pictures import Picture
+    from mnist_jax.data.pictures.read import Picture
 
 COMMAND = cli.Command(
     "python -m mnist_jax.predict",
@@ -41,8 +41,8 @@ def main(arguments: cli.Arguments) -> int:
 
     import numpy as np
 
-    from mnist_jax.loading import load
-    from mnist_jax.pictures import read_pictures
+    from mnist_jax.data.pictures.read import read_pictures
+    from mnist_jax.run.load import load
 
     model = load(arguments["workdir"], arguments["checkpoint"])
     standard_input = None if sys.stdin is None else sys.stdin.buffer.read

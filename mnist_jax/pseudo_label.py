@@ -1,4 +1,4 @@
-"""``python -m mnist_jax.pseudo_label``: what unlabelled images add to a few labelled ones (floor 6)."""
+"""``python -m mnist_jax.pseudo_label``: what unlabelled images add to a few labelled ones."""
 
 from mnist_jax import cli
 
@@ -27,12 +27,12 @@ def main(arguments: cli.Arguments) -> int:
     import json
     from pathlib import Path
 
-    from mnist_jax.compile_cache import enable_compile_cache
-    from mnist_jax.console import RunConsole
-    from mnist_jax.member_study import describe_statistics
-    from mnist_jax.pseudo_label_run import run_pseudo_label
-    from mnist_jax.side_by_side import Stopped
-    from mnist_jax.statistics import Summary
+    from mnist_jax.metrics.statistics import Summary
+    from mnist_jax.runtime.compile_cache import enable_compile_cache
+    from mnist_jax.studies.pseudo_label import run_pseudo_label
+    from mnist_jax.studies.seeds import describe_statistics
+    from mnist_jax.studies.trainer import Stopped
+    from mnist_jax.terminal.console import RunConsole
 
     split = arguments["split"]
     workdir = arguments["workdir"] or str(Path("runs") / f"{Path(arguments.config_file).stem}-{split}")

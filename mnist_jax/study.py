@@ -1,9 +1,9 @@
-"""``python -m mnist_jax.study``: many seeds of one configuration, or two such studies compared (floor 6)."""
+"""``python -m mnist_jax.study``: many seeds of one configuration, or two such studies compared."""
 
 import sys
 
 from mnist_jax import cli
-from mnist_jax.seeds import SEEDS_MEANS, SEEDS_PATTERN
+from mnist_jax.config.seeds import SEEDS_MEANS, SEEDS_PATTERN
 
 SPLIT = cli.Flag(
     "split",
@@ -57,12 +57,12 @@ def main(arguments: cli.Arguments) -> int:
     import json
     from pathlib import Path
 
-    from mnist_jax.compile_cache import enable_compile_cache
-    from mnist_jax.console import RunConsole
-    from mnist_jax.member_study import describe_statistics, run_study
-    from mnist_jax.seeds import parse_seeds
-    from mnist_jax.side_by_side import Stopped
-    from mnist_jax.statistics import Summary
+    from mnist_jax.config.seeds import parse_seeds
+    from mnist_jax.metrics.statistics import Summary
+    from mnist_jax.runtime.compile_cache import enable_compile_cache
+    from mnist_jax.studies.seeds import describe_statistics, run_study
+    from mnist_jax.studies.trainer import Stopped
+    from mnist_jax.terminal.console import RunConsole
 
     seeds = parse_seeds(arguments["seeds"])
     split = arguments["split"]
@@ -93,10 +93,10 @@ def compare(arguments: cli.Arguments) -> int:
     """Compares two studies."""
     import json
 
-    from mnist_jax.comparison import compare_studies
     from mnist_jax.errors import ConfigError
-    from mnist_jax.member_study import describe_statistics
-    from mnist_jax.statistics import Summary
+    from mnist_jax.metrics.statistics import Summary
+    from mnist_jax.studies.comparison import compare_studies
+    from mnist_jax.studies.seeds import describe_statistics
 
     if len(arguments.positional) != 1:
         raise ConfigError(["--compare: expected two studies, as in --compare A B"])

@@ -1,4 +1,4 @@
-"""``python -m mnist_jax.train``: trains, evaluates, checkpoints, writes the run (floor 6)."""
+"""``python -m mnist_jax.train``: trains, evaluates, checkpoints, writes the run."""
 
 import time
 from pathlib import Path
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from mnist_jax import cli
 
 if TYPE_CHECKING:
-    from mnist_jax.console import RunConsole
-    from mnist_jax.loop import RunResult
+    from mnist_jax.run.loop import RunResult
+    from mnist_jax.terminal.console import RunConsole
 
 COMMAND = cli.Command(
     "python -m mnist_jax.train",
@@ -30,11 +30,11 @@ COMMAND = cli.Command(
 
 def main(arguments: cli.Arguments) -> int:
     """Runs one training as the command line says."""
-    from mnist_jax import distributed
-    from mnist_jax.agreement import on_first
-    from mnist_jax.compile_cache import enable_compile_cache
-    from mnist_jax.console import RunConsole
-    from mnist_jax.loop import train_and_evaluate
+    from mnist_jax.run.loop import train_and_evaluate
+    from mnist_jax.runtime import distributed
+    from mnist_jax.runtime.collectives import on_first
+    from mnist_jax.runtime.compile_cache import enable_compile_cache
+    from mnist_jax.terminal.console import RunConsole
 
     distributed.join(**arguments.config.distributed)
     workdir = arguments["workdir"] or on_first(lambda: default_workdir(arguments.config_file))
@@ -50,8 +50,8 @@ def main(arguments: cli.Arguments) -> int:
 
 def _leave_report(workdir: Path, result: "RunResult", console: "RunConsole") -> None:
     """Writes the report of a finished run where it is new or missing; a fault in it spoils nothing."""
-    from mnist_jax.distributed import several
-    from mnist_jax.report import REPORT_FILE, write_report
+    from mnist_jax.report.page import REPORT_FILE, write_report
+    from mnist_jax.runtime.distributed import several
 
     if result.state is None and (workdir / REPORT_FILE).exists():
         return

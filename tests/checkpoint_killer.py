@@ -10,9 +10,9 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 
-import mnist_jax.checkpoint_folder as checkpoint_folder
-import mnist_jax.checkpoints as checkpoints
-import mnist_jax.manifest as manifest
+import mnist_jax.checkpoints.folder as checkpoint_folder
+import mnist_jax.checkpoints.manager as checkpoints
+import mnist_jax.checkpoints.manifest as manifest
 
 PHASES = ("copied", "writing", "finalized", "hashed", "named", "renamed_old", "half_deleted_old")
 

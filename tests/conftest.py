@@ -41,7 +41,7 @@ TINY_NUM_CLASSES = 3
 @pytest.fixture(scope="session")
 def tiny_model():
     """The article's network in small: two convolutions, one pooling, a hidden layer, dropout."""
-    from mnist_jax.models import CNN
+    from mnist_jax.models.cnn import CNN
 
     return CNN(num_classes=TINY_NUM_CLASSES, features=(3, 4), pool_after=(0,), dense_features=8, conv="gemm")
 
@@ -69,8 +69,8 @@ def make_tiny_state(tiny_model) -> Callable:
     import jax
     import jax.numpy as jnp
 
-    from mnist_jax.optim import create_optimizer
-    from mnist_jax.state import create_train_state
+    from mnist_jax.training.optimizer import create_optimizer
+    from mnist_jax.training.state import create_train_state
 
     @functools.cache
     def original(seed, use_ema, model, learning_rate, **optimizer):
@@ -118,7 +118,7 @@ class GoldenTraining(NamedTuple):
 @pytest.fixture(scope="session")
 def golden_training() -> Callable[[str], GoldenTraining]:
     """Gives `golden(conv)`: a tiny training run in NumPy's float64, and our network to repeat it."""
-    from mnist_jax.models import CNN
+    from mnist_jax.models.cnn import CNN
 
     with np.load(Path(__file__).parent / "golden" / "tiny_training.npz") as file:
         arrays = dict(file)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from mnist_jax.config import check, validate_against_data
-from mnist_jax.config_file import load_config_file
+from mnist_jax.config.check import check, validate_against_data
+from mnist_jax.config.file import load_config_file
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 FILES = sorted(path for path in CONFIGS.glob("*.py") if path.name != "__init__.py")

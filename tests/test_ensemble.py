@@ -8,10 +8,10 @@ import pytest
 import mnist_jax
 from mnist_jax import cli, ensemble, evaluate
 from mnist_jax.data import load_splits
-from mnist_jax.ensemble_run import Member, list_members, run_ensemble
 from mnist_jax.errors import ConfigError
-from mnist_jax.results_file import read_results
-from mnist_jax.side_by_side import MemberTrainer
+from mnist_jax.studies.ensemble import Member, list_members, run_ensemble
+from mnist_jax.studies.results_file import read_results
+from mnist_jax.studies.trainer import MemberTrainer
 from tests.test_study import TINY, tiny_config
 
 SEEDS = {"ensemble.seeds": "0:4", "num_epochs": "3"}

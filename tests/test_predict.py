@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mnist_jax import cli, pictures, predict
+from mnist_jax import cli, predict
+from mnist_jax.data.pictures import read as pictures
+from mnist_jax.data.pictures.read import Picture, fit_to_data, read_pictures, split_array
 from mnist_jax.errors import DataError
-from mnist_jax.pictures import Picture, fit_to_data, read_pictures, split_array
 
 SHAPE = (28, 28, 1)
 
@@ -30,7 +31,7 @@ def digits(small_model):
 def run_predict(small_run, small_model, capsys, monkeypatch):
     """Gives `run(*words)`: exit code, what --json printed (or the lines of the table), and stderr."""
     # Loaded once for all tests; test_standard_input loads it for itself.
-    monkeypatch.setattr("mnist_jax.loading.load", lambda workdir, checkpoint: small_model)
+    monkeypatch.setattr("mnist_jax.run.load.load", lambda workdir, checkpoint: small_model)
 
     def run(*words):
         code = cli.run_main(predict.main, predict.COMMAND, [f"--workdir={small_run}", *map(os.fspath, words)])

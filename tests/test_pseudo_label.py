@@ -11,10 +11,10 @@ import mnist_jax
 from mnist_jax import cli, pseudo_label
 from mnist_jax.data import load_splits
 from mnist_jax.errors import ConfigError, RunError
-from mnist_jax.logits import softmax
-from mnist_jax.pseudo_label_run import run_pseudo_label
-from mnist_jax.results_file import read_results
-from mnist_jax.side_by_side import MemberTrainer
+from mnist_jax.studies.pseudo_label import run_pseudo_label
+from mnist_jax.studies.results_file import read_results
+from mnist_jax.studies.trainer import MemberTrainer
+from mnist_jax.training.logits import softmax
 from tests.test_study import TINY, tiny_config
 
 SETTINGS = {
@@ -103,8 +103,8 @@ class AnyAnswer(MemberTrainer):
     views: list = []
 
     def train(self, seeds, data, *_):
-        from mnist_jax.epoch import StreamKeys
-        from mnist_jax.side_by_side import Trained
+        from mnist_jax.studies.trainer import Trained
+        from mnist_jax.training.epoch import StreamKeys
 
         self.data.append(data)
         state = self.create_state(StreamKeys.from_seed(seeds[0]))
@@ -122,7 +122,7 @@ class AnyAnswer(MemberTrainer):
 def no_training(monkeypatch):
     monkeypatch.setattr(AnyAnswer, "data", [])
     monkeypatch.setattr(AnyAnswer, "views", [])
-    monkeypatch.setattr("mnist_jax.pseudo_label_run.MemberTrainer", AnyAnswer)
+    monkeypatch.setattr("mnist_jax.studies.pseudo_label.MemberTrainer", AnyAnswer)
     return AnyAnswer.data
 
 

@@ -10,18 +10,18 @@ import numpy as np
 import pytest
 
 from mnist_jax import cli, study
-from mnist_jax.comparison import compare_studies
-from mnist_jax.config import check, default_config
-from mnist_jax.console import RunConsole
-from mnist_jax.devices import Layout
-from mnist_jax.epoch import EpochLog, StreamKeys
+from mnist_jax.config.check import check, default_config
 from mnist_jax.errors import ConfigError, RunError
-from mnist_jax.evaluation import Evaluator
-from mnist_jax.experiment import build_experiment
-from mnist_jax.member_study import prepare_split, run_study
-from mnist_jax.results_file import append_results, read_results
-from mnist_jax.side_by_side import MemberTrainer, member_layout
-from mnist_jax.state import create_train_state
+from mnist_jax.run.experiment import build_experiment
+from mnist_jax.runtime.devices import Layout
+from mnist_jax.studies.comparison import compare_studies
+from mnist_jax.studies.results_file import append_results, read_results
+from mnist_jax.studies.seeds import prepare_split, run_study
+from mnist_jax.studies.trainer import MemberTrainer, member_layout
+from mnist_jax.terminal.console import RunConsole
+from mnist_jax.training.epoch import EpochLog, StreamKeys
+from mnist_jax.training.evaluation import Evaluator
+from mnist_jax.training.state import create_train_state
 
 TIMES = ("train_seconds", "compile_seconds")
 TINY = {
@@ -168,11 +168,11 @@ def test_on_validation_no_test_image_is_looked_at(tmp_path, monkeypatch):
         def train(self, seeds, data, *_):
             seen.append(data[0])
             state = self.create_state(StreamKeys.from_seed(seeds[0]))
-            from mnist_jax.side_by_side import Trained
+            from mnist_jax.studies.trainer import Trained
 
             return Trained(tuple(seeds), (state,), 1.0, 1.0)
 
-    monkeypatch.setattr("mnist_jax.member_study.MemberTrainer", Trainer)
+    monkeypatch.setattr("mnist_jax.studies.seeds.MemberTrainer", Trainer)
     run_study(tiny_config(), [0], str(tmp_path / "study"))
     _, splits, train, measured = prepare_split(tiny_config(), "validation")
     assert (seen[0] == train.images).all()
@@ -271,7 +271,7 @@ def test_the_study_as_a_command(whole, capsys):
 
 
 def test_signals_keep_what_is_finished(tmp_path, monkeypatch):
-    from mnist_jax.side_by_side import Stopped
+    from mnist_jax.studies.trainer import Stopped
 
     class Stop:
         requested, exit_code = True, 143
@@ -282,7 +282,7 @@ def test_signals_keep_what_is_finished(tmp_path, monkeypatch):
         def __exit__(self, *_):
             pass
 
-    monkeypatch.setattr("mnist_jax.member_study.StopRequest", Stop)
+    monkeypatch.setattr("mnist_jax.studies.seeds.StopRequest", Stop)
     with pytest.raises(Stopped) as caught:
         run_study(
             tiny_config(),

@@ -5,12 +5,12 @@ import numpy as np
 
 from benchmarks.contenders import Runner, Work
 from benchmarks.flops import count_step_flops
-from mnist_jax.compilation import CompiledFunction
-from mnist_jax.config import check, default_config
-from mnist_jax.devices import make_layout
-from mnist_jax.environment import describe_device
-from mnist_jax.experiment import Experiment, build_experiment
-from mnist_jax.models import count_parameters
+from mnist_jax.config.check import check, default_config
+from mnist_jax.models.cnn import count_parameters
+from mnist_jax.run.experiment import Experiment, build_experiment
+from mnist_jax.runtime.compilation import CompiledFunction
+from mnist_jax.runtime.devices import make_layout
+from mnist_jax.runtime.environment import describe_device
 
 TITLE = "mnist_jax"
 PACKAGES = ("jax", "flax", "mnist_jax")

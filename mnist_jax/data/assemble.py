@@ -1,4 +1,4 @@
-"""Four arrays become two checked splits: kinds, counts, labels, known fingerprints (floor 0)."""
+"""Four arrays become two checked splits: kinds, counts, labels, known fingerprints."""
 
 import hashlib
 from collections.abc import Mapping

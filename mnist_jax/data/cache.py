@@ -1,4 +1,4 @@
-"""Source 2: the project's own cache of downloaded data sets (floor 0).
+"""Source 2: the project's own cache of downloaded data sets.
 
 A cache can be deleted at any time, and whatever is wrong with it must never stop a run: a damaged file is
 reported and rebuilt, a folder that cannot be written is passed over.

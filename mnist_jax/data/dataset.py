@@ -1,4 +1,4 @@
-"""What every source hands over: checked arrays with a name, an origin and a fingerprint (floor 0)."""
+"""What every source hands over: checked arrays with a name, an origin and a fingerprint."""
 
 import hashlib
 import re

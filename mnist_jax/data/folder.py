@@ -1,4 +1,4 @@
-"""Source 1: a folder of IDX files, of Keras' ``mnist.npz``, or of pictures (floor 0)."""
+"""Source 1: a folder of IDX files, of Keras' ``mnist.npz``, or of pictures."""
 
 import hashlib
 import os

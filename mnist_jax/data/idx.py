@@ -1,4 +1,4 @@
-"""The IDX file format, plain or gzipped, read with every check the format allows (floor 0).
+"""The IDX file format, plain or gzipped, read with every check the format allows.
 
 Source: the format's description by Yann LeCun, Corinna Cortes and Christopher Burges, "The MNIST database".
 A file is four magic bytes (0, 0, a code for the dtype, the number of dimensions), one big-endian uint32 for

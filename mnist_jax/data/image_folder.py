@@ -1,4 +1,4 @@
-"""Source 4: pictures sorted into folders, for people's own data (floor 0)."""
+"""Source 4: pictures sorted into folders, for people's own data."""
 
 import os
 from pathlib import Path

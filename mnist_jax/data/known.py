@@ -1,4 +1,4 @@
-"""What is known of MNIST and its family: classes, counts, file fingerprints (floor 0).
+"""What is known of MNIST and its family: classes, counts, file fingerprints.
 
 The SHA-256 of the .gz files are those of TFDS' registry, kept here so that a folder can be checked without
 importing TFDS; a test compares the two. Those of MNIST's unpacked files were computed from the verified .gz.

@@ -1,4 +1,4 @@
-"""The way from a data set's name to its checked splits, through the five sources (floor 0)."""
+"""The way from a data set's name to its checked splits, through the five sources."""
 
 import os
 import re
@@ -54,7 +54,7 @@ def load_splits(
     if name == EMBEDDED_NAME:
         return _load_embedded()
     if manual_dir:
-        from mnist_jax.data.tfds_source import load_tfds
+        from mnist_jax.data.tfds import load_tfds
 
         return load_tfds(name, Path(manual_dir).expanduser())
     if variable := os.environ.get(VARIABLE):
@@ -91,7 +91,7 @@ def _load_cached_or_fetch(name: str, fallback: str, cache_dir: Path) -> Splits:
             return cached
     except DataError as error:
         notice = f"The cache was damaged and is not used: {error}."
-    from mnist_jax.data.tfds_source import UnreachableError, load_tfds
+    from mnist_jax.data.tfds import UnreachableError, load_tfds
 
     try:
         splits = load_tfds(name)

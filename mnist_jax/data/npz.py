@@ -1,4 +1,4 @@
-"""Arrays from an ``.npz`` archive, whatever state the file is in (floor 0)."""
+"""Arrays from an ``.npz`` archive, whatever state the file is in."""
 
 import zipfile
 import zlib

@@ -1,1 +1,1 @@
-"""``python -m mnist_jax.demo``: a page to draw on, answered by the network of a run (floor 6)."""
+"""``python -m mnist_jax.demo``: a page to draw on, answered by the network of a run."""

@@ -32,13 +32,13 @@ COMMAND = cli.Command(
 
 def main(arguments: cli.Arguments) -> int:
     """Loads the network, then serves the page until SIGTERM or Ctrl-C."""
-    from mnist_jax.compile_cache import enable_compile_cache
     from mnist_jax.demo.about import describe_model
     from mnist_jax.demo.app import create_app
     from mnist_jax.demo.recognition import Recogniser
     from mnist_jax.demo.runs import newest_run
     from mnist_jax.demo.server import names_of, open_socket, serve, url_of
-    from mnist_jax.loading import load
+    from mnist_jax.run.load import load
+    from mnist_jax.runtime.compile_cache import enable_compile_cache
 
     enable_compile_cache(lambda note: print(note, file=sys.stderr))
     with open_socket(arguments["host"], arguments["port"]) as opened:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mnist_jax.demo.recognition import Recogniser
-from mnist_jax.run_files import SUMMARY_FILE
+from mnist_jax.storage.json_files import SUMMARY_FILE
 
 
 def describe_model(workdir: str | os.PathLike[str], recogniser: Recogniser) -> dict[str, Any]:

@@ -10,12 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree, UInt8
 
+from mnist_jax.data.pictures.mnist_form import load_image
+from mnist_jax.data.pictures.read import fit_to_data
 from mnist_jax.errors import DataError
-from mnist_jax.images import load_image
-from mnist_jax.loading import LoadedModel
-from mnist_jax.models import summarize_layers
-from mnist_jax.pictures import fit_to_data
-from mnist_jax.steps import preprocess
+from mnist_jax.models.cnn import summarize_layers
+from mnist_jax.run.load import LoadedModel
+from mnist_jax.training.step import preprocess
 
 # Two programs are enough: a lone user gets the small one, and a crowd seldom fills the large one.
 BATCH_SIZES = (1, 16)

@@ -3,10 +3,10 @@
 import os
 from pathlib import Path
 
-from mnist_jax.checkpoint_folder import CheckpointFolder
+from mnist_jax.checkpoints.folder import CheckpointFolder
 from mnist_jax.errors import RunError
-from mnist_jax.run_files import CONFIG_FILE
-from mnist_jax.workdir import CHECKPOINTS_DIR
+from mnist_jax.storage.json_files import CONFIG_FILE
+from mnist_jax.storage.workdir import CHECKPOINTS_DIR
 
 
 def newest_run(runs: str | os.PathLike[str] = "runs") -> Path:

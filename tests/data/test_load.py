@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from mnist_jax.data import Splits, load_splits, tfds_source
+from mnist_jax.data import Splits, load_splits, tfds
 from mnist_jax.data.cache import cache_path, save_to_cache
 from mnist_jax.data.folder import load_folder
 from mnist_jax.errors import DataError
@@ -14,7 +14,7 @@ from mnist_jax.errors import DataError
 
 @pytest.fixture
 def offline(monkeypatch):
-    monkeypatch.setattr(tfds_source, "probe", lambda url: "no connection to the.host (ConnectionError)")
+    monkeypatch.setattr(tfds, "probe", lambda url: "no connection to the.host (ConnectionError)")
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def downloads(monkeypatch, small, tmp_path):
         names.append(name)
         return load_folder(name, small.write(tmp_path / "downloaded"))
 
-    monkeypatch.setattr(tfds_source, "load_tfds", load_tfds)
+    monkeypatch.setattr(tfds, "load_tfds", load_tfds)
     return names
 
 
@@ -74,7 +74,7 @@ def test_a_damaged_download_is_an_error_even_with_a_fallback(monkeypatch):
     def damaged(name):
         raise DataError("mnist: a file does not have the SHA-256; expected an intact download")
 
-    monkeypatch.setattr(tfds_source, "load_tfds", damaged)
+    monkeypatch.setattr(tfds, "load_tfds", damaged)
     with pytest.raises(DataError, match="does not have the SHA-256"):
         load_splits("mnist", fallback="mnist_5k")
 

@@ -4,7 +4,8 @@ import contextlib
 import time
 
 import pytest
-from headless_chromium import find_browser, open_page
+
+from tests.headless_chromium import find_browser, open_page
 
 WAIT_SECONDS = 60
 

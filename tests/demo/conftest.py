@@ -100,9 +100,9 @@ def untrained():
     from ml_collections import ConfigDict
 
     from mnist_jax.demo.recognition import Recogniser
-    from mnist_jax.devices import make_layout
-    from mnist_jax.loading import LoadedModel
-    from mnist_jax.models import CNN
+    from mnist_jax.models.cnn import CNN
+    from mnist_jax.run.load import LoadedModel
+    from mnist_jax.runtime.devices import make_layout
 
     module = CNN(features=(3, 4), pool_after=(1,), dense_features=8)
     shape = (28, 28, 1)

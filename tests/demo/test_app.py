@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
-from demo.pictures import encode, seven
+from mnist_jax.data.pictures.mnist_form import to_mnist
 from mnist_jax.demo import app as app_module
 from mnist_jax.demo.about import describe_model
 from mnist_jax.demo.app import create_app
 from mnist_jax.demo.recognition import BATCH_SIZES, Recogniser, first_layer
-from mnist_jax.images import to_mnist
-from mnist_jax.models import CNN
-from mnist_jax.soft_vote import SoftVote, join_variables
+from mnist_jax.models.cnn import CNN
+from mnist_jax.models.soft_vote import SoftVote, join_variables
+from tests.demo.pictures import encode, seven
 
 NUM_MALFORMED = 1000
 

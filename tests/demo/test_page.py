@@ -6,11 +6,11 @@ import os
 import numpy as np
 import pytest
 
-from demo.browser import answer, click, draw, faults, open_demo, press, wait_until
-from demo.conftest import start_demo, train, wait_for_demo
-from demo.pictures import encode, seven
-from demo.strokes import strokes_of
 from mnist_jax.data import load_splits
+from tests.demo.browser import answer, click, draw, faults, open_demo, press, wait_until
+from tests.demo.conftest import start_demo, train, wait_for_demo
+from tests.demo.pictures import encode, seven
+from tests.demo.strokes import strokes_of
 
 # Of ten digits by a network that trained for seconds: far above the one that guessing gets.
 NUM_DIGITS, LEAST_RIGHT = 10, 7

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from mnist_jax.checkpoint_folder import CheckpointFolder
+from mnist_jax.checkpoints.folder import CheckpointFolder
 from mnist_jax.demo.runs import newest_run
 from mnist_jax.errors import RunError
 

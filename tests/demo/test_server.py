@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from demo.conftest import ROOT, plain_environment, start_demo, wait_for_demo
-from demo.pictures import encode, seven
 from mnist_jax.demo.server import open_socket, url_of
 from mnist_jax.errors import RunError
+from tests.demo.conftest import ROOT, plain_environment, start_demo, wait_for_demo
+from tests.demo.pictures import encode, seven
 
 NUM_CLIENTS = 32
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from demo.strokes import strokes_of
+from tests.demo.strokes import strokes_of
 
 
 def test_a_bar_is_one_stroke_along_its_middle():

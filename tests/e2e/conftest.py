@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from e2e.training_runs import ROOT, SMALL, Commands
 from mnist_jax import cli
+from tests.e2e.training_runs import ROOT, SMALL, Commands
 
 
 @pytest.fixture(scope="session")

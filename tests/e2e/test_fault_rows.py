@@ -10,10 +10,10 @@ import subprocess
 
 import numpy as np
 import pytest
-from data.conftest import SmallSet, encode_idx
-from full_disk import small_disk
 
-from e2e.training_runs import SMALL, expect_one_line
+from tests.data.conftest import SmallSet, encode_idx
+from tests.e2e.training_runs import SMALL, expect_one_line
+from tests.full_disk import small_disk
 
 TRAIN_IMAGES, TRAIN_LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
 TEST_IMAGES, TEST_LABELS = "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"

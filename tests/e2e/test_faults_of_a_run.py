@@ -7,9 +7,8 @@ import signal
 import sys
 
 import pytest
-from full_disk import small_disk
 
-from e2e.training_runs import (
+from tests.e2e.training_runs import (
     EVERY_STEP_LOGGED,
     SINGLE_STEPS,
     SMALL,
@@ -20,6 +19,7 @@ from e2e.training_runs import (
     steps_of,
     wait_until,
 )
+from tests.full_disk import small_disk
 
 
 def test_a_loss_that_is_not_finite_names_the_step_and_keeps_the_good_checkpoints(commands, tmp_path):

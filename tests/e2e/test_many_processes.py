@@ -12,9 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data.conftest import SmallSet
 
-from e2e.training_runs import (
+from mnist_jax.storage.metrics_log import read_metrics
+from tests.data.conftest import SmallSet
+from tests.e2e.training_runs import (
     SINGLE_STEPS,
     SMALL,
     TOTAL_STEPS,
@@ -27,7 +28,6 @@ from e2e.training_runs import (
     steps_of,
     wait_until,
 )
-from mnist_jax.writers import read_metrics
 
 FIFTY_STEPS = ["--config.num_epochs=1", "--config.data.train_examples=864"]
 LOST = "another process of this run has ended or cannot be reached"

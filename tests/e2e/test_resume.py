@@ -6,7 +6,8 @@ import signal
 import sys
 import time
 
-from e2e.training_runs import (
+from mnist_jax.storage.metrics_log import read_metrics
+from tests.e2e.training_runs import (
     SINGLE_STEPS,
     SMALL,
     STEPS_PER_EPOCH,
@@ -20,7 +21,6 @@ from e2e.training_runs import (
     wait_until,
     without_times,
 )
-from mnist_jax.writers import read_metrics
 
 
 def remove_end(workdir, *, last_checkpoint=True):
@@ -50,8 +50,8 @@ def test_sigterm_then_ctrl_c_then_the_end(commands, uninterrupted, tmp_path):
 # The main, with a save that hangs from the moment of the first signal on.
 HANGING = """
 import runpy, sys, time
-import mnist_jax.loop as loop
-from mnist_jax.checkpoints import Checkpoints
+import mnist_jax.run.loop as loop
+from mnist_jax.checkpoints.manager import Checkpoints
 
 class Hanging(Checkpoints):
     def wait(self):

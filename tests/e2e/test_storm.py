@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from e2e.training_runs import SINGLE_STEPS, TOTAL_STEPS, Commands, expect_same_end, steps_of
+from tests.e2e.training_runs import SINGLE_STEPS, TOTAL_STEPS, Commands, expect_same_end, steps_of
 
 KILLS = int(os.environ.get("MNIST_JAX_STORM_KILLS", "100"))
 SEED = int(os.environ.get("MNIST_JAX_STORM_SEED", "0")) or secrets.randbelow(2**31)

@@ -5,8 +5,9 @@ import re
 
 import pytest
 
-from e2e.conftest import NO_NETWORK
-from e2e.training_runs import (
+from mnist_jax.storage.metrics_log import read_metrics
+from tests.e2e.conftest import NO_NETWORK
+from tests.e2e.training_runs import (
     STEPS_PER_EPOCH,
     TOTAL_STEPS,
     arrays_of,
@@ -14,7 +15,6 @@ from e2e.training_runs import (
     expect_same_end,
     steps_of,
 )
-from mnist_jax.writers import read_metrics
 
 SUMMARY_FIELDS = {
     *("dataset", "test_accuracy", "test_errors", "test_loss", "best", "final_step", "epochs", "seed"),

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from mnist_jax.writers import TIMING_FIELDS, read_metrics
+from mnist_jax.storage.metrics_log import TIMING_FIELDS, read_metrics
 
 ROOT = Path(__file__).parents[2]
 

@@ -1,0 +1,16 @@
+"""The command line that every command shares: flags, ``--config`` and overrides, help, errors, exit codes."""
+
+from mnist_jax.cli.main import run_and_exit, run_main
+from mnist_jax.cli.parse import CHECKPOINT, JSON, WORKDIR, Arguments, Command, Flag, parse
+
+__all__ = [
+    "CHECKPOINT",
+    "JSON",
+    "WORKDIR",
+    "Arguments",
+    "Command",
+    "Flag",
+    "parse",
+    "run_and_exit",
+    "run_main",
+]

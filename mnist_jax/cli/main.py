@@ -1,0 +1,146 @@
+"""The command line that every main shares: flags, ``--config`` and overrides, help, errors, exit codes.
+
+A main describes itself with a `Command` and imports what is heavy inside its function: help stays quick::
+
+    COMMAND = cli.Command("python -m mnist_jax.evaluate", "What it does.", (cli.WORKDIR, cli.CHECKPOINT))
+
+
+    def main(arguments: cli.Arguments) -> int:
+        from mnist_jax.training.evaluation import ...
+        ... arguments["workdir"] ...
+        return 0
+
+
+    if __name__ == "__main__":
+        cli.run_and_exit(main, COMMAND)
+"""
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from types import FrameType
+from typing import NoReturn
+
+from mnist_jax.cli.help import help_text
+from mnist_jax.cli.parse import Arguments, Command, parse
+from mnist_jax.errors import ConfigError, MnistJaxError
+from mnist_jax.runtime.distributed import end_at_once
+from mnist_jax.terminal.streams import hold_standard_streams
+
+EXIT_FAULT = 1
+EXIT_INTERRUPTED = 130
+EXIT_TERMINATED = 143
+
+
+def run_main(main: Callable[[Arguments], int], command: Command, argv: Sequence[str] | None = None) -> int:
+    """Reads the command line, runs `main` and turns whatever happens into lines on stderr and an exit code.
+
+    Args:
+        main: does the work; what it returns is the exit code.
+        command: what `main` takes.
+        argv: the command line without the program; by default that of this process.
+
+    Returns:
+        What `main` returned; 0 for help; 1 for a fault of the run; 2 for a wrong command line or
+        configuration; 130 for Ctrl-C, 143 for SIGTERM. A fault is told in lines that begin with ``error:``;
+        its traceback is shown only with ``--debug``.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    debug = bool({"--debug", "-debug"}.intersection(words))
+    try:
+        with _sigterm_ends():
+            code = _run(main, command, words)
+            _flush_stdout()
+        return code
+    except BrokenPipeError:
+        # The reader of our output left (`... | head`): nobody is there to be told.
+        _silence_stdout()
+        return EXIT_FAULT
+    except KeyboardInterrupt as error:
+        return _report(["stopped by Ctrl-C"], error, debug, EXIT_INTERRUPTED)
+    except ConfigError as error:
+        return _report(error.problems, error, debug, error.exit_code)
+    except MnistJaxError as error:
+        return _report([str(error)], error, debug, error.exit_code)
+    except Exception as error:
+        text = " ".join(str(error).split())[:500]
+        hint = "" if debug else " (rerun with --debug for the traceback)"
+        return _report([f"{type(error).__name__}: {text}{hint}"], error, debug, EXIT_FAULT)
+
+
+def run_and_exit(main: Callable[[Arguments], int], command: Command) -> NoReturn:
+    """Runs `main` as the program itself: what stands behind ``if __name__ == "__main__"``."""
+    hold_standard_streams()
+    code = run_main(main, command)
+    end_at_once(code)
+    sys.exit(code)
+
+
+def _run(main: Callable[[Arguments], int], command: Command, words: list[str]) -> int:
+    flags = words[: words.index("--")] if "--" in words else words
+    if any(
+        word.lstrip("-") in ("h", "help", "helpfull", "helpshort") for word in flags if word.startswith("-")
+    ):
+        print(help_text(command, flags))
+        return 0
+    return main(parse(command, words))
+
+
+@contextlib.contextmanager
+def _sigterm_ends() -> Iterator[None]:
+    """Ends the program at SIGTERM where nobody else takes it, as `signals.StopRequest` does in a run.
+
+    Raising from the handler instead would unwind native libraries in the middle of their loading, which
+    crashes them, and be swallowed by their callbacks. Files are written atomically, so this is sound.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(number: int, frame: FrameType | None) -> None:
+        with contextlib.suppress(OSError):
+            os.write(2, b"error: stopped by SIGTERM\n")
+        os._exit(EXIT_TERMINATED)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
+
+
+def _report(problems: Sequence[str], error: BaseException, debug: bool, code: int) -> int:
+    _flush_before_error()
+    try:
+        if debug:
+            traceback.print_exception(error)
+        for problem in problems:
+            print(f"error: {problem}", file=sys.stderr)
+    except OSError:
+        # stderr is closed or its disk is full; the exit code still tells.
+        pass
+    return code
+
+
+def _flush_stdout() -> None:
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
+def _flush_before_error() -> None:
+    try:
+        _flush_stdout()
+    except OSError:
+        _silence_stdout()
+
+
+def _silence_stdout() -> None:
+    # Python flushes stdout once more as it exits, and would complain about the same pipe or disk again.
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError, AttributeError):
+        sys.stdout = None  # type: ignore[assignment]

@@ -1,0 +1,258 @@
+"""What a main takes, and how its command line is read: all slips are found, not only the first.
+
+Spellings are those of absl and ml_collections' config_flags: ``--name=value`` and ``--name value``, one dash
+or two, ``--flag`` and ``--noflag``, ``--config.a.b=value``, ``--noconfig.a.b``. Of a flag given twice the
+last counts; overrides may stand before ``--config``.
+"""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from absl import flags as absl_flags
+from ml_collections import ConfigDict
+from ml_collections.config_flags import tuple_parser
+
+from mnist_jax.config.check import check, describe, find_problems, flatten, suggest_field, unknown_field
+from mnist_jax.config.field import Field, Value
+from mnist_jax.config.file import load_config_file
+from mnist_jax.config.schema import FIELDS_BY_NAME, GROUPS, fields_of
+from mnist_jax.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Flag(Field):
+    """A flag of a command: a `Field` that is set with ``--NAME=VALUE``.
+
+    Attributes:
+        metavar: what stands for the value in the help.
+        required: whether the command cannot do without it.
+    """
+
+    metavar: str = "VALUE"
+    required: bool = False
+
+
+@dataclass(frozen=True)
+class Command:
+    """What a main takes.
+
+    Attributes:
+        name: as it is typed: ``python -m mnist_jax.predict``.
+        summary: what it does, in one or a few lines.
+        flags: its flags; ``--debug`` and ``--help`` are always there.
+        takes_config: whether it takes ``--config FILE`` and ``--config.KEY=VALUE``.
+        positional: what stands for the other arguments, as in ``IMAGE``; empty where there are none.
+        positional_description: what they are.
+    """
+
+    name: str
+    summary: str
+    flags: tuple[Flag, ...] = ()
+    takes_config: bool = False
+    positional: str = ""
+    positional_description: str = ""
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """A command line that was found to be in order; ``arguments["workdir"]`` is the value of a flag.
+
+    Attributes:
+        config: the configuration, complete and checked; empty for a command that takes none.
+        config_file: what ``--config`` named.
+        positional: the arguments that are no flags.
+        flags: value of each flag, defaults included.
+    """
+
+    config: ConfigDict = field(default_factory=ConfigDict)
+    config_file: str = ""
+    positional: tuple[str, ...] = ()
+    flags: Mapping[str, Value] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> Any:
+        """The value of a flag."""
+        return self.flags[name]
+
+
+WORKDIR = Flag("workdir", "", "folder of the run", non_empty=True, metavar="DIR", required=True)
+CHECKPOINT = Flag(
+    "checkpoint",
+    "latest",
+    "which checkpoint: the newest, the best by validation accuracy, or that of a step",
+    pattern=r"latest|best|\d{1,10}",
+    pattern_means="latest, best or the number of a step",
+    metavar="latest|best|STEP",
+)
+JSON = Flag("json", False, "print JSON for other programs instead of a table")
+DEBUG = Flag("debug", False, "show the traceback of an error")
+CONFIG = Flag("config", "", "configuration file, such as configs/default.py", non_empty=True, metavar="FILE")
+
+
+def parse(command: Command, argv: Sequence[str]) -> Arguments:
+    """Reads a command line (without the name of the program).
+
+    Raises:
+        ConfigError: with every problem of flags, overrides, configuration file and other arguments.
+    """
+    reader = _Reader(command)
+    reader.read(argv)
+    problems = list(reader.problems)
+    for flag in reader.flags.values():
+        if flag.required and flag.name not in reader.values and flag.name not in reader.wrong:
+            problems.append(f"--{flag.name}: is missing; give --{flag.name} {flag.metavar}")
+    config, cause = ConfigDict(), None
+    if command.takes_config:
+        try:
+            config = _build_config(reader)
+        except ConfigError as error:
+            problems += error.problems
+            cause = error.__cause__
+    if problems:
+        raise ConfigError(problems) from cause
+    values = {flag.name: flag.default for flag in reader.flags.values()} | reader.values
+    return Arguments(config, str(values.pop("config", "")), tuple(reader.positional), values)
+
+
+def _build_config(reader: "_Reader") -> ConfigDict:
+    path = reader.values.get("config")
+    if path is None:
+        known = "config" in reader.wrong
+        raise ConfigError(
+            [] if known else ["--config: is missing; give one, such as --config configs/default.py"]
+        )
+    loaded = load_config_file(str(path))
+    # Refused values stay in for now: rules over several fields must not judge what they were to replace.
+    merged = {**dict(flatten(loaded)), **reader.overrides, **reader.wrong_overrides}
+    problems = [problem for problem in find_problems(merged) if problem[0] not in reader.wrong_overrides]
+    if problems or reader.wrong_overrides:
+        origin = {name: "--config." for name in reader.overrides}
+        raise ConfigError([describe(found, origin.get(found[0], f"{path}: ")) for found in problems])
+    return check(merged)
+
+
+class _Reader:
+    """Goes through the words of a command line once, keeping values and problems."""
+
+    def __init__(self, command: Command):
+        self.command = command
+        always = (CONFIG, DEBUG) if command.takes_config else (DEBUG,)
+        self.flags = {flag.name: flag for flag in (*command.flags, *always)}
+        self.values: dict[str, Value] = {}
+        self.overrides: dict[str, Value] = {}
+        self.positional: list[str] = []
+        self.problems: list[str] = []
+        self.wrong: dict[str, object] = {}
+        self.wrong_overrides: dict[str, object] = {}
+
+    def read(self, argv: Sequence[str]) -> None:
+        """Reads all words; ``--`` makes what follows it no flags."""
+        words = list(argv)
+        while words:
+            word = words.pop(0)
+            if word == "--":
+                self._take_positional(words)
+                return
+            is_flag = word.startswith("-") and word != "-" and not word[1:2].isdigit()
+            if is_flag:
+                self._take_flag(word, words)
+            else:
+                self._take_positional([word])
+
+    def _take_positional(self, words: Sequence[str]) -> None:
+        self.positional += words
+        if not self.command.positional:
+            self.problems += [f"stray argument {word!r}: flags are given as --name=value" for word in words]
+
+    def _take_flag(self, word: str, words: list[str]) -> None:
+        name, equals, text = word.lstrip("-").partition("=")
+        target, negated = self._find(name)
+        if target is None:
+            self._refuse_unknown(word.partition("=")[0], name, bool(equals), words)
+            return
+        spelled = word.partition("=")[0]
+        if negated:
+            if equals:
+                self._refuse(target, spelled, f"takes no value; give --{name[2:]}={text}", text)
+            else:
+                self._set(target, spelled, False)
+            return
+        if not equals:
+            if target.type is bool:
+                # absl leaves `--flag false` with a true flag and a stray word; nobody means that.
+                is_value = bool(words) and not isinstance(parse_text(target, words[0]), str)
+                text = words.pop(0) if is_value else "true"
+            elif words and not words[0].startswith("--"):
+                text = words.pop(0)
+            else:
+                self._refuse(target, spelled, f"a value is missing, expected {target.expected()}", None)
+                return
+        self._set(target, spelled, parse_text(target, text))
+
+    def _find(self, name: str) -> tuple[Field | None, bool]:
+        for key, negated in ((name, False), (name.removeprefix("no"), name.startswith("no"))):
+            is_override = self.command.takes_config and key.startswith("config.")
+            target = FIELDS_BY_NAME.get(key[7:]) if is_override else self.flags.get(key)
+            if target is not None and (not negated or target.type is bool):
+                return target, negated
+        return None, False
+
+    def _set(self, target: Field, spelled: str, value: object) -> None:
+        try:
+            converted = target.convert(value)
+        except ValueError as error:
+            self._refuse(target, spelled, str(error), value)
+            return
+        (self.values if isinstance(target, Flag) else self.overrides)[target.name] = converted
+
+    def _refuse(self, target: Field, spelled: str, problem: str, value: object) -> None:
+        (self.wrong if isinstance(target, Flag) else self.wrong_overrides)[target.name] = value
+        self.problems.append(f"{spelled}: {problem}")
+
+    def _refuse_unknown(self, spelled: str, name: str, has_value: bool, words: list[str]) -> None:
+        probably: Field | None = None
+        if self.command.takes_config and name.startswith("config."):
+            self.problems.append(f"{spelled}: {_unknown_override(name[7:])}")
+            probably = FIELDS_BY_NAME.get(suggest_field(name[7:]))
+        elif self.command.takes_config and name.startswith("noconfig."):
+            only = "only a field that is True or False is set this way"
+            self.problems.append(
+                f"{spelled}: {only if name[9:] in FIELDS_BY_NAME else unknown_field(name[9:])}"
+            )
+            return
+        else:
+            near = difflib.get_close_matches(name, [*self.flags, "help"], n=1, cutoff=0.6)
+            as_field = suggest_field(name) if self.command.takes_config and not near else ""
+            suggestion = near[0] if near else f"config.{as_field}" if as_field else ""
+            probably = self.flags.get(suggestion) or FIELDS_BY_NAME.get(as_field)
+            meant = f"; did you mean --{suggestion}?" if suggestion else "; --help lists them"
+            self.problems.append(f"{spelled}: there is no such flag{meant}")
+        # The value of a misspelled flag is no stray argument.
+        takes_value = not has_value and (probably is None or probably.type is not bool)
+        if takes_value and words and not words[0].startswith("-") and not self.command.positional:
+            words.pop(0)
+
+
+def _unknown_override(name: str) -> str:
+    if name in GROUPS:
+        return f"is a group of fields; set one of them, as in --config.{fields_of(name)[0].name}=VALUE"
+    return unknown_field(name)
+
+
+_PARSERS = {
+    bool: absl_flags.BooleanParser(),
+    int: absl_flags.IntegerParser(),
+    float: absl_flags.FloatParser(),
+    tuple: tuple_parser.TupleParser(),
+}
+
+
+def parse_text(target: Field, text: str) -> object:
+    """Reads a value as config_flags does for its type; a text that cannot be read is returned as it is."""
+    parser: Any = _PARSERS.get(target.type)
+    try:
+        return parser.parse(text) if parser else text
+    except Exception:
+        # literal_eval alone raises five kinds of error; `Field.convert` then refuses the text in one way.
+        return text

@@ -1,0 +1,237 @@
+"""Configurations: built from the schema, completed, and checked before any work starts."""
+
+import difflib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from mnist_jax.config.field import LARGEST_INT, Value, short
+from mnist_jax.config.schema import FIELDS, FIELDS_BY_NAME, GROUPS, fields_of
+from mnist_jax.errors import ConfigError
+
+Problem = tuple[str, str]  # the dotted name of the field, and what is wrong with it
+
+
+def default_config() -> ConfigDict:
+    """A configuration with every field at its default, for a ``get_config()`` to change.
+
+    It takes any value and any new name: `validate` then lists every slip of a file, not only the first.
+    """
+    return _nested({field.name: field.default for field in FIELDS}, type_safe=False)
+
+
+def check(config: ConfigDict | Mapping) -> ConfigDict:
+    """Completes a configuration with defaults and brings every value to its type.
+
+    Returns:
+        A new configuration with every field, locked: it takes no new names and no values of another type.
+
+    Raises:
+        ConfigError: with everything that `validate` finds.
+    """
+    problems = validate(config)
+    if problems:
+        raise ConfigError(problems)
+    values = _convert(config)[0]
+    return _nested(values, type_safe=True).lock()
+
+
+def from_dict(mapping: Mapping) -> ConfigDict:
+    """Restores the configuration of an earlier run from what `as_dict` gave and JSON kept.
+
+    Fields that are newer than the run get their defaults.
+
+    Raises:
+        ConfigError: for names that are not known and values that are not allowed.
+    """
+    return check(mapping)
+
+
+def as_dict(config: ConfigDict) -> dict:
+    """The configuration as plain nested dicts that JSON keeps as they are (tuples become lists)."""
+
+    def plain(value: object) -> object:
+        if isinstance(value, ConfigDict):
+            return {key: plain(value[key]) for key in value}
+        return list(value) if isinstance(value, tuple) else value
+
+    return {key: plain(config[key]) for key in config}
+
+
+def validate(config: ConfigDict | Mapping) -> list[str]:
+    """Lists everything wrong with a configuration, one line each; a missing field counts as its default."""
+    return [describe(problem) for problem in find_problems(config)]
+
+
+def find_problems(config: ConfigDict | Mapping) -> list[Problem]:
+    """As `validate`, with the name of the field apart from the text, for those who know where it was set."""
+    values, problems = _convert(config)
+    wrong = {name for name, _ in problems}
+    # A rule over several fields has nothing to say where one of them is wrong by itself.
+    return problems + [
+        (names[0], text) for names, text in _cross_field_problems(values) if not wrong.intersection(names)
+    ]
+
+
+def describe(problem: Problem, prefix: str = "") -> str:
+    """A problem as one line."""
+    return f"{prefix}{problem[0]}: {problem[1]}"
+
+
+def validate_against_data(config: ConfigDict, num_train: int) -> list[str]:
+    """Lists what cannot be done with a data set of this size, one line each.
+
+    Args:
+        config: a configuration that `check` has passed.
+        num_train: training images of the data set, before any are left out or held out.
+    """
+    taken, held_out = config.data.train_examples, config.data.validation_examples
+    if taken > num_train:
+        return [f"data.train_examples: {taken} is more than the {num_train} training images there are"]
+    used = taken or num_train
+    remaining = used - held_out
+    if remaining < 1:
+        return [f"data.validation_examples: {held_out} held out of {used} leave no image to train on"]
+    if config.batch_size > remaining:
+        return [f"batch_size: {config.batch_size} is more than the {remaining} training images there are"]
+    steps = remaining // config.batch_size * config.num_epochs
+    if steps > LARGEST_INT:
+        return [f"num_epochs: {config.num_epochs} epochs are {steps} steps; {LARGEST_INT} can be counted"]
+    return []
+
+
+def check_against_data(config: ConfigDict, num_train: int) -> None:
+    """As `validate_against_data`, raising ConfigError with what it finds."""
+    problems = validate_against_data(config, num_train)
+    if problems:
+        raise ConfigError(problems)
+
+
+def unknown_field(name: str) -> str:
+    """What to say of a field name that does not exist, with the one that was probably meant."""
+    suggestion = suggest_field(name)
+    if suggestion:
+        return f"there is no such field; did you mean '{suggestion}'?"
+    group = name.partition(".")[0]
+    members = [_last_part(field.name) for field in fields_of(group)]
+    if group in GROUPS and members:
+        return f"there is no such field; {group} has {', '.join(members)}"
+    return "there is no such field; --help lists them"
+
+
+def suggest_field(name: str) -> str:
+    """The existing field or group that was probably meant by a name; empty where none is near."""
+    group, _, last = name.rpartition(".")
+    whole = {known: known for known in FIELDS_BY_NAME}
+    same_group = {_last_part(known): known for known in whole if known.rpartition(".")[0] == group}
+    anywhere = {_last_part(known): known for known in reversed(whole)}
+    groups = {known: known for known in GROUPS if known}
+    return (
+        _nearest(last, same_group)
+        or anywhere.get(last, "")
+        or ("" if group else _nearest(name, whole) or _nearest(name, groups))
+        or _nearest(last, anywhere)
+        or whole.get(group, "")
+    )
+
+
+def _last_part(name: str) -> str:
+    return name.rpartition(".")[2]
+
+
+def _nearest(wanted: str, candidates: Mapping[str, str]) -> str:
+    near = difflib.get_close_matches(wanted, list(candidates), n=1, cutoff=0.75)
+    # `rotation` for rotation_degrees, `optimizer` for optim: too far apart for difflib, clear to a person.
+    near += [known for known in candidates if len(wanted) > 2 and known.startswith(wanted)]
+    near += [known for known in candidates if len(known) > 2 and wanted.startswith(known)]
+    return candidates[near[0]] if near else ""
+
+
+def _nested(values: Mapping[str, Value], type_safe: bool) -> ConfigDict:
+    nested: dict = {}
+    for name, value in values.items():
+        group, _, last = name.rpartition(".")
+        (nested.setdefault(group, {}) if group else nested)[last] = value
+    return ConfigDict(nested, type_safe=type_safe)
+
+
+def _convert(config: ConfigDict | Mapping) -> tuple[dict[str, Value], list[Problem]]:
+    values: dict[str, Value] = {field.name: field.default for field in FIELDS}
+    problems: list[Problem] = []
+    for name, value in flatten(config):
+        field = FIELDS_BY_NAME.get(name)
+        if field is not None:
+            try:
+                values[name] = field.convert(value)
+            except ValueError as error:
+                problems.append((name, str(error)))
+        elif name in GROUPS:
+            problems.append((name, f"expected a group of fields ({GROUPS[name]}), got {short(value)}"))
+        else:
+            problems.append((name, unknown_field(name)))
+    return values, problems
+
+
+def flatten(config: ConfigDict | Mapping) -> Iterator[tuple[str, object]]:
+    """Yields dotted names and values as they are, whether or not the schema knows them.
+
+    A mapping from dotted names to values is itself a configuration to the functions of this module.
+    """
+    for key in config:
+        value = _item(config, key)
+        if key in GROUPS and isinstance(value, (ConfigDict, Mapping)):
+            yield from ((f"{key}.{_one_line(inner)}", _item(value, inner)) for inner in value)
+        else:
+            yield _one_line(key), value
+
+
+def _item(config: ConfigDict | Mapping, key: object) -> object:
+    try:
+        return config[key]
+    except Exception as error:
+        # ml_collections computes references and refuses unset placeholders only when they are read.
+        return error
+
+
+def _one_line(key: object) -> str:
+    return key if isinstance(key, str) and key.isprintable() else short(key)
+
+
+def _cross_field_problems(values: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yields the fields that do not go together, the one to blame first, and what is wrong."""
+    warmup, epochs = values["optim.warmup_epochs"], values["num_epochs"]
+    if warmup >= epochs:
+        text = f"a warm-up of {warmup:g} epochs does not end within num_epochs = {epochs}"
+        yield ("optim.warmup_epochs", "num_epochs"), text
+    features, pool_after = values["model.features"], values["model.pool_after"]
+    beyond = [index for index in pool_after if index >= len(features)]
+    if beyond:
+        text = f"expected convolutions from 0 to {len(features) - 1} (model.features), got {beyond[0]}"
+        yield ("model.pool_after", "model.features"), text
+    if len(set(pool_after)) < len(pool_after):
+        yield ("model.pool_after",), f"expected each convolution once, got {pool_after}"
+    taken, held_out = values["data.train_examples"], values["data.validation_examples"]
+    if taken and held_out >= taken:
+        text = f"{held_out} held out of data.train_examples = {taken} leave no image to train on"
+        yield ("data.validation_examples", "data.train_examples"), text
+    elif taken and values["batch_size"] > taken - held_out:
+        text = f"{values['batch_size']} is more than the {taken - held_out} images of data.train_examples"
+        yield ("batch_size", "data.train_examples", "data.validation_examples"), text
+    periods = ("checkpoint.every_epochs", "checkpoint.every_steps", "checkpoint.every_seconds")
+    if values["checkpoint.enabled"] and not any(values[name] for name in periods):
+        text = f"no checkpoint would be written: {', '.join(periods)} are all 0; set one, or this to False"
+        yield ("checkpoint.enabled", *periods), text
+    if values["pseudo_label.views"] and not values["augment.enabled"]:
+        text = f"{values['pseudo_label.views']} augmented copies of each image need augment.enabled = True"
+        yield ("pseudo_label.views", "augment.enabled"), text
+    yield from _distributed_problems(values)
+
+
+def _distributed_problems(values: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
+    count, index = values["distributed.num_processes"], values["distributed.process_id"]
+    names = ("distributed.process_id", "distributed.num_processes")
+    if index >= 0 and count == 0:
+        yield names, f"process {index} of how many? set distributed.num_processes too"
+    elif index >= count > 0:
+        yield names, f"expected 0 to {count - 1} with distributed.num_processes = {count}, got {index}"

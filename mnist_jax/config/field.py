@@ -1,0 +1,150 @@
+"""One named value with a type, a meaning and limits: a row of the schema or a flag of a command."""
+
+import math
+import numbers
+import re
+from dataclasses import dataclass
+
+Value = bool | int | float | str | tuple[int, ...]
+
+# Steps, sizes and counts are int32 on the device; learning rates and the like are float32.
+LARGEST_INT = 2**31 - 1
+LARGEST_FLOAT = 3.4028234663852886e38
+
+
+@dataclass(frozen=True)
+class Field:
+    """One named value: its type is that of its default, its other attributes say which values make sense.
+
+    Attributes:
+        name: dotted name, as in ``--config.NAME=VALUE``.
+        default: used where nothing else is said.
+        description: one line, with the unit where there is one.
+        at_least: smallest value, itself allowed (for a tuple: of each item).
+        more_than: as `at_least`, itself not allowed.
+        at_most: largest value, itself allowed.
+        less_than: as `at_most`, itself not allowed.
+        choices: all the values there are; empty where the bounds decide.
+        non_empty: whether an empty text or tuple is refused.
+        pattern: regular expression that a whole text has to match; empty for any text.
+        pattern_means: the pattern in words.
+    """
+
+    name: str
+    default: Value
+    description: str
+    at_least: float | None = None
+    more_than: float | None = None
+    at_most: float | None = None
+    less_than: float | None = None
+    choices: tuple[Value, ...] = ()
+    non_empty: bool = False
+    pattern: str = ""
+    pattern_means: str = ""
+
+    @property
+    def type(self) -> type:
+        """The Python type of the value: bool, int, float, str or tuple (of ints)."""
+        return type(self.default)
+
+    def convert(self, value: object) -> Value:
+        """Brings a value to the field's type (a whole number to a float, a list to a tuple) and checks it.
+
+        Raises:
+            ValueError: for another type, or a value the field does not allow; says what was expected.
+        """
+        try:
+            converted = self._to_type(value)
+            fits = self._allows(converted)
+        except (TypeError, ValueError, OverflowError):
+            fits = False
+        if not fits:
+            raise ValueError(f"expected {self.expected()}{self._size_limit(value)}, got {short(value)}")
+        return converted
+
+    def expected(self) -> str:
+        """What a value has to be, in words: ``a finite number above 0``."""
+        if self.choices:
+            return "one of " + ", ".join(short(choice) for choice in self.choices)
+        if self.pattern_means:
+            return self.pattern_means
+        if self.type is bool:
+            return "True or False"
+        if self.type is str:
+            return "a text of one line" + (" that is not empty" if self.non_empty else "")
+        noun = {int: "a whole number", float: "a finite number", tuple: "whole numbers"}[self.type]
+        bounds = self.bounds()
+        words = f"{noun} of {bounds}" if bounds.startswith("at ") else f"{noun} {bounds}".rstrip()
+        return f"a tuple of {words}, such as {self.default}" if self.type is tuple else words
+
+    def bounds(self) -> str:
+        """The limits of a number in words, ``at least 0 and below 1``; empty where there are none."""
+        limits = {
+            "at least": self.at_least,
+            "above": self.more_than,
+            "at most": self.at_most,
+            "below": self.less_than,
+        }
+        return " and ".join(f"{word} {limit:.10g}" for word, limit in limits.items() if limit is not None)
+
+    def _to_type(self, value: object) -> Value:
+        if self.type is float and isinstance(value, numbers.Real) and not isinstance(value, bool):
+            return float(value)
+        if self.type is int:
+            return _to_int(value)
+        if self.type is tuple and isinstance(value, (tuple, list)):
+            return tuple(_to_int(item) for item in value)
+        if self.type in (bool, str) and type(value) is self.type:
+            return value
+        raise TypeError
+
+    def _allows(self, value: Value) -> bool:
+        if self.choices:
+            return value in self.choices
+        if isinstance(value, str):
+            # A NUL or a line break belongs in no path, name or address, and tears a message apart.
+            if any(ord(character) < 32 for character in value) or (self.non_empty and not value):
+                return False
+            return re.fullmatch(self.pattern or ".*", value) is not None
+        if isinstance(value, bool):
+            return True
+        if isinstance(value, tuple):
+            return bool(value or not self.non_empty) and all(self._in_bounds(item) for item in value)
+        return self._in_bounds(value)
+
+    def _size_limit(self, value: object) -> str:
+        # Said only where it is the reason: in every other message a limit of 2147483647 epochs is noise.
+        if self.at_most is not None or not isinstance(value, (int, float)) or abs(value) == math.inf:
+            return ""
+        limit = {int: LARGEST_INT, float: LARGEST_FLOAT}.get(self.type, math.inf)
+        return f" (no larger than {limit:.10g})" if abs(value) > limit else ""
+
+    def _in_bounds(self, value: float) -> bool:
+        if isinstance(value, float):
+            if not math.isfinite(value) or abs(value) > LARGEST_FLOAT:
+                return False
+        elif abs(value) > LARGEST_INT and self.at_most is None:
+            return False
+        return (
+            (self.at_least is None or value >= self.at_least)
+            and (self.more_than is None or value > self.more_than)
+            and (self.at_most is None or value <= self.at_most)
+            and (self.less_than is None or value < self.less_than)
+        )
+
+
+def _to_int(value: object) -> int:
+    # A bool is an int to Python, but `batch_size=True` is a slip.
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise TypeError
+    return int(value)
+
+
+def short(value: object, limit: int = 60) -> str:
+    """A value as it is shown in a message: one line, no longer than `limit` characters, whatever it is."""
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:
+        # An object of a person's own may fail at its own repr(), and a message must not.
+        text = f"an object of type {type(value).__name__}"
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."

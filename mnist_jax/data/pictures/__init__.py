@@ -1,0 +1,1 @@
+"""People's own pictures: read, decoded, brought to MNIST's form."""

@@ -1,0 +1,1 @@
+"""``python -m mnist_jax.export``: a trained network as a file that other programs can load."""

@@ -1,0 +1,99 @@
+"""What probabilities and labels tell: images to look at, how far to trust a confidence."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+Probabilities = Float[np.ndarray, "examples classes"]
+Labels = Int[np.ndarray, " examples"]
+
+
+class CalibrationBins(NamedTuple):
+    """Examples grouped by the probability of their predicted class; every field has one entry a bin."""
+
+    edges: np.ndarray  # float64, one more than bins
+    num_examples: np.ndarray  # int64
+    confidence: np.ndarray  # float64, mean of the bin; NaN for an empty one
+    accuracy: np.ndarray  # float64, fraction; NaN for an empty one
+
+
+def most_confident_mistakes(
+    probabilities: Probabilities, labels: Labels, limit: int
+) -> Int[np.ndarray, " found"]:
+    """Gives the indices of at most ``limit`` wrong predictions, the most confident first."""
+    predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    wrong = np.flatnonzero(predicted != labels)
+    return wrong[np.argsort(-confidence[wrong], kind="stable")][:limit]
+
+
+def least_confident_hits(
+    probabilities: Probabilities, labels: Labels, limit: int
+) -> Int[np.ndarray, " found"]:
+    """Gives the indices of at most ``limit`` right predictions, the least confident first."""
+    predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    right = np.flatnonzero(predicted == labels)
+    return right[np.argsort(confidence[right], kind="stable")][:limit]
+
+
+def first_of_each_class(labels: Labels, limit: int) -> Int[np.ndarray, " found"]:
+    """Gives the index of the first example of each class, for the ``limit`` classes that appear first."""
+    return np.sort(np.unique(labels, return_index=True)[1])[:limit]
+
+
+def count_confusions(probabilities: Probabilities, labels: Labels) -> Int[np.ndarray, "classes classes"]:
+    """Counts examples by true class (rows) and predicted class (columns)."""
+    num_classes = probabilities.shape[1]
+    pairs = labels.astype(np.int64) * num_classes + probabilities.argmax(axis=1)
+    return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
+
+
+def frequent_confusions(
+    confusion: Int[np.ndarray, "classes classes"], limit: int
+) -> list[tuple[int, int, int]]:
+    """Lists the most frequent mistakes as (true class, predicted class, count)."""
+    mistakes = confusion - np.diag(np.diag(confusion))
+    order = np.argsort(-mistakes, axis=None, kind="stable")[:limit]
+    pairs = [divmod(int(i), confusion.shape[1]) for i in order]
+    return [
+        (true, predicted, int(mistakes[true, predicted]))
+        for true, predicted in pairs
+        if mistakes[true, predicted]
+    ]
+
+
+def calibration_bins(probabilities: Probabilities, labels: Labels, num_bins: int = 15) -> CalibrationBins:
+    """Groups examples by confidence into bins of equal width over [0, 1].
+
+    Source:
+        Guo et al., On Calibration of Modern Neural Networks, ICML 2017: 15 bins, each without its lower edge.
+    """
+    confidence = probabilities.max(axis=1).astype(np.float64)
+    right = probabilities.argmax(axis=1) == labels
+    edges = np.linspace(0, 1, num_bins + 1)
+    bins = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, num_bins - 1)
+    count = np.bincount(bins, minlength=num_bins)
+    divisor = np.where(count, count, np.nan)
+    return CalibrationBins(
+        edges,
+        count,
+        np.bincount(bins, confidence, num_bins) / divisor,
+        np.bincount(bins, right, num_bins) / divisor,
+    )
+
+
+def expected_calibration_error(bins: CalibrationBins) -> float:
+    """The gap between confidence and accuracy, averaged over the examples: 0 is perfect (Guo et al. 2017)."""
+    gaps = np.nan_to_num(np.abs(bins.accuracy - bins.confidence))
+    return float((bins.num_examples * gaps).sum() / max(bins.num_examples.sum(), 1))
+
+
+def wilson_interval(successes: int, trials: int, z: float = 1.959964) -> tuple[float, float]:
+    """A confidence interval, by default of 95%, for a fraction that was counted (Wilson 1927)."""
+    if trials == 0:
+        return 0.0, 1.0
+    fraction, weight = successes / trials, z * z / trials
+    centre = (fraction + weight / 2) / (1 + weight)
+    spread = z * math.sqrt(fraction * (1 - fraction) / trials + weight / (4 * trials)) / (1 + weight)
+    return max(0.0, centre - spread), min(1.0, centre + spread)

@@ -1,0 +1,70 @@
+"""Metrics as sums and counts: added on the device, divided once on the host."""
+
+import flax.struct
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Bool, Float, Int
+
+
+@flax.struct.dataclass
+class Metrics:
+    """Sums over the examples of a batch.
+
+    Attributes:
+        loss_sum: float32 scalar, cross-entropy summed over examples, in nats.
+        num_correct: int32 scalar.
+    """
+
+    loss_sum: Float[Array, ""]
+    num_correct: Int[Array, ""]
+
+    @classmethod
+    def from_batch(cls, losses: Float[Array, " batch"], correct: Bool[Array, " batch"]) -> "Metrics":
+        """Sums one batch of per-example losses and hits."""
+        return cls(jnp.sum(losses), jnp.sum(correct, dtype=jnp.int32))
+
+
+@flax.struct.dataclass
+class EvaluationSums:
+    """What one pass over a data set adds up.
+
+    Attributes:
+        loss_sum: float32 scalar, cross-entropy summed over examples, in nats.
+        confusion: int32 ``[classes, classes]``, rows are true classes, columns predicted ones.
+    """
+
+    loss_sum: Float[Array, ""]
+    confusion: Int[Array, "classes classes"]
+
+    @classmethod
+    def empty(cls, num_classes: int) -> "EvaluationSums":
+        """The neutral element of :meth:`merge`."""
+        return cls(jnp.zeros((), jnp.float32), jnp.zeros((num_classes, num_classes), jnp.int32))
+
+    @classmethod
+    def from_logits(
+        cls, logits: Float[Array, "batch classes"], labels: Int[Array, " batch"], mask: Bool[Array, " batch"]
+    ) -> "EvaluationSums":
+        """Sums one batch; rows where ``mask`` is False are padding and count for nothing."""
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+        confusion = jnp.zeros((logits.shape[1], logits.shape[1]), jnp.int32)
+        confusion = confusion.at[labels, jnp.argmax(logits, axis=-1)].add(mask.astype(jnp.int32))
+        return cls(jnp.sum(jnp.where(mask, losses, 0.0)), confusion)
+
+    def merge(self, other: "EvaluationSums") -> "EvaluationSums":
+        """Adds two disjoint sets of examples."""
+        return EvaluationSums(self.loss_sum + other.loss_sum, self.confusion + other.confusion)
+
+
+def confusion_summary(confusion: Int[np.ndarray, "classes classes"]) -> tuple[int, int, list[float | None]]:
+    """Reads a confusion matrix with true classes in rows.
+
+    Returns:
+        number of errors, number of examples, and the accuracy of each class (None for a class without
+        examples).
+    """
+    per_class_total = confusion.sum(axis=1)
+    hits = np.diag(confusion)
+    per_class = [int(h) / int(t) if t else None for h, t in zip(hits, per_class_total, strict=True)]
+    return int(confusion.sum() - hits.sum()), int(confusion.sum()), per_class

@@ -1,0 +1,95 @@
+"""Votes of several networks, how far they agree, and what each size of ensemble gives."""
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from mnist_jax.metrics.predictions import calibration_bins, expected_calibration_error
+
+MemberProbabilities = Float[np.ndarray, "members examples classes"]
+
+
+def soft_vote(probabilities: MemberProbabilities) -> Float[np.ndarray, "examples classes"]:
+    """The mean of the members' probabilities."""
+    return probabilities.mean(axis=0)
+
+
+def majority_vote(probabilities: MemberProbabilities) -> Int[np.ndarray, " examples"]:
+    """The class most members choose; of equally many votes, the one with the higher mean probability."""
+    num_classes = probabilities.shape[2]
+    votes = (probabilities.argmax(axis=2)[..., None] == np.arange(num_classes)).sum(axis=0)
+    # Mean probabilities are at most 1, so half of one never outweighs a vote.
+    return (votes + 0.5 * probabilities.mean(axis=0)).argmax(axis=1)
+
+
+def disagreement(probabilities: MemberProbabilities) -> float:
+    """Share of the examples that two members, drawn at random, classify differently; 0 for a single one."""
+    choices = probabilities.argmax(axis=2)
+    num_members = len(choices)
+    if num_members < 2:
+        return 0.0
+    pairs = [float((choices[i] != choices[j]).mean()) for i in range(num_members) for j in range(i)]
+    return sum(pairs) / len(pairs)
+
+
+def accuracy_by_size(
+    probabilities: MemberProbabilities, labels: Int[np.ndarray, " examples"]
+) -> list[dict[str, float | int]]:
+    """What a soft vote of each size gives, on average over disjoint groups of neighbouring members.
+
+    Returns:
+        for each size from 1 to all members ``size``, ``groups`` (how many fit) and their mean ``accuracy``.
+    """
+    num_members = len(probabilities)
+    sizes = []
+    for size in range(1, num_members + 1):
+        groups = num_members // size
+        accuracies = [
+            float((soft_vote(probabilities[i * size : (i + 1) * size]).argmax(axis=1) == labels).mean())
+            for i in range(groups)
+        ]
+        sizes.append({"size": size, "groups": groups, "accuracy": sum(accuracies) / groups})
+    return sizes
+
+
+def describe_vote(
+    probabilities: MemberProbabilities, labels: Int[np.ndarray, " examples"]
+) -> dict[str, object]:
+    """Sums an ensemble up.
+
+    Args:
+        probabilities: of each member.
+        labels: true classes.
+
+    Returns:
+        ``soft_vote`` (``accuracy``, ``errors``, ``loss`` in nats, ``calibration_error``), ``majority_vote``
+        (``accuracy``, ``errors``), ``members`` (the same of each, as for the soft vote), ``disagreement``,
+        ``accuracy_by_size`` and ``gain``, the soft vote's accuracy less the members' mean.
+    """
+    voted = majority_vote(probabilities)
+    members = [describe_probabilities(member, labels) for member in probabilities]
+    soft = describe_probabilities(soft_vote(probabilities), labels)
+    return {
+        "soft_vote": soft,
+        "majority_vote": {
+            "accuracy": float((voted == labels).mean()),
+            "errors": int((voted != labels).sum()),
+        },
+        "members": members,
+        "disagreement": disagreement(probabilities),
+        "accuracy_by_size": accuracy_by_size(probabilities, labels),
+        "gain": float(soft["accuracy"] - np.mean([member["accuracy"] for member in members])),
+    }
+
+
+def describe_probabilities(
+    probabilities: Float[np.ndarray, "examples classes"], labels: Int[np.ndarray, " examples"]
+) -> dict[str, float | int]:
+    """Gives ``accuracy``, ``errors``, ``loss`` (negative log likelihood, nats) and ``calibration_error``."""
+    errors = int((probabilities.argmax(axis=1) != labels).sum())
+    of_truth = np.maximum(probabilities[np.arange(len(labels)), labels], np.finfo(np.float64).tiny)
+    return {
+        "accuracy": 1.0 - errors / len(labels),
+        "errors": errors,
+        "loss": float(-np.log(of_truth).mean()),
+        "calibration_error": expected_calibration_error(calibration_bins(probabilities, labels)),
+    }

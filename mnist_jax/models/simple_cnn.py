@@ -1,0 +1,116 @@
+"""The three simple networks of An et al. (2020): convolutions without pooling, one dense layer."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from mnist_jax.models.layers import Conv, compute_dtype
+from mnist_jax.ops.convolution import resolve_implementation
+
+
+class SimpleCNN(nn.Module):
+    """Convolutions, each with BatchNorm and ReLU and none padded, then a dense layer with BatchNorm.
+
+    Source: An et al., An Ensemble of Simple Convolutional Neural Network Models for MNIST Digit Recognition,
+    arXiv 2008.10400. Theirs have no biases in front of BatchNorm; here the convolutions keep theirs, which
+    BatchNorm cancels. Images are rescaled from [0, 1] to [-1, 1] first, as there.
+
+    Attributes:
+        num_classes: width of the last layer.
+        features: output channels of each convolution.
+        kernel_size: side of the kernels, in pixels.
+        batch_norm_momentum: share of the old value in each update of the running statistics.
+        batch_norm_epsilon: added to the variance.
+        conv: how convolution is lowered: ``auto``, ``gemm`` or ``lax``.
+        dtype: ``float32``, ``tfloat32`` or ``bfloat16``.
+    """
+
+    num_classes: int
+    features: Sequence[int]
+    kernel_size: int
+    batch_norm_momentum: float = 0.9
+    batch_norm_epsilon: float = 1e-5
+    conv: str = "auto"
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(
+        self, images: Float[Array, "batch height width channels"], train: bool = False
+    ) -> Float[Array, "batch {self.num_classes}"]:
+        """Gives logits for images in [0, 1].
+
+        Args:
+            images: ``[B, H, W, C]``.
+            train: whether BatchNorm uses and updates the statistics of this batch.
+
+        Returns:
+            float32 logits ``[B, num_classes]``.
+
+        Raises:
+            ValueError: when the images are too small for the convolutions, or the dtype is unknown.
+        """
+        shrinkage = len(self.features) * (self.kernel_size - 1)
+        if min(images.shape[1:3]) <= shrinkage:
+            raise ValueError(
+                f"images of {images.shape[1]}x{images.shape[2]} are too small: expected at least "
+                f"{shrinkage + 1}x{shrinkage + 1} for {len(self.features)} convolutions of "
+                f"{self.kernel_size}x{self.kernel_size}"
+            )
+        dtype, precision = compute_dtype(self.dtype)
+        implementation = resolve_implementation(self.conv)
+        normalise = functools.partial(
+            nn.BatchNorm,
+            use_running_average=not train,
+            momentum=self.batch_norm_momentum,
+            epsilon=self.batch_norm_epsilon,
+            dtype=dtype,
+        )
+        x = (images * 2.0 - 1.0).astype(dtype)
+        for i, features in enumerate(self.features):
+            x = Conv(features, self.kernel_size, implementation, dtype, precision, name=f"conv{i}")(x)
+            x = nn.relu(normalise(name=f"bn{i}")(x))
+        x = x.reshape(x.shape[0], -1)
+        x = nn.Dense(
+            self.num_classes,
+            use_bias=False,
+            kernel_init=nn.initializers.glorot_uniform(),
+            dtype=dtype,
+            precision=precision,
+            name="head",
+        )(x)
+        return normalise(name=f"bn{len(self.features)}")(x).astype(jnp.float32)
+
+
+def _named(features: tuple[int, ...], kernel_size: int) -> Callable[..., SimpleCNN]:
+    def create(
+        *,
+        num_classes: int,
+        batch_norm_momentum: float = 0.9,
+        batch_norm_epsilon: float = 1e-5,
+        conv: str = "auto",
+        dtype: str = "float32",
+        **sizes: Any,
+    ) -> SimpleCNN:
+        del sizes  # those of the article's network; the name decides here
+        return SimpleCNN(
+            num_classes=num_classes,
+            features=features,
+            kernel_size=kernel_size,
+            batch_norm_momentum=batch_norm_momentum,
+            batch_norm_epsilon=batch_norm_epsilon,
+            conv=conv,
+            dtype=dtype,
+        )
+
+    return create
+
+
+SIMPLE_MODELS: dict[str, Callable[..., nn.Module]] = {
+    "simple_m3": _named((32, 48, 64, 80, 96, 112, 128, 144, 160, 176), 3),
+    "simple_m5": _named((32, 64, 96, 128, 160), 5),
+    "simple_m7": _named((48, 96, 144, 192), 7),
+}

@@ -1,0 +1,1 @@
+"""Convolution, BatchNorm and pooling as lowered for CPU."""

@@ -1,0 +1,61 @@
+"""Maximum pooling and its gradient, lowered as each kind of device likes it."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from mnist_jax.ops.convolution import resolve_implementation
+
+
+def max_pool2d(
+    images: Float[Array, "batch height width channels"], window: int = 2, implementation: str = "auto"
+) -> Float[Array, "batch out_height out_width channels"]:
+    """The maximum of each tile; rows and columns left over at the end are dropped (Keras' ``valid``).
+
+    Args:
+        images: ``[B, H, W, C]``.
+        window: side of a tile and stride between tiles, in pixels.
+        implementation: as in `convolution.conv2d`; ``gemm`` takes the maximum of slices instead of
+            ``reduce_window``.
+
+    Returns:
+        ``[B, H // window, W // window, C]``.
+    """
+    height, width = images.shape[1] // window, images.shape[2] // window
+    if resolve_implementation(implementation) == "lax":
+        tile = (1, window, window, 1)
+        return lax.reduce_window(images, -jnp.inf, lax.max, tile, tile, "VALID")
+    tiles = images[:, : height * window, : width * window].reshape(
+        images.shape[0], height, window, width, window, images.shape[3]
+    )
+    slices = [tiles[:, :, i, :, j] for i in range(window) for j in range(window)]
+    return functools.reduce(jnp.maximum, slices)
+
+
+def unpool2d(
+    gradient: Float[Array, "batch out_height out_width channels"],
+    images: Float[Array, "batch height width channels"],
+    pooled: Float[Array, "batch out_height out_width channels"],
+) -> Float[Array, "batch height width channels"]:
+    """Hands the gradient of each 2x2 tile to the pixels it was taken from, in equal parts where several tie.
+
+    Args:
+        gradient: ``[B, H // 2, W // 2, C]``, of what was taken.
+        images: ``[B, H, W, C]``, what was taken from.
+        pooled: ``[B, H // 2, W // 2, C]``, the pixel of ``images`` that was taken from each tile.
+
+    Returns:
+        ``[B, H, W, C]``; zero in rows and columns left over at the end.
+    """
+    batch, height, width, features = pooled.shape
+    tiles = images[:, : 2 * height, : 2 * width].reshape(batch, height, 2, width, 2, features)
+    ties = sum((tiles[:, :, i, :, j] == pooled).astype(jnp.float32) for i in range(2) for j in range(2))
+    # Without the barrier XLA would compute each tile's share anew for its four pixels.
+    share = jax.lax.optimization_barrier(gradient / ties)
+    spread = jnp.where(tiles == pooled[:, :, None, :, None], share[:, :, None, :, None], 0)
+    spread = spread.reshape(batch, 2 * height, 2 * width, features)
+    rest = ((0, 0), (0, images.shape[1] - 2 * height), (0, images.shape[2] - 2 * width), (0, 0))
+    return jnp.pad(spread, rest)

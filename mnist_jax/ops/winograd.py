@@ -1,0 +1,229 @@
+"""Winograd's minimal filtering for 3x3 kernels: F(4x4, 3x3) of Lavin and Gray 2016.
+
+Each 4x4 tile of the result comes from 36 multiplications for each pair of channels instead of 144. A tile of
+the images, 6x6 and overlapping its neighbours, and the kernel are carried over by weighted sums, multiplied
+number by number, which over all tiles and channels is one matrix product for each of the 36 places, and
+carried back. The gradients are the adjoints of these steps, so they need 36 products each as well.
+
+Every step goes along one axis at a time and is compiled apart: fused into what follows, the sums would be
+done anew for each use, in loops that XLA:CPU does not vectorise.
+"""
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from mnist_jax.ops.compiled_apart import compiled_apart
+
+Matrix = list[list[float]]
+Grid = list[list[Array]]
+
+_TILE = 4
+_KERNEL = 3
+# Measured on CPU (benchmarks/README.md): with less, what carrying over moves through memory costs more than
+# the multiplications saved.
+_FEWEST_CHANNELS = 32
+_LEAST_SAVING = 2.5
+
+
+def transforms(
+    points: Sequence[Fraction], kernel_size: int
+) -> tuple[list[list[Fraction]], list[list[Fraction]], list[list[Fraction]]]:
+    """The matrices of a minimal filtering algorithm, by Cook and Toom's interpolation.
+
+    Polynomials are multiplied by their values at these points and at infinity; filtering is the transpose of
+    that (Blahut 2010, "Fast Algorithms for Signal Processing").
+
+    Args:
+        points: distinct; one fewer than a tile of the input is long.
+        kernel_size: length of the kernel.
+
+    Returns:
+        what Lavin and Gray call ``B'``, ``G`` and ``A'``, exactly: the filtered tile is
+        ``A' ((G kernel) * (B' tile))``.
+    """
+    size = len(points) + 1
+    others = [[q for q in points if q != p] for p in points]
+    infinity = [Fraction(0)] * (kernel_size - 1) + [Fraction(1)]
+    carry_input = [[*_expand(roots), Fraction(0)] for roots in others] + [_expand(points)]
+    carry_kernel = [
+        [p**k / math.prod((p - q for q in roots), start=Fraction(1)) for k in range(kernel_size)]
+        for p, roots in zip(points, others, strict=True)
+    ] + [infinity]
+    last = size - kernel_size
+    back = [[*(p**k for p in points), Fraction(int(k == last))] for k in range(last + 1)]
+    return carry_input, carry_kernel, back
+
+
+def _expand(roots: Sequence[Fraction]) -> list[Fraction]:
+    """Coefficients, the constant first, of the product of ``x - root``."""
+    coefficients = [Fraction(1)]
+    for root in roots:
+        raised = [Fraction(0), *coefficients]
+        coefficients = [a - root * b for a, b in zip(raised, [*coefficients, Fraction(0)], strict=True)]
+    return coefficients
+
+
+def _as_floats(matrix: list[list[Fraction]]) -> Matrix:
+    return [[float(number) for number in row] for row in matrix]
+
+
+def _transpose(matrix: Sequence[Sequence]) -> list[list]:
+    return [list(column) for column in zip(*matrix, strict=True)]
+
+
+# Opposite and inverse points let roundings cancel (Alam et al. 2022, "Winograd Convolution for Deep Neural
+# Networks: Efficient Point Selection"): a third of the largest error of 1, -1, 2, -2.
+POINTS = (Fraction(0), Fraction(2, 3), Fraction(-2, 3), Fraction(3, 2), Fraction(-3, 2))
+_CARRY_IMAGES, _CARRY_KERNEL, _BACK = map(_as_floats, transforms(POINTS, _KERNEL))
+
+
+def pays(
+    images: Float[Array, "batch height width channels"],
+    kernel: Float[Array, "rows cols channels features"],
+) -> bool:
+    """Whether this is faster than one large matrix product, on CPU, and precise enough.
+
+    It takes a 3x3 kernel between many channels, a result that fills its tiles, and single precision: half of
+    that would be lost in the sums.
+    """
+    if kernel.shape[:2] != (_KERNEL, _KERNEL) or jnp.finfo(kernel.dtype).bits < 32:
+        return False
+    sides = [side - _KERNEL + 1 for side in images.shape[1:3]]
+    places = (_TILE + _KERNEL - 1) ** 2 * math.prod(-(-side // _TILE) for side in sides)
+    saving = kernel.shape[0] * kernel.shape[1] * math.prod(sides) / places
+    return min(kernel.shape[2:]) >= _FEWEST_CHANNELS and saving >= _LEAST_SAVING
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def winograd_conv2d(
+    images: Float[Array, "batch height width channels"],
+    kernel: Float[Array, "3 3 channels features"],
+    precision: lax.Precision | None = None,
+) -> Float[Array, "batch out_height out_width features"]:
+    """Cross-correlates with stride 1 and without padding.
+
+    Args:
+        images: ``[B, H, W, C]``, 3x3 or larger.
+        kernel: ``[3, 3, C, F]``.
+        precision: of the products on devices that have more than one.
+
+    Returns:
+        ``[B, H - 2, W - 2, F]`` in the dtype of the images.
+    """
+    return _forward(images, kernel, precision)[0]
+
+
+def _forward(images: Array, kernel: Array, precision: lax.Precision | None) -> tuple[Array, tuple]:
+    height, width = images.shape[1] - _KERNEL + 1, images.shape[2] - _KERNEL + 1
+    lines = _carry_images(images, axis=1)
+    tiles = [_carry_images(line, axis=2) for line in lines]
+    weights = _carry_kernel(kernel)
+    products = _places(functools.partial(jnp.matmul, precision=precision), tiles, weights)
+    columns = [_back(column) for column in _transpose(products)]
+    pieces = [_back(row) for row in _transpose(columns)]
+    return _join(pieces, height=height, width=width), (tiles, weights)
+
+
+def _backward(precision: lax.Precision | None, residuals: tuple, gradient: Array) -> tuple[Array, Array]:
+    tiles, weights = residuals
+    height, width = gradient.shape[1] + _KERNEL - 1, gradient.shape[2] + _KERNEL - 1
+    lines = _carry_gradient(gradient, axis=1)
+    spread = [_carry_gradient(line, axis=2) for line in lines]
+    to_tiles = _places(lambda s, w: jnp.matmul(s, w.T, precision=precision), spread, weights)
+    columns = [_images_back(column, axis=1) for column in _transpose(to_tiles)]
+    pieces = [_images_back(row, axis=2) for row in _transpose(columns)]
+    to_images = _join(pieces, height=height, width=width)
+    to_weights = _places(
+        lambda t, s: jnp.matmul(
+            t.reshape(-1, t.shape[-1]).T, s.reshape(-1, s.shape[-1]), precision=precision
+        ),
+        tiles,
+        spread,
+    )
+    return to_images, _kernel_back(to_weights)
+
+
+winograd_conv2d.defvjp(_forward, _backward)
+
+
+def _places(product: Callable[[Array, Array], Array], left: Grid, right: Grid) -> Grid:
+    """One product for each place of two grids."""
+    return [[product(a, b) for a, b in zip(*lines, strict=True)] for lines in zip(left, right, strict=True)]
+
+
+def _combine(matrix: Matrix, arrays: Sequence[Array]) -> list[Array]:
+    """The sums of arrays that the rows of a matrix name; zeros and ones cost nothing."""
+    return [
+        functools.reduce(
+            jnp.add, [x if c == 1 else c * x for c, x in zip(row, arrays, strict=True) if c != 0]
+        )
+        for row in matrix
+    ]
+
+
+def _carry(matrix: Matrix, x: Array, axis: int) -> list[Array]:
+    """Cuts an axis into tiles, a tile's length apart, and combines the places of a tile."""
+    length = len(matrix[0])
+    count = -(-(x.shape[axis] - (length - _TILE)) // _TILE)
+    missing = (count - 1) * _TILE + length - x.shape[axis]
+    x = _pad(x, axis, 0, missing)
+    ends = [i + (count - 1) * _TILE + 1 for i in range(length)]
+    return _combine(matrix, [lax.slice_in_dim(x, i, end, _TILE, axis) for i, end in enumerate(ends)])
+
+
+@functools.partial(compiled_apart, static_argnames="axis")
+def _carry_images(x: Array, axis: int) -> list[Array]:
+    return _carry(_CARRY_IMAGES, x, axis)
+
+
+@functools.partial(compiled_apart, static_argnames="axis")
+def _carry_gradient(x: Array, axis: int) -> list[Array]:
+    return _carry(_transpose(_BACK), x, axis)
+
+
+@compiled_apart
+def _back(x: Sequence[Array]) -> list[Array]:
+    return _combine(_BACK, x)
+
+
+@functools.partial(compiled_apart, static_argnames="axis")
+def _images_back(x: Sequence[Array], axis: int) -> list[Array]:
+    """The adjoint of `_carry_images`: what tiles share is added up. One tile more, for the last one's end."""
+    places = _combine(_transpose(_CARRY_IMAGES), x)
+    first, second = places[:_TILE], places[_TILE:]
+    sums = [_pad(place, axis, 0, 1) for place in first]
+    return [total + _pad(second[i], axis, 1, 0) if i < len(second) else total for i, total in enumerate(sums)]
+
+
+@functools.partial(compiled_apart, static_argnames=("height", "width"))
+def _join(pieces: Grid, height: int, width: int) -> Array:
+    """Puts images of every fourth pixel together: 4x4 of ``[B, P, Q, F] -> [B, height, width, F]``."""
+    batch, rows, cols, features = pieces[0][0].shape
+    together = jnp.stack([jnp.stack(line, axis=3) for line in pieces], axis=2)
+    return together.reshape(batch, _TILE * rows, _TILE * cols, features)[:, :height, :width]
+
+
+def _carry_kernel(kernel: Array) -> Grid:
+    """``[3, 3, C, F]`` to 6x6 of ``[C, F]``."""
+    lines = [_combine(_CARRY_KERNEL, [kernel[i, j] for i in range(_KERNEL)]) for j in range(_KERNEL)]
+    return [_combine(_CARRY_KERNEL, row) for row in _transpose(lines)]
+
+
+def _kernel_back(grid: Grid) -> Array:
+    """The adjoint of `_carry_kernel`: 6x6 of ``[C, F]`` to ``[3, 3, C, F]``."""
+    lines = [_combine(_transpose(_CARRY_KERNEL), column) for column in _transpose(grid)]
+    rows = [_combine(_transpose(_CARRY_KERNEL), row) for row in _transpose(lines)]
+    return jnp.stack([jnp.stack(row) for row in rows])
+
+
+def _pad(x: Array, axis: int, before: int, behind: int) -> Array:
+    config = [(0, 0, 0)] * x.ndim
+    config[axis] = (before, behind, 0)
+    return lax.pad(x, jnp.zeros((), x.dtype), config)

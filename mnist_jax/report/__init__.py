@@ -1,0 +1,1 @@
+"""``python -m mnist_jax.report``: a run as one HTML file."""

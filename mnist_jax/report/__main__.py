@@ -1,0 +1,50 @@
+"""``python -m mnist_jax.report``: a run as one HTML file that needs nothing else."""
+
+import sys
+from typing import TYPE_CHECKING
+
+from mnist_jax import cli
+
+if TYPE_CHECKING:
+    from mnist_jax.data import Splits
+
+COMMAND = cli.Command(
+    "python -m mnist_jax.report",
+    "Writes DIR/report.html: results, curves, mistakes, what the network sees, and how to have it all once\n"
+    "more, in one file that opens from disk.",
+    (
+        cli.WORKDIR,
+        cli.Flag(
+            "images",
+            "",
+            "test images whose activations are shown, such as 0,18,61; empty = one each of four classes",
+            pattern=r"(\d{1,9}(,\d{1,9}){0,7})?",
+            pattern_means="up to eight whole numbers with commas between them",
+            metavar="I,J,...",
+        ),
+        cli.Flag("data_dir", "", "folder with the data; empty = as the run had it", metavar="DIR"),
+    ),
+)
+
+
+def main(arguments: cli.Arguments) -> int:
+    """Writes the report of one run and says where it is."""
+    from mnist_jax.report.page import write_report
+    from mnist_jax.runtime.compile_cache import enable_compile_cache
+
+    enable_compile_cache(lambda note: print(note, file=sys.stderr))
+    images = [int(word) for word in arguments["images"].split(",") if word]
+    splits = _load(arguments["workdir"], arguments["data_dir"]) if arguments["data_dir"] else None
+    print(write_report(arguments["workdir"], splits=splits, images=images))
+    return 0
+
+
+def _load(workdir: str, data_dir: str) -> "Splits":
+    from mnist_jax.data import load_splits
+    from mnist_jax.storage.json_files import read_config
+
+    return load_splits(read_config(workdir)[0]["data"]["name"], data_dir=data_dir)
+
+
+if __name__ == "__main__":
+    cli.run_and_exit(main, COMMAND)

@@ -1,0 +1,53 @@
+"""What each layer of a network puts out."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+from jaxtyping import Array, Float, PyTree, Shaped
+
+from mnist_jax.training.step import preprocess
+
+
+def layer_outputs(
+    module: nn.Module,
+    variables: dict[str, PyTree],
+    images: Shaped[Array | np.ndarray, "batch height width channels"],
+) -> dict[str, Float[np.ndarray, "batch ..."]]:
+    """Runs a network once and keeps what each of its layers puts out.
+
+    Args:
+        module: called as ``module.apply(variables, images, train=False)``.
+        variables: ``{"params", "batch_stats"}``.
+        images: uint8 or floating point in [0, 1].
+
+    Returns:
+        float32 ``[B, ...]`` by the layer's name, in the order of the network. ReLUs are functions, not
+        layers of their own: ``relu0`` is made from ``bn0``, and so on, for in our networks one follows each
+        BatchNorm that is not the very end.
+    """
+    names: list[str] = []
+
+    def run(variables: dict[str, PyTree], images: Array) -> list[Array]:
+        outputs: list[Array] = []
+
+        def keep(next_fun: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
+            output = next_fun(*args, **kwargs)
+            if context.method_name == "__call__" and context.module.path and isinstance(output, jax.Array):
+                name = "/".join(context.module.path)
+                names.append(name)
+                outputs.append(output.astype(np.float32))
+                if name.startswith("bn"):
+                    names.append(name.replace("bn", "relu", 1))
+                    outputs.append(nn.relu(outputs[-1]))
+            return output
+
+        with nn.intercept_methods(keep):
+            module.apply(variables, preprocess(images), train=False)
+        if names[-1].startswith("relu"):
+            del names[-1], outputs[-1]
+        return outputs
+
+    outputs = jax.jit(run)(variables, images)
+    return {name: np.asarray(output) for name, output in zip(names, outputs, strict=True)}

@@ -1,0 +1,259 @@
+"""Single figures of a run, for notebooks and reports: plain arrays in, a matplotlib ``Figure`` out.
+
+    from mnist_jax.report import figures as visualize
+    from mnist_jax.storage.metrics_log import read_metrics
+
+    visualize.training_curve(read_metrics(workdir), "loss")
+
+Figures are made outside pyplot and no global setting is changed;
+``figure.savefig("loss.png", dpi=200)`` saves one.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int, Shaped
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+from mnist_jax.metrics.predictions import CalibrationBins, wilson_interval
+from mnist_jax.report import style
+
+# What is drawn of a record's field, and what the axis says.
+_CURVES = {
+    "loss": "loss (nats)",
+    "accuracy": "wrong answers (%, logarithmic)",
+    "learning_rate": "learning rate",
+    "images_per_second": "training images per second",
+}
+_SPLITS = {"train": style.WARM, "validation": style.ACCENT, "test": style.ACCENT}
+
+
+def training_curve(records: Sequence[Mapping[str, Any]], field: str) -> Figure:
+    """Draws one quantity over the epochs of a run; accuracy as the share of wrong answers, which shows more.
+
+    Args:
+        records: lines of ``metrics.jsonl``, as ``mnist_jax.storage.metrics_log.read_metrics`` gives them.
+        field: ``loss``, ``accuracy``, ``learning_rate`` or ``images_per_second``.
+
+    Raises:
+        ValueError: for another field.
+    """
+    if field not in _CURVES:
+        raise ValueError(f"field is {field!r}; expected one of {', '.join(_CURVES)}")
+    figure = style.new_figure(2.6)
+    axes = figure.add_subplot()
+    is_error = field == "accuracy"
+    steps_per_epoch = _steps_per_epoch(records)
+    measured = [record for record in records if record.get(field) is not None]
+    for split, colour in _SPLITS.items():
+        of_split = [record for record in measured if record.get("split") == split]
+        if not of_split:
+            continue
+        x = [record["step"] / steps_per_epoch for record in of_split]
+        values = np.array([record[field] for record in of_split], float)
+        y = np.where(values < 1, 100 * (1 - values), np.nan) if is_error else values
+        marker = "o" if split != "train" or len(x) == 1 else ""
+        line = (
+            "--" if split == "test" and "validation" in {record.get("split") for record in measured} else "-"
+        )
+        axes.plot(x, y, line, color=colour, linewidth=1.5, label=split, marker=marker, markersize=3.5)
+    style.style_axes(axes, xlabel="epoch", ylabel=_CURVES[field])
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+    axes.set_xlim(left=0)
+    if is_error:
+        _logarithmic_percentages(axes)
+    else:
+        axes.set_ylim(bottom=0)
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
+    if len(axes.lines) > 1:
+        style.legend(axes)
+    return figure
+
+
+def confusion_matrix(counts: Int[np.ndarray, "classes classes"], class_names: Sequence[str]) -> Figure:
+    """Draws counts by true class (rows) and predicted class (columns).
+
+    The depth of a colour tells of mistakes only. With more than 20 classes the numbers are left out.
+    """
+    counts = np.asarray(counts)
+    num_classes = len(class_names)
+    figure = style.new_figure(4.4)
+    axes = figure.add_subplot()
+    mistakes = counts - np.diag(np.diag(counts))
+    depth = np.sqrt(mistakes / max(mistakes.max(), 1))
+    size = min(style.FONT_SIZE, 90 / num_classes)
+    for (row, column), count in np.ndenumerate(counts):
+        if mistakes[row, column]:
+            shade = 0.12 + 0.58 * depth[row, column]
+            axes.add_patch(
+                Rectangle((column - 0.5, row - 0.5), 1, 1, color=style.WARM, alpha=shade, linewidth=0)
+            )
+        if count and num_classes <= 20:
+            colour = style.MUTED if row == column else style.INK
+            axes.text(column, row, f"{count}", ha="center", va="center", fontsize=size, color=colour)
+    style.style_axes(axes, xlabel="predicted", ylabel="true", grid="")
+    axes.set_xticks(range(num_classes), class_names)
+    axes.set_yticks(range(num_classes), class_names)
+    axes.tick_params(length=0, labelsize=size)
+    if max(map(len, class_names)) > 2:
+        axes.tick_params(axis="x", rotation=90)
+    axes.set_xticks(np.arange(num_classes + 1) - 0.5, minor=True)
+    axes.set_yticks(np.arange(num_classes + 1) - 0.5, minor=True)
+    axes.grid(which="minor", color=style.LINE, linewidth=0.6)
+    axes.tick_params(which="minor", length=0)
+    axes.set(xlim=(-0.5, num_classes - 0.5), ylim=(num_classes - 0.5, -0.5), aspect="equal")
+    for side in ("left", "bottom"):
+        axes.spines[side].set_visible(False)
+    return figure
+
+
+def per_class_accuracy(counts: Int[np.ndarray, "classes classes"], class_names: Sequence[str]) -> Figure:
+    """Draws the share of each true class that was found, with its 95% interval, from a confusion matrix."""
+    counts = np.asarray(counts)
+    figure = style.new_figure(max(2.6, 0.3 * len(class_names) + 0.6))
+    axes = figure.add_subplot()
+    totals, hits = counts.sum(axis=1), np.diag(counts)
+    lowest = 100.0
+    for row, (hit, total) in enumerate(zip(hits.tolist(), totals.tolist(), strict=True)):
+        if not total:
+            continue
+        low, high = (100 * bound for bound in wilson_interval(hit, total))
+        lowest = min(lowest, low)
+        axes.plot([low, high], [row, row], color=style.ACCENT, linewidth=4, alpha=0.3, solid_capstyle="round")
+        axes.plot(100 * hit / total, row, "o", color=style.ACCENT, markersize=5)
+    style.style_axes(axes, xlabel="found (%), with the 95% interval", ylabel="true class", grid="x")
+    axes.set_yticks(range(len(class_names)), class_names)
+    axes.tick_params(axis="y", length=0)
+    axes.set_ylim(len(class_names) - 0.5, -0.5)
+    axes.set_xlim(left=lowest - 0.04 * (100 - lowest), right=100 + 0.02 * (100 - lowest))
+    return figure
+
+
+def calibration(bins: CalibrationBins) -> Figure:
+    """Draws how often predictions of each confidence are right, and below how many there are.
+
+    Args:
+        bins: from ``mnist_jax.metrics.predictions.calibration_bins(probabilities, labels)``.
+    """
+    figure = style.new_figure(4.4)
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+    upper.plot([0, 1], [0, 1], color=style.MUTED, linewidth=1, linestyle=(0, (4, 3)), label="perfect")
+    filled = np.flatnonzero(bins.num_examples)
+    for i in filled:
+        low, high = wilson_interval(round(bins.accuracy[i] * bins.num_examples[i]), int(bins.num_examples[i]))
+        x = bins.confidence[i]
+        upper.plot([x, x], [low, high], color=style.ACCENT, linewidth=4, alpha=0.3, solid_capstyle="round")
+    upper.plot(
+        bins.confidence[filled],
+        bins.accuracy[filled],
+        "o",
+        color=style.ACCENT,
+        markersize=5,
+        label="this network",
+    )
+    style.style_axes(upper, ylabel="share that is right, with the 95% interval", grid="both")
+    style.legend(upper, loc="upper left")
+    upper.set(xlim=(0, 1.02), ylim=(0, 1.03))
+    width = np.diff(bins.edges)
+    lower.bar(bins.edges[:-1] + width / 2, bins.num_examples, 0.85 * width, color=style.ACCENT, linewidth=0)
+    lower.set_yscale("log")
+    lower.set_ylim(bottom=0.7)
+    style.style_axes(
+        lower, xlabel="confidence: probability of the predicted class", ylabel="images (logarithmic)"
+    )
+    lower.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    lower.yaxis.set_minor_formatter(NullFormatter())
+    lower.yaxis.set_minor_locator(LogLocator(subs=[]))
+    return figure
+
+
+def picture_grid(
+    images: Shaped[np.ndarray, "pictures height width channels"],
+    captions: Sequence[str] = (),
+    columns: int = 8,
+) -> Figure:
+    """Lays pictures out in rows, a caption below each.
+
+    Args:
+        images: uint8, or floating point in [0, 1].
+        captions: one a picture, or none at all.
+        columns: pictures in a row.
+
+    Raises:
+        ValueError: for no picture at all.
+    """
+    if not len(images):
+        raise ValueError("no pictures; expected at least one")
+    rows = -(-len(images) // columns)
+    width = style.FIGURE_WIDTH * max(1.0, columns / 8)
+    figure = style.new_figure(rows * (width / columns + (0.22 if captions else 0.02)), width)
+    for i, axes in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
+        axes.set_axis_off()
+        if i < len(images):
+            axes.imshow(style.picture_rgba(images[i]), interpolation="nearest")
+            if captions:
+                axes.set_title(captions[i], fontsize=style.FONT_SIZE, color=style.INK, y=-0.3)
+    return figure
+
+
+def augmentation_pairs(
+    originals: Shaped[np.ndarray, "pictures height width channels"],
+    augmented: Shaped[np.ndarray, "pictures variants height width channels"],
+) -> Figure:
+    """Lays each picture out in a row with its variants to the right."""
+    rows = np.concatenate([originals[:, None], augmented], axis=1)
+    columns = rows.shape[1]
+    captions = ["original", *[""] * (columns - 1)] + [""] * (columns * (len(rows) - 1))
+    return picture_grid(rows.reshape(-1, *rows.shape[2:]), captions, columns)
+
+
+def filters(kernel: Float[np.ndarray, "height width inputs outputs"]) -> Figure:
+    """Shows the kernels of a convolution: orange below zero, blue above, a row for each input channel.
+
+    Args:
+        kernel: such as ``model.variables["params"]["conv0"]["kernel"]``.
+    """
+    kernel = np.asarray(kernel)
+    return _sheet_figure(style.signed_rgba(style.filter_sheet(kernel), style.typical_limit(kernel)))
+
+
+def activations(outputs: Float[np.ndarray, "..."]) -> Figure:
+    """Shows what a layer puts out for one image: feature maps ``[H, W, C]`` as tiles, units ``[N]`` as cells.
+
+    Args:
+        outputs: after a ReLU; ``mnist_jax.report.activations.layer_outputs(...)["relu0"][0]``.
+
+    Raises:
+        ValueError: for an array of another shape.
+    """
+    outputs = np.asarray(outputs)
+    return _sheet_figure(style.strength_rgba(style.activation_sheet(outputs), style.typical_limit(outputs)))
+
+
+def _sheet_figure(sheet: np.ndarray) -> Figure:
+    figure = style.new_figure(style.FIGURE_WIDTH * sheet.shape[0] / sheet.shape[1])
+    axes = figure.add_subplot()
+    axes.set_axis_off()
+    axes.imshow(sheet, interpolation="nearest")
+    return figure
+
+
+def _steps_per_epoch(records: Sequence[Mapping[str, Any]]) -> float:
+    """Steps an epoch, from the last record: an epoch under way is taken as whole."""
+    return (
+        max((record["step"] / record["epoch"] for record in records if record.get("epoch")), default=1.0)
+        or 1.0
+    )
+
+
+def _logarithmic_percentages(axes: Any) -> None:
+    if not any((line.get_ydata() > 0).any() for line in axes.lines):
+        axes.set_ylim(0, 1)  # not a single wrong answer: nothing has a logarithm
+        return
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=[1, 2, 5], numticks=12))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.10g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())

@@ -1,0 +1,135 @@
+"""The pictures of a report: mistakes, close calls, augmented samples, filters and activations."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mnist_jax.errors import RunError
+from mnist_jax.metrics.predictions import first_of_each_class, least_confident_hits, most_confident_mistakes
+from mnist_jax.report import style
+from mnist_jax.report.activations import layer_outputs
+from mnist_jax.report.inline import png_uri
+from mnist_jax.report.record import Answers
+from mnist_jax.run.experiment import build_augment_fn
+from mnist_jax.training.step import preprocess
+
+_GRID_SIZE = 24
+_AUGMENTED_ORIGINALS, _AUGMENTED_VARIANTS = 8, 5
+_CHOSEN = 4
+_LARGEST_SHEET = 64  # channels: with more, kernels become specks
+_SHEET_WIDTH = 800  # pixels: nearly twice what a wide window gives a sheet
+
+
+def grids(answers: Answers) -> dict[str, list[dict[str, str]]]:
+    """The most confident mistakes and the least confident hits."""
+    labels, probabilities = answers.splits.test.labels, answers.probabilities
+    return {
+        "mistakes": [
+            _card(answers, i) for i in most_confident_mistakes(probabilities, labels, _GRID_SIZE).tolist()
+        ],
+        "hits": [_card(answers, i) for i in least_confident_hits(probabilities, labels, _GRID_SIZE).tolist()],
+    }
+
+
+def _card(answers: Answers, index: int) -> dict[str, str]:
+    names, probabilities = answers.model.class_names, answers.probabilities[index]
+    best, second = np.argsort(-probabilities, kind="stable")[:2]
+    return {
+        "picture": png_uri(style.picture_rgba(answers.splits.test.images[index])),
+        "true": names[answers.splits.test.labels[index]],
+        "predicted": names[best],
+        "confidence": _percent(probabilities[best]),
+        "second": names[second],
+        "second_confidence": _percent(probabilities[second]),
+        "index": str(index),
+    }
+
+
+def augmented(answers: Answers) -> list[dict[str, Any]]:
+    """Training images and what training saw in their place; empty without augmentation."""
+    augment_fn = build_augment_fn(answers.model.config.augment)
+    if augment_fn is None:
+        return []
+    train = answers.splits.train
+    originals = train.images[first_of_each_class(train.labels, _AUGMENTED_ORIGINALS)]
+    repeated = preprocess(jnp.asarray(np.repeat(originals, _AUGMENTED_VARIANTS, axis=0)))
+    warped = np.asarray(jax.jit(augment_fn)(jax.random.key(answers.model.config.seed), repeated))
+    variants = warped.reshape(len(originals), _AUGMENTED_VARIANTS, *warped.shape[1:])
+    return [
+        {
+            "original": png_uri(style.picture_rgba(original)),
+            "variants": [png_uri(style.picture_rgba(variant)) for variant in row],
+        }
+        for original, row in zip(originals, variants, strict=True)
+    ]
+
+
+def filters(answers: Answers) -> list[dict[str, Any]]:
+    """The kernels of each convolution, in the order of the network's names."""
+    found = []
+    for path, leaf in jax.tree_util.tree_leaves_with_path(answers.model.variables["params"]):
+        if leaf.ndim != 4:
+            continue
+        kernel = np.asarray(leaf, np.float32)
+        height, width, inputs, outputs = kernel.shape
+        limit = style.typical_limit(kernel)
+        sheet = style.filter_sheet(kernel[:, :, :_LARGEST_SHEET, :_LARGEST_SHEET])
+        first = (
+            "" if max(inputs, outputs) <= _LARGEST_SHEET else f", the first {_LARGEST_SHEET} of each shown"
+        )
+        found.append(
+            {
+                "layer": "/".join(str(key.key) for key in path[:-1]),
+                "text": f"{outputs} kernels of {height}×{width}×{inputs}{first}; full colour at ±{limit:.2g}",
+                "picture": png_uri(style.signed_rgba(sheet, limit), _SHEET_WIDTH),
+            }
+        )
+    return found
+
+
+def activations(answers: Answers, chosen: Sequence[int]) -> dict[str, Any]:
+    """What each ReLU puts out for some test images; for a network without any, what each layer does.
+
+    Args:
+        answers: network and data.
+        chosen: indices into the test set; empty for the first of each of four classes.
+
+    Raises:
+        RunError: there is no test image of such an index.
+    """
+    test = answers.splits.test
+    indices = list(chosen) or first_of_each_class(test.labels, _CHOSEN).tolist()
+    beyond = [str(index) for index in indices if index >= test.num_examples]
+    if beyond:
+        raise RunError(f"no test image {', '.join(beyond)}; expected numbers below {test.num_examples}")
+    outputs = layer_outputs(answers.model.module, answers.model.variables, test.images[indices])
+    shown = {name: values for name, values in outputs.items() if name.startswith("relu")} or outputs
+    return {
+        "images": [_card(answers, index) for index in indices],
+        "layers": [
+            _layer(name, np.maximum(values, 0)) for name, values in shown.items() if values.ndim in (2, 4)
+        ],
+    }
+
+
+def _layer(name: str, outputs: np.ndarray) -> dict[str, Any]:
+    # One scale for all images, so that they can be compared.
+    limit = style.typical_limit(outputs)
+    sheets = [style.activation_sheet(output) for output in outputs]
+    size = "×".join(map(str, outputs.shape[1:3]))
+    maps = f"{outputs.shape[-1]} maps of {size}" if outputs.ndim == 4 else f"{outputs.shape[-1]} units"
+    return {
+        "name": name,
+        "text": f"{maps}; full colour at {limit:.2g}",
+        "pictures": [png_uri(style.strength_rgba(sheet, limit), _SHEET_WIDTH) for sheet in sheets],
+    }
+
+
+def _percent(probability: float) -> str:
+    # 99.97% must not read as certain.
+    return (
+        f"{min(100 * float(probability), 99.9):.1f}%" if probability > 0.995 else f"{100 * probability:.0f}%"
+    )

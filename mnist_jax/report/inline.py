@@ -1,0 +1,86 @@
+"""Figures and pictures as text to put inside an HTML page."""
+
+import base64
+import io
+import re
+
+import matplotlib
+import numpy as np
+from jaxtyping import UInt8
+from matplotlib.figure import Figure
+from PIL import Image
+
+from mnist_jax.report import style
+
+# A page sets these custom properties for its light and its dark theme; the figure's own colours stand in.
+_PROPERTIES = {
+    style.INK: "--ink",
+    style.MUTED: "--muted",
+    style.LINE: "--line",
+    style.ACCENT: "--accent",
+    style.WARM: "--warm",
+}
+
+
+def png_uri(image: UInt8[np.ndarray, "height width channels"], width: int = 1) -> str:
+    """Gives an RGB or RGBA image as the ``data:`` address of a PNG.
+
+    Args:
+        image: the pixels.
+        width: pixels are repeated until the image is at least this wide, so that they stay square where a
+            browser scales it.
+    """
+    pixels, palette = _with_palette(image)
+    times = -(-width // image.shape[1])
+    picture = Image.fromarray(pixels.repeat(times, axis=0).repeat(times, axis=1))
+    options = {}
+    if palette is not None:
+        picture.putpalette(palette[:, :3].tobytes(), "RGB")
+        options["transparency"] = palette[:, 3].tobytes()
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", **options)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _with_palette(image: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    """Gives RGBA of few colours as indices and a palette ``[colours, 4]``: a third of the size or less."""
+    if image.shape[-1] != 4:
+        return image, None
+    colours, indices = np.unique(np.ascontiguousarray(image).view(np.uint32)[..., 0], return_inverse=True)
+    if len(colours) > 256:
+        return image, None
+    return indices.reshape(image.shape[:2]).astype(np.uint8), colours.view(np.uint8).reshape(-1, 4)
+
+
+def inline_svg(figure: Figure, name: str, description: str) -> str:
+    """Gives a figure as an ``<svg>`` that takes its width, font and colours from the page around it.
+
+    Args:
+        figure: made with ``figure_style``; its five colours become the page's ``--ink``, ``--muted``,
+            ``--line``, ``--accent`` and ``--warm``.
+        name: unique on the page; keeps the ids of several figures apart, and the same from run to run.
+        description: read out in place of the picture.
+    """
+    buffer = io.StringIO()
+    # Only while the file is written, and put back: text stays text, ids are not random.
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :]
+    # Its style sheet would hold for the whole page.
+    svg = re.sub(r"<(metadata|style)\b.*?</\1>", "", svg, flags=re.DOTALL)
+    viewbox = re.search(r'viewBox="[^"]*"', svg)
+    if viewbox is None:
+        raise ValueError(f"figure {name}: expected matplotlib's SVG to have a viewBox")
+    opening = f'<svg {viewbox[0]} role="img" aria-label="{_attribute(description)}" class="figure">'
+    svg = opening + svg[svg.index(">") + 1 :]
+    svg = re.sub(r'\bid="', f'id="{name}-', svg)
+    svg = re.sub(r'(href="#|url\(#)', rf"\g<1>{name}-", svg).replace("xlink:href", "href")
+    svg = re.sub(r"font-family: [^;\"]*", "font-family: inherit", svg)
+    for colour, variable in _PROPERTIES.items():
+        svg = svg.replace(colour, f"var({variable}, {colour})")
+    return svg
+
+
+def _attribute(text: str) -> str:
+    return text.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")

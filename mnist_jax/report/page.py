@@ -1,0 +1,91 @@
+"""The page: a run as one HTML file that needs nothing else."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mnist_jax.data import Splits
+    from mnist_jax.report.record import Answers, RunRecord
+
+REPORT_FILE = "report.html"
+
+
+def write_report(
+    workdir: str | os.PathLike[str],
+    *,
+    splits: "Splits | None" = None,
+    variables: dict[str, Any] | None = None,
+    images: Sequence[int] = (),
+) -> Path:
+    """Writes ``report.html`` into the folder of a run, finished or not.
+
+    Where the data or a checkpoint cannot be had, the report is written all the same and says so in the place
+    of what is missing.
+
+    Args:
+        workdir: the folder of the run.
+        splits: the data of the run, or None to load it.
+        variables: ``{"params", "batch_stats"}`` to look at, or None to restore the latest checkpoint.
+        images: indices into the test set of the images whose activations are shown, or empty for one each of
+            four classes.
+
+    Returns:
+        The file, absolute.
+
+    Raises:
+        RunError: ``workdir`` is not the folder of a run, one of its files is damaged, there is no test image
+            of such an index, or the report cannot be written.
+    """
+    from mnist_jax.errors import MnistJaxError
+    from mnist_jax.report.record import answer_test_set, read_run
+    from mnist_jax.storage.json_files import replace_file
+
+    record = read_run(Path(workdir))
+    answers, missing = None, ""
+    try:
+        answers = answer_test_set(record, splits, variables)
+    except MnistJaxError as error:
+        missing = str(error)
+    path = record.folder / REPORT_FILE
+    replace_file(path, _render(record, answers, missing, images).encode())
+    return path
+
+
+def _render(record: "RunRecord", answers: "Answers | None", missing: str, images: Sequence[int]) -> str:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    from mnist_jax.report import images as report_pictures
+    from mnist_jax.report import sections as report_sections
+
+    templates = Environment(
+        loader=PackageLoader("mnist_jax.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    pictures = {}
+    if answers is not None:
+        pictures = {
+            "calibration": report_sections.calibration(answers),
+            "grids": report_pictures.grids(answers),
+            "augmented": report_pictures.augmented(answers),
+            "filters": report_pictures.filters(answers),
+            "activations": report_pictures.activations(answers, images),
+            "pictures_step": answers.model.step,
+        }
+    return templates.get_template("report.html").render(
+        name=record.folder.name,
+        record=record,
+        missing=missing,
+        pictures=pictures,
+        grey=record.run["image_shape"][-1] == 1,
+        headline=report_sections.headline(record),
+        curves=report_sections.curves(record),
+        classes=report_sections.classes(record, answers),
+        config=report_sections.config_groups(record),
+        environment=report_sections.environment(record),
+        commands=report_sections.commands(record),
+    )

@@ -1,0 +1,223 @@
+"""The sections of a report as plain values for its template: texts, tables and pictures."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from mnist_jax.config.check import as_dict, default_config, fields_of, flatten
+from mnist_jax.config.schema import GROUPS
+from mnist_jax.metrics.predictions import (
+    calibration_bins,
+    count_confusions,
+    expected_calibration_error,
+    frequent_confusions,
+    wilson_interval,
+)
+from mnist_jax.report import figures as visualize
+from mnist_jax.report.inline import inline_svg
+from mnist_jax.report.record import Answers, RunRecord
+from mnist_jax.report.reproduce import train_command
+from mnist_jax.runtime.environment import collect_versions
+from mnist_jax.terminal.console import format_duration, format_percent
+
+_CURVE_NAMES = {
+    "loss": "Loss over the epochs",
+    "accuracy": "Share of wrong answers over the epochs",
+    "learning_rate": "Learning rate over the epochs",
+    "images_per_second": "Training speed over the epochs",
+}
+
+
+def headline(record: RunRecord) -> dict[str, Any]:
+    """The result and the figures beside it; ``accuracy`` is empty for a run that has not finished."""
+    summary, dataset = record.summary, record.run["dataset"]
+    if not summary:
+        return {"accuracy": "", "facts": _progress(record)}
+    errors, total = summary["test_errors"], dataset["num_test"]
+    low, high = wilson_interval(total - errors, total)
+    steps = f"{summary['final_step']:,} steps of {record.config['batch_size']}"
+    spent = (
+        f"{format_duration(summary['compile_seconds'])} compiling, "
+        f"{format_duration(summary['eval_seconds'])} evaluating"
+    )
+    return {
+        "accuracy": format_percent(summary["test_accuracy"]),
+        "errors": f"{errors:,}",
+        "total": f"{total:,}",
+        "interval": f"{100 * low:.2f} to {100 * high:.2f}%",
+        "facts": [
+            ("test loss", f"{summary['test_loss']:.4f}", "cross-entropy, nats"),
+            ("training", format_duration(summary["train_seconds"]), spent),
+            (
+                "speed",
+                f"{summary['images_per_second']:,.0f} images/s",
+                f"{summary['steps_per_second']:.1f} steps/s",
+            ),
+            ("trained for", _count(summary["epochs"], "epoch"), steps),
+            ("network", f"{summary['num_params']:,}", "trainable parameters"),
+            ("data", dataset["name"], f"{dataset['num_train']:,} training images"),
+        ],
+    }
+
+
+def _progress(record: RunRecord) -> list[tuple[str, str, str]]:
+    facts = []
+    for split in ("train", "validation", "test"):
+        lines = [
+            line for line in record.metrics if line.get("split") == split and line.get("accuracy") is not None
+        ]
+        if lines:
+            place = f"at step {lines[-1]['step']:,}, epoch {lines[-1]['epoch']}"
+            facts.append((f"{split} accuracy", format_percent(lines[-1]["accuracy"]), place))
+    return facts
+
+
+def curves(record: RunRecord) -> dict[str, Any]:
+    """The curves that there are numbers for, and what to know when reading them."""
+    drawn = [
+        inline_svg(visualize.training_curve(record.metrics, field), f"curve-{field}", name)
+        for field, name in _CURVE_NAMES.items()
+        if any(line.get(field) is not None for line in record.metrics)
+    ]
+    reasons = []
+    if record.config["augment"]["enabled"]:
+        reasons.append("warped images")
+    if record.config["model"]["dropout_rate"]:
+        reasons.append("with dropout")
+    if smoothing := record.config["optim"]["label_smoothing"]:
+        reasons.append(f"against labels smoothed by {smoothing:g}")
+    caption = "Training is measured while the network still learns"
+    return {"figures": drawn, "caption": f"{caption}, on {', '.join(reasons)}." if reasons else f"{caption}."}
+
+
+def classes(record: RunRecord, answers: Answers | None) -> dict[str, Any] | None:
+    """Confusion matrix and accuracy by class: of the run's end, or else of the checkpoint at hand."""
+    names = record.run["class_names"]
+    if record.summary:
+        confusion = np.array(record.summary["confusion_matrix"])
+    elif answers is not None:
+        confusion = count_confusions(answers.probabilities, answers.splits.test.labels)
+    else:
+        return None
+    total = confusion.sum(axis=1)
+    return {
+        "confusion": inline_svg(
+            visualize.confusion_matrix(confusion, names), "confusion", "Confusion matrix"
+        ),
+        "per_class": inline_svg(
+            visualize.per_class_accuracy(confusion, names),
+            "per-class",
+            "Accuracy of each class with its interval",
+        ),
+        "frequent": [
+            (names[true], names[predicted], count)
+            for true, predicted, count in frequent_confusions(confusion, 6)
+        ],
+        "table": [
+            (
+                names[i],
+                f"{total[i]:,}",
+                f"{total[i] - confusion[i, i]:,}",
+                format_percent(confusion[i, i] / total[i]) if total[i] else "none",
+            )
+            for i in range(len(names))
+        ],
+    }
+
+
+def calibration(answers: Answers) -> dict[str, str]:
+    """The calibration plot, and in words which way the network errs."""
+    labels, probabilities = answers.splits.test.labels, answers.probabilities
+    bins = calibration_bins(probabilities, labels)
+    smoothing = answers.model.config.optim.label_smoothing
+    confidence = float(probabilities.max(axis=1).mean())
+    accuracy = float((probabilities.argmax(axis=1) == labels).mean())
+    return {
+        "figure": inline_svg(visualize.calibration(bins), "calibration", "Accuracy by confidence"),
+        "confidence": format_percent(confidence),
+        "accuracy": format_percent(accuracy),
+        "error": f"{100 * expected_calibration_error(bins):.2f}",
+        "lean": "less sure than it could be" if confidence < accuracy else "surer than it should be",
+        "reason": ", as smoothed labels ask of it" if smoothing and confidence < accuracy else "",
+    }
+
+
+def config_groups(record: RunRecord) -> list[dict[str, Any]]:
+    """The configuration by group, each field with its meaning and whether it differs from the default."""
+    values = dict(flatten(record.config))
+    defaults = dict(flatten(as_dict(default_config())))
+    groups = []
+    for group, meaning in GROUPS.items():
+        rows = [
+            (
+                field.name.rpartition(".")[2],
+                _plain(values[field.name]),
+                field.description,
+                values[field.name] != defaults[field.name],
+            )
+            for field in fields_of(group)
+            if field.name in values
+        ]
+        if rows:
+            groups.append({"name": group or "run", "meaning": meaning, "rows": rows})
+    return groups
+
+
+def environment(record: RunRecord) -> list[tuple[str, str]]:
+    """Where the run ran, on what data, with which versions (today's for an unfinished run)."""
+    summary, dataset = record.summary, record.run["dataset"]
+    rows = [
+        ("data", f"{dataset['name']}: {dataset['source']}"),
+        ("images", _sizes(dataset)),
+        ("SHA-256, training", dataset["sha256"]),
+        ("SHA-256, test", dataset["test_sha256"]),
+    ]
+    if summary:
+        rows.append(("device", summary["device"]))
+        devices = _count(summary["num_devices"], "device")
+        rows.append(("devices", f"{devices}, {_count(summary['num_processes'], 'process', 'processes')}"))
+        if summary.get("peak_host_memory_bytes"):
+            rows.append(("peak host memory", f"{summary['peak_host_memory_bytes'] / 2**30:.2f} GiB"))
+        rows.append(("commit", summary["git_commit"] or "not known: no git checkout"))
+    versions = summary.get("versions") or collect_versions()
+    rows.append(("versions", ", ".join(f"{name} {version}" for name, version in versions.items() if version)))
+    rows.append(("folder", str(record.folder)))
+    return rows
+
+
+def commands(record: RunRecord) -> list[tuple[str, str]]:
+    """What to type to have this run once more, as (comment, command)."""
+    folder = record.folder.name
+    lines = []
+    commit, _, changed = (record.summary.get("git_commit") or "").partition("-")
+    if commit:
+        note = (
+            "the code of the run; it also had changes that were not committed"
+            if changed
+            else "the code of the run"
+        )
+        lines.append((note, f"git checkout {commit}"))
+    return [
+        *lines,
+        ("train again", train_command(record.config, f"runs/{folder}-again")),
+        ("evaluate", f"python -m mnist_jax.evaluate --workdir runs/{folder}-again"),
+        ("this page", f"python -m mnist_jax.report --workdir runs/{folder}-again"),
+    ]
+
+
+def _sizes(dataset: dict[str, Any]) -> str:
+    parts = [f"{dataset['num_train']:,} training", f"{dataset['num_test']:,} test"]
+    if dataset.get("num_validation"):
+        parts.insert(1, f"{dataset['num_validation']:,} validation")
+    return ", ".join(parts)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return ", ".join(map(str, value)) or "none"
+    return '""' if value == "" else str(value)
+
+
+def _count(number: int, one: str, many: str = "") -> str:
+    return f"{number:,} {one if number == 1 else many or one + 's'}"

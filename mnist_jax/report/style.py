@@ -1,0 +1,139 @@
+"""Colours, colour maps and axes of all figures; matplotlib's global state is left alone."""
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Num, Shaped, UInt8
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+
+# Each is used for one purpose only, so that a page can swap them for those of its dark theme by their value.
+INK = "#1d2329"
+MUTED = "#626c78"
+LINE = "#d5dae1"
+ACCENT = "#2a6fb4"
+WARM = "#bd5b1c"
+
+FONT_SIZE = 9.0  # points; figures are 4.6 inches wide, so that on a phone they keep about this size
+FIGURE_WIDTH = 4.6  # inches
+
+# Images fade into whatever is behind them, white paper or a dark page: value is opacity.
+INK_MAP = LinearSegmentedColormap.from_list("ink", [(0, 0, 0, 0), (0, 0, 0, 1)]).with_extremes(
+    bad=(0, 0, 0, 0)
+)
+STRENGTH_MAP = LinearSegmentedColormap.from_list(
+    "strength", [(0.50, 0.55, 0.62, 0.10), (0.20, 0.53, 0.87, 0.75), (0.13, 0.44, 0.80, 1)]
+).with_extremes(bad=(0, 0, 0, 0))
+SIGNED_MAP = LinearSegmentedColormap.from_list(
+    "signed", [(0.87, 0.42, 0.13, 1), (0.6, 0.55, 0.5, 0.04), (0.17, 0.49, 0.85, 1)]
+).with_extremes(bad=(0, 0, 0, 0))
+
+
+def new_figure(height: float, width: float = FIGURE_WIDTH) -> Figure:
+    """Makes an empty figure of a size in inches, outside pyplot, so nothing keeps it alive."""
+    return Figure(figsize=(width, height), layout="constrained", facecolor="white")
+
+
+def style_axes(axes: Axes, *, xlabel: str = "", ylabel: str = "", grid: str = "y") -> None:
+    """Gives axes the quiet look of all figures.
+
+    Args:
+        axes: changed in place.
+        xlabel: with its unit.
+        ylabel: with its unit; written above the axis, where it reads without turning the head.
+        grid: ``x``, ``y``, ``both`` or empty for none.
+    """
+    axes.set_facecolor("none")
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set(color=LINE, linewidth=0.8)
+    axes.tick_params(which="both", color=LINE, labelcolor=MUTED, labelsize=FONT_SIZE, length=3, width=0.8)
+    axes.set_xlabel(xlabel, color=MUTED, fontsize=FONT_SIZE)
+    axes.set_title(ylabel, color=MUTED, fontsize=FONT_SIZE, loc="left")
+    if grid:
+        axes.grid(axis=grid, color=LINE, linewidth=0.6)  # type: ignore[arg-type]
+        axes.set_axisbelow(True)
+
+
+def legend(axes: Axes, **placement: Any) -> None:
+    """Adds a legend without a frame."""
+    axes.legend(frameon=False, fontsize=FONT_SIZE, labelcolor=INK, **placement)
+
+
+def tile_sheet(
+    tiles: Num[np.ndarray, "tiles height width"], columns: int, gap: int = 1
+) -> Float[np.ndarray, "sheet_height sheet_width"]:
+    """Lays tiles out row by row on one sheet.
+
+    Args:
+        tiles: ``[N, H, W]``, N at least 1.
+        columns: tiles in a row.
+        gap: pixels between tiles; NaN, like the places that are left over.
+
+    Returns:
+        float32.
+    """
+    count, height, width = tiles.shape
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    sheet = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap), np.nan, np.float32)
+    for i, tile in enumerate(tiles):
+        top, left = i // columns * (height + gap), i % columns * (width + gap)
+        sheet[top : top + height, left : left + width] = tile
+    return sheet
+
+
+def filter_sheet(
+    kernel: Float[np.ndarray, "height width inputs outputs"],
+) -> Float[np.ndarray, "rows columns"]:
+    """Lays the kernels of a convolution out: a row for each input channel, a column for each output channel.
+
+    The kernels of a single input channel are laid out in rows of eight or sixteen instead.
+    """
+    height, width, inputs, outputs = kernel.shape
+    tiles = np.moveaxis(kernel, (2, 3), (0, 1)).reshape(inputs * outputs, height, width)
+    return tile_sheet(tiles, outputs if inputs > 1 else 8 if outputs <= 64 else 16)
+
+
+def activation_sheet(outputs: Float[np.ndarray, "..."]) -> Float[np.ndarray, "rows columns"]:
+    """Lays the output of a layer for one image out: feature maps ``[H, W, C]`` as tiles, ``[N]`` as cells.
+
+    Raises:
+        ValueError: for an array that is neither.
+    """
+    if outputs.ndim == 3:
+        return tile_sheet(np.moveaxis(outputs, -1, 0), 8 if outputs.shape[-1] <= 64 else 16)
+    if outputs.ndim == 1:
+        return tile_sheet(outputs[:, None, None], 32 if outputs.size > 64 else 16, gap=0)
+    raise ValueError(f"outputs have shape {outputs.shape}; expected [height, width, channels] or [units]")
+
+
+def picture_rgba(image: Shaped[np.ndarray, "height width channels"]) -> UInt8[np.ndarray, "height width 4"]:
+    """Makes RGBA of an image, uint8 or float in [0, 1]: grey becomes black ink of that opacity."""
+    pixels = image if image.dtype == np.uint8 else np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)
+    if pixels.shape[-1] == 1:
+        rgba = np.zeros((*pixels.shape[:2], 4), np.uint8)
+        rgba[..., 3:] = pixels
+        return rgba
+    return np.concatenate([pixels, np.full((*pixels.shape[:2], 1), 255, np.uint8)], axis=-1)
+
+
+def strength_rgba(
+    sheet: Float[np.ndarray, "height width"], limit: float
+) -> UInt8[np.ndarray, "height width 4"]:
+    """Colours values from 0 (all but transparent) to ``limit`` and beyond (full blue); NaN is transparent."""
+    return STRENGTH_MAP(sheet / (limit or 1.0), bytes=True)  # type: ignore[return-value]
+
+
+def signed_rgba(
+    sheet: Float[np.ndarray, "height width"], limit: float
+) -> UInt8[np.ndarray, "height width 4"]:
+    """Colours values from ``-limit`` (orange) over 0 to ``limit`` (blue); 0 and NaN are transparent."""
+    return SIGNED_MAP(0.5 + 0.5 * sheet / (limit or 1.0), bytes=True)  # type: ignore[return-value]
+
+
+def typical_limit(values: Num[np.ndarray, "..."]) -> float:
+    """The size that all but one in 200 values stay below: one outlier must not wash out a picture."""
+    return float(np.quantile(np.abs(values), 0.995)) or 1.0

@@ -1,0 +1,203 @@
+"""What a configuration and a data set decide together, built once for every main."""
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import flax.linen as nn
+import jax
+import optax
+from jax.sharding import NamedSharding
+from ml_collections import ConfigDict
+
+from mnist_jax.errors import ConfigError
+from mnist_jax.models.cnn import create_model
+from mnist_jax.ops.convolution import resolve_implementation
+from mnist_jax.runtime.collectives import from_first
+from mnist_jax.runtime.devices import Layout
+from mnist_jax.training.augment import random_affine
+from mnist_jax.training.epoch import EpochLog, StreamKeys, make_run_steps, make_train_steps
+from mnist_jax.training.optimizer import create_learning_rate_fn, create_optimizer
+from mnist_jax.training.state import TrainState, create_train_state
+from mnist_jax.training.step import AugmentFn, train_step
+
+# On an accelerator several steps an iteration spare the loop's trips to the host; on CPU they only lengthen
+# compilation.
+_ACCELERATOR_UNROLL = 4
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """The pieces of a run.
+
+    Attributes:
+        config: checked configuration.
+        layout: the devices.
+        model: the network.
+        image_shape: ``(height, width, channels)``.
+        class_names: one a class.
+        num_train: training images used, after any are held out.
+        learning_rate_fn: learning rate by step.
+        tx: the optimizer.
+        augment_fn: random changes to a batch, or None.
+        keys: the run's random streams.
+    """
+
+    config: ConfigDict
+    layout: Layout
+    model: nn.Module
+    image_shape: tuple[int, ...]
+    class_names: tuple[str, ...]
+    num_train: int
+    learning_rate_fn: optax.Schedule
+    tx: optax.GradientTransformation
+    augment_fn: AugmentFn | None
+    keys: StreamKeys
+
+    @property
+    def num_classes(self) -> int:
+        """Width of the model's last layer."""
+        return len(self.class_names)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Full batches an epoch."""
+        return self.num_train // self.config.batch_size
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the whole run."""
+        return self.steps_per_epoch * self.config.num_epochs
+
+    def create_state(self) -> TrainState:
+        """Initialises the state of step 0 on every device."""
+        return self.layout.replicate(from_first(self._initial_state()))
+
+    def create_log(self) -> EpochLog:
+        """Makes the empty log of an epoch on every device."""
+        return self.layout.replicate(EpochLog.empty(self.steps_per_epoch))
+
+    def abstract_checkpoint(self) -> dict[str, Any]:
+        """Shapes, dtypes and today's shardings of what a checkpoint of this run holds."""
+        tree = jax.eval_shape(
+            lambda: {"state": self._initial_state(), "log": EpochLog.empty(self.steps_per_epoch)}
+        )
+        return jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=self.layout.replicated), tree
+        )
+
+    def _initial_state(self) -> TrainState:
+        return create_train_state(
+            self.keys.params, self.model, self.image_shape, self.tx, use_ema=self.config.optim.ema_decay > 0
+        )
+
+    def make_train_steps(self) -> Any:
+        """The jitted function that does many steps in one call, see ``epoch.make_train_steps``."""
+        return make_train_steps(**self._step_options(), batch_sharding=self.layout.batch)
+
+    def make_run_steps(self, batch_sharding: NamedSharding | None) -> Any:
+        """The same not yet compiled and for another spread of the batch, see ``epoch.make_run_steps``."""
+        return make_run_steps(**self._step_options(), batch_sharding=batch_sharding)
+
+    def _step_options(self) -> dict[str, Any]:
+        optim = self.config.optim
+        step = functools.partial(
+            train_step,
+            augment_fn=self.augment_fn,
+            label_smoothing=optim.label_smoothing,
+            ema_decay=optim.ema_decay,
+        )
+        on_cpu = self.layout.platform == "cpu"
+        return {
+            "train_step": step,
+            "batch_size": self.config.batch_size,
+            "num_examples": self.num_train,
+            "unroll": 1 if on_cpu else _ACCELERATOR_UNROLL,
+            "static_length": not on_cpu,
+        }
+
+
+def build_model(config: ConfigDict, num_classes: int, platform: str) -> nn.Module:
+    """Builds the network of a configuration, its convolutions lowered for ``platform``."""
+    model = config.model
+    return create_model(
+        model.name,
+        num_classes,
+        features=tuple(model.features),
+        kernel_size=model.kernel_size,
+        pool_after=tuple(model.pool_after),
+        dense_features=model.dense_features,
+        dropout_rate=model.dropout_rate,
+        batch_norm_momentum=model.batch_norm_momentum,
+        batch_norm_epsilon=model.batch_norm_epsilon,
+        conv=resolve_implementation(model.conv, platform),
+        dtype=model.dtype,
+    )
+
+
+def build_augment_fn(augment: Mapping[str, Any]) -> AugmentFn | None:
+    """Builds the random warp of the section ``augment``, or None where it is off."""
+    if not augment["enabled"]:
+        return None
+    return functools.partial(random_affine, **{name: augment[name] for name in augment if name != "enabled"})
+
+
+def build_experiment(
+    config: ConfigDict,
+    layout: Layout,
+    *,
+    image_shape: Sequence[int],
+    class_names: Sequence[str],
+    num_train: int,
+) -> Experiment:
+    """Builds everything a run needs but its data.
+
+    Raises:
+        ConfigError: where the network does not fit the images, or the batch does not divide over the devices.
+    """
+    optim = config.optim
+    if config.batch_size % layout.num_devices:
+        raise ConfigError(
+            [
+                f"batch_size: {config.batch_size} does not divide over {layout.num_devices} devices; "
+                "expected a multiple of it"
+            ]
+        )
+    model = build_model(config, len(class_names), layout.platform)
+    steps_per_epoch = num_train // config.batch_size
+    warmup_steps = round(optim.warmup_epochs * steps_per_epoch)
+    if warmup_steps >= steps_per_epoch * config.num_epochs:
+        raise ConfigError(
+            [
+                f"optim.warmup_epochs: {optim.warmup_epochs} are {warmup_steps} of the run's "
+                f"{steps_per_epoch * config.num_epochs} steps; expected fewer than all of them"
+            ]
+        )
+    learning_rate_fn = create_learning_rate_fn(
+        optim.schedule,
+        optim.learning_rate,
+        steps_per_epoch * config.num_epochs,
+        warmup_steps=warmup_steps,
+        end_fraction=optim.end_learning_rate_fraction,
+    )
+    tx = create_optimizer(
+        learning_rate_fn, b1=optim.b1, b2=optim.b2, epsilon=optim.epsilon, weight_decay=optim.weight_decay
+    )
+    experiment = Experiment(
+        config=config,
+        layout=layout,
+        model=model,
+        image_shape=tuple(image_shape),
+        class_names=tuple(class_names),
+        num_train=num_train,
+        learning_rate_fn=learning_rate_fn,
+        tx=tx,
+        augment_fn=build_augment_fn(config.augment),
+        keys=StreamKeys.from_seed(config.seed),
+    )
+    try:
+        experiment.abstract_checkpoint()
+    except ValueError as error:
+        raise ConfigError([f"model: {error}"]) from error
+    return experiment

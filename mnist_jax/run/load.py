@@ -1,0 +1,199 @@
+"""A trained run as an object to use from Python."""
+
+import functools
+import json
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+from jaxtyping import Array, Float, PyTree, Shaped
+from ml_collections import ConfigDict
+
+from mnist_jax.checkpoints.folder import find_checkpoints
+from mnist_jax.checkpoints.manager import Checkpoints
+from mnist_jax.config.check import from_dict
+from mnist_jax.errors import CheckpointError, RunError
+from mnist_jax.models.soft_vote import join_variables, make_soft_vote
+from mnist_jax.run.experiment import Experiment, build_experiment
+from mnist_jax.runtime.devices import Layout, make_layout
+from mnist_jax.storage.json_files import read_config
+from mnist_jax.training.step import preprocess
+
+_PREDICT_BATCH = 512
+ENSEMBLE_FILE = "ensemble.json"
+MEMBERS_DIR = "members"
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A network with the variables of a checkpoint.
+
+    Attributes:
+        module: the linen module; ``module.apply(variables, images)`` gives logits for float32 images in [0,
+            1].
+        variables: ``{"params", "batch_stats"}``: the moving average where the recipe evaluates with it.
+        config: the configuration of the run.
+        step: training steps done.
+        image_shape: ``(height, width, channels)``.
+        class_names: one a class.
+        run: what ``config.json`` tells of the run, its data among it.
+        layout: the devices the variables are on.
+    """
+
+    module: nn.Module
+    variables: dict[str, PyTree]
+    config: ConfigDict
+    step: int
+    image_shape: tuple[int, ...]
+    class_names: tuple[str, ...]
+    run: dict[str, Any]
+    layout: Layout
+
+    def predict(self, images: Shaped[Array | np.ndarray, "..."]) -> Float[np.ndarray, "... classes"]:
+        """Gives the probability of each class.
+
+        Args:
+            images: uint8 in 0 to 255 or floating point in [0, 1], ``[N, H, W, C]`` for any N; a missing
+                channel axis of grey images and a missing batch axis are added.
+
+        Returns:
+            float32 ``[N, classes]``, or ``[classes]`` for a single image.
+
+        Raises:
+            ValueError: for images of another shape or dtype than the network was made for.
+        """
+        images = np.asarray(images)
+        if images.shape[-2:] == self.image_shape[:2] and self.image_shape[2] == 1:
+            images = images[..., None]
+        single = images.ndim == 3
+        if single:
+            images = images[None]
+        if images.shape[1:] != self.image_shape or not (
+            images.dtype == np.uint8 or np.issubdtype(images.dtype, np.floating)
+        ):
+            raise ValueError(
+                f"got images of shape {images.shape} and dtype {images.dtype}; expected uint8 in 0 to "
+                "255 or floating point in "
+                f"[0, 1], of shape [N, {', '.join(map(str, self.image_shape))}]"
+            )
+        probabilities = np.empty((len(images), len(self.class_names)), np.float32)
+        for start in range(0, len(images), _PREDICT_BATCH):
+            chunk = images[start : start + _PREDICT_BATCH]
+            # A few sizes only, so that few programs are compiled whatever the number of images.
+            size = min(_PREDICT_BATCH, 2 ** math.ceil(math.log2(len(chunk))))
+            padded = np.zeros((size, *self.image_shape), chunk.dtype)
+            padded[: len(chunk)] = chunk
+            outputs = _probabilities(self.module, self.variables, padded)
+            probabilities[start : start + len(chunk)] = np.asarray(outputs)[: len(chunk)]
+        return probabilities[0] if single else probabilities
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _probabilities(module: nn.Module, variables: dict[str, PyTree], images: Array) -> Array:
+    logits: Any = module.apply(variables, preprocess(images), train=False)
+    return jax.nn.softmax(logits)
+
+
+def load(workdir: str | os.PathLike[str], checkpoint: str | int = "best") -> LoadedModel:
+    """Loads the network of a run from one of its checkpoints, on whatever devices there are.
+
+    The folder of an ensemble gives its members' soft vote as one network.
+
+    Args:
+        workdir: the folder of the run.
+        checkpoint: ``"best"`` (highest validation accuracy; the latest where no validation split was held
+            out), ``"latest"``, or a step.
+
+    Raises:
+        RunError: ``workdir`` is not the folder of a run.
+        CheckpointError: there is no such checkpoint, it is damaged, or it does not fit.
+    """
+    which = checkpoint_name(checkpoint)
+    if is_ensemble(Path(workdir)):
+        return load_ensemble(Path(workdir), which)
+    directory = find_checkpoints(workdir)
+    recorded, run = read_config(workdir)
+    experiment = recorded_experiment(from_dict(recorded), run)
+    with Checkpoints(directory, read_only=True) as checkpoints:
+        restored, meta = checkpoints.restore(which, experiment.abstract_checkpoint())
+    return LoadedModel(
+        module=experiment.model,
+        variables=restored["state"].eval_variables(),
+        config=experiment.config,
+        step=int(meta["step"]),
+        image_shape=experiment.image_shape,
+        class_names=experiment.class_names,
+        run=run,
+        layout=experiment.layout,
+    )
+
+
+def is_ensemble(workdir: Path) -> bool:
+    """Whether a folder is that of an ensemble."""
+    return (workdir / ENSEMBLE_FILE).is_file()
+
+
+def load_ensemble(workdir: Path, checkpoint: str | int) -> LoadedModel:
+    """Loads all members of a finished ensemble; see `load`.
+
+    Raises:
+        RunError: its list of members cannot be read.
+        CheckpointError: a member's checkpoint is missing, damaged, or does not fit.
+    """
+    path = workdir / ENSEMBLE_FILE
+    try:
+        names = [member["folder"] for member in json.loads(path.read_bytes())["members"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(f"cannot read {path}: {error}; start the same ensemble command again") from error
+    members = [load(workdir / MEMBERS_DIR / name, checkpoint) for name in names]
+    recorded, run = read_config(workdir)
+    first = members[0]
+    return LoadedModel(
+        module=make_soft_vote([member.module for member in members]),
+        variables=join_variables([member.variables for member in members]),
+        config=from_dict(recorded),
+        step=max(member.step for member in members),
+        image_shape=first.image_shape,
+        class_names=first.class_names,
+        run=run,
+        layout=first.layout,
+    )
+
+
+def checkpoint_name(checkpoint: str | int) -> str | int:
+    """Reads ``latest``, ``best`` or a step.
+
+    Raises:
+        CheckpointError: for anything else.
+    """
+    if isinstance(checkpoint, int) or checkpoint in ("latest", "best"):
+        return checkpoint
+    if checkpoint.isdecimal():
+        return int(checkpoint)
+    raise CheckpointError(f"checkpoint {checkpoint!r}: expected a step, 'latest' or 'best'")
+
+
+def recorded_experiment(config: ConfigDict, run: dict[str, Any]) -> Experiment:
+    """Builds the experiment that a run's ``config.json`` describes, without its data.
+
+    Raises:
+        RunError: it does not tell enough of the data.
+    """
+    missing = [name for name in ("image_shape", "class_names", "dataset") if name not in run]
+    if missing:
+        raise RunError(
+            f"config.json does not tell run.{missing[0]}; expected what a run writes: start the same "
+            "training command once more"
+        )
+    return build_experiment(
+        config,
+        make_layout(),
+        image_shape=run["image_shape"],
+        class_names=run["class_names"],
+        num_train=run["dataset"]["num_train"],
+    )

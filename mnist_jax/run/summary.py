@@ -1,0 +1,84 @@
+"""``summary.json``: what a run reached, on what data, with what."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from mnist_jax.data import Dataset, Splits
+from mnist_jax.models.cnn import count_parameters
+from mnist_jax.run.experiment import Experiment
+from mnist_jax.runtime.environment import (
+    collect_versions,
+    describe_device,
+    peak_host_memory_bytes,
+    running_commit,
+)
+from mnist_jax.training.evaluation import EvaluationResult
+from mnist_jax.training.state import TrainState
+
+
+@dataclass
+class Tally:
+    """What a run has spent and reached so far; saved with each checkpoint.
+
+    Attributes:
+        train_seconds: device work of training.
+        eval_seconds: evaluation.
+        compile_seconds: tracing and compiling.
+        epoch_seconds: training within the epoch under way.
+        best: ``{"step", "epoch", "split", "accuracy"}``: the highest validation accuracy, or, where no
+            validation split is held out, the latest evaluation, for nothing may be chosen on test.
+    """
+
+    train_seconds: float = 0.0
+    eval_seconds: float = 0.0
+    compile_seconds: float = 0.0
+    epoch_seconds: float = 0.0
+    best: dict[str, Any] | None = None
+
+
+def describe_dataset(splits: Splits, train: Dataset, validation: Dataset | None) -> dict[str, Any]:
+    """Names the data really used: the sizes are those of this run, the hashes those of the whole splits."""
+    return {
+        "name": splits.train.name,
+        "source": splits.train.source,
+        "num_train": train.num_examples,
+        "num_validation": 0 if validation is None else validation.num_examples,
+        "num_test": splits.test.num_examples,
+        "sha256": splits.train.sha256,
+        "test_sha256": splits.test.sha256,
+        "is_fallback": splits.is_fallback,
+        "notice": splits.notice,
+    }
+
+
+def make_summary(
+    experiment: Experiment,
+    dataset: dict[str, Any],
+    state: TrainState,
+    evaluation: EvaluationResult,
+    tally: Tally,
+) -> dict[str, Any]:
+    """Puts together what ``summary.json`` holds; docs/files_of_a_run.md tells the meaning of each field."""
+    num_steps = experiment.total_steps
+    return {
+        "dataset": dataset,
+        "test_accuracy": evaluation.accuracy,
+        "test_errors": evaluation.errors,
+        "test_loss": evaluation.loss,
+        "per_class_accuracy": evaluation.per_class_accuracy,
+        "confusion_matrix": evaluation.confusion_matrix,
+        "best": tally.best,
+        "final_step": int(state.step),
+        "epochs": experiment.config.num_epochs,
+        "seed": experiment.config.seed,
+        "train_seconds": tally.train_seconds,
+        "compile_seconds": tally.compile_seconds,
+        "eval_seconds": tally.eval_seconds,
+        "images_per_second": num_steps * experiment.config.batch_size / tally.train_seconds,
+        "steps_per_second": num_steps / tally.train_seconds,
+        **describe_device(),
+        "num_params": count_parameters(state.params),
+        "peak_host_memory_bytes": peak_host_memory_bytes(),
+        "versions": collect_versions(),
+        "git_commit": running_commit(),
+    }

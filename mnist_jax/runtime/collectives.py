@@ -1,0 +1,115 @@
+"""What the processes of a run have to agree on, for all of them must make the same calls.
+
+In a single process every function here is what it wraps, without a call to the device.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from mnist_jax import errors
+from mnist_jax.errors import ConfigError, MnistJaxError, RunError
+from mnist_jax.runtime.distributed import lost_processes, several
+
+T = TypeVar("T")
+
+
+def on_first(work: Callable[[], T]) -> T:
+    """Does something in process 0 only and tells all what came of it.
+
+    Args:
+        work: gives something that JSON keeps as it is.
+
+    Returns:
+        what ``work`` gave in process 0.
+
+    Raises:
+        MnistJaxError: what ``work`` raised, in every process.
+    """
+    if not several():
+        return work()
+    if jax.process_index() > 0:
+        return _take_outcome(_broadcast(b""))
+    try:
+        value = work()
+    except MnistJaxError as error:
+        texts = list(error.problems) if isinstance(error, ConfigError) else [str(error)]
+        _broadcast(json.dumps({"error": type(error).__name__, "texts": texts}).encode())
+        raise
+    _broadcast(json.dumps({"value": value}).encode())
+    return value
+
+
+def gather(*numbers: float) -> np.ndarray:
+    """Gives the numbers of every process to all: float32 ``[processes, len(numbers)]``."""
+    row = np.asarray(numbers, np.float32)
+    if not several():
+        return row[None]
+    with lost_processes():
+        return np.asarray(multihost_utils.process_allgather(row))
+
+
+def raise_together(error: BaseException | None, what: str) -> None:
+    """Waits for all processes, and raises in each where something went wrong in any.
+
+    Args:
+        error: what went wrong in this one, or None.
+        what: what was being done, for those where it went well.
+
+    Raises:
+        BaseException: ``error``.
+        RunError: something went wrong in another process, which says what.
+    """
+    if several():
+        failed = np.flatnonzero(gather(float(error is not None))[:, 0])
+        if error is None and len(failed):
+            raise RunError(f"{what} failed in process {failed[0]}, which says why; this one ends too")
+    if error is not None:
+        raise error
+
+
+def check_equal(text: str, what: str) -> None:
+    """Checks that every process has the same, such as the hash of the data.
+
+    Raises:
+        RunError: one has something else; which one.
+    """
+    if not several():
+        return
+    first = _broadcast(text.encode()).decode()
+    differ = np.flatnonzero(gather(float(first != text))[:, 0])
+    if len(differ):
+        raise RunError(
+            f"{what} of process {differ[0]} differ from those of process 0; expected the same everywhere"
+        )
+
+
+def from_first(tree: Any) -> Any:
+    """Gives every process the arrays that process 0 has; in a single process it does nothing."""
+    if not several():
+        return tree
+    with lost_processes():
+        return multihost_utils.broadcast_one_to_all(tree)
+
+
+def _broadcast(content: bytes) -> bytes:
+    """Gives all processes the bytes of process 0."""
+    length = int(from_first(np.int32(len(content))))
+    # Few sizes, so that few programs are compiled.
+    padded = np.zeros(max(1024, 1 << (length - 1).bit_length()), np.uint8)
+    if jax.process_index() == 0:
+        padded[:length] = np.frombuffer(content, np.uint8)
+    return np.asarray(from_first(padded), np.uint8)[:length].tobytes()
+
+
+def _take_outcome(content: bytes) -> Any:
+    outcome = json.loads(content)
+    if "error" not in outcome:
+        return outcome["value"]
+    kind = getattr(errors, outcome["error"], RunError)
+    texts: Sequence[str] = outcome["texts"]
+    raise kind(texts if issubclass(kind, ConfigError) else texts[0])

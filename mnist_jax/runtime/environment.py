@@ -1,0 +1,145 @@
+"""Where a run ran: versions, commit, device and memory, for the files of the run."""
+
+import contextlib
+import functools
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import mnist_jax
+
+_PACKAGES = {
+    "jax": "jax",
+    "jaxlib": "jaxlib",
+    "flax": "flax",
+    "optax": "optax",
+    "orbax": "orbax-checkpoint",
+    "numpy": "numpy",
+}
+
+
+def collect_versions() -> dict[str, str | None]:
+    """Gives the versions of Python, this package and its libraries; ``None`` where one is not installed."""
+    versions: dict[str, str | None] = {"python": platform.python_version()}
+    versions["mnist_jax"] = mnist_jax.__version__
+    for name, distribution in _PACKAGES.items():
+        try:
+            versions[name] = importlib.metadata.version(distribution)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = None
+    return versions
+
+
+def git_commit(package_folder: str | os.PathLike[str] | None = None) -> str | None:
+    """Gives the commit this package's checkout is at, with ``-dirty`` where tracked files were changed.
+
+    The current folder's repository is never read: a run is often started from somebody else's.
+
+    Args:
+        package_folder: the folder of the package; this package's own if not given.
+
+    Returns:
+        40 hexadecimal digits, perhaps followed by ``-dirty``; ``None`` where the package is in no checkout of
+        its own or git does not answer.
+    """
+    root = Path(package_folder or Path(__file__).parents[1]).resolve().parent
+    # Only the checkout's own top: a virtual environment may lie inside somebody else's repository.
+    if not (root / ".git").exists():
+        return None
+    commit = _git(root, "rev-parse", "--verify", "HEAD")
+    if not commit:
+        return None
+    changes = _git(root, "status", "--porcelain", "--untracked-files=no")
+    return f"{commit}-dirty" if changes else commit
+
+
+@functools.cache
+def running_commit() -> str | None:
+    """Gives what `git_commit` said of this package when this process first asked.
+
+    A run asks as it starts: an hour later the checkout may be at another commit than the code that runs.
+    """
+    return git_commit()
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    # A GIT_DIR in the environment (as inside a hook) would lead to another repository; the optional lock
+    # would write into this one. In containers the checkout often belongs to another user, hence
+    # safe.directory.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    environment["GIT_OPTIONAL_LOCKS"] = "0"
+    settings = ["-c", f"safe.directory={root}", "-c", "core.fsmonitor=false"]
+    try:
+        result = subprocess.run(
+            ["git", "-C", str(root), *settings, *arguments],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return None
+    return result.stdout.strip()
+
+
+def describe_device() -> dict[str, str | int]:
+    """Gives ``device`` (one line), ``num_devices`` and ``num_processes`` of JAX' default platform.
+
+    Starts JAX' backend if it has not been started, so call it after ``jax.distributed`` is initialised.
+    """
+    import jax
+
+    device = jax.devices()[0]
+    return {
+        "device": describe_platform(device.platform, device.device_kind),
+        "num_devices": jax.device_count(),
+        "num_processes": jax.process_count(),
+    }
+
+
+def describe_platform(platform_name: str, device_kind: str) -> str:
+    """Gives one line such as ``"gpu: NVIDIA H100 80GB HBM3"``; for a CPU its model and usable cores."""
+    if platform_name != "cpu":
+        return f"{platform_name}: {device_kind}"
+    cores = usable_cores()
+    return f"cpu: {cpu_model_name()}, {cores} {'core' if cores == 1 else 'cores'}"
+
+
+def usable_cores() -> int:
+    """Gives the number of logical cores this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def cpu_model_name(cpuinfo: str | os.PathLike[str] = "/proc/cpuinfo") -> str:
+    """Gives the CPU's name as the system tells it, or the machine's architecture where it tells none."""
+    try:
+        lines = Path(cpuinfo).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    for line in lines:
+        name, _, value = line.partition(":")
+        if name.strip() == "model name" and value.strip():
+            return " ".join(value.split())
+    return platform.processor() or platform.machine() or "unknown"
+
+
+def peak_host_memory_bytes() -> int | None:
+    """Gives the most bytes this process has had resident; ``None`` where the system does not tell."""
+    # Linux' getrusage also counts the process that forked this one, which may have been larger.
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    try:
+        import resource
+    except ImportError:  # not a POSIX system
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

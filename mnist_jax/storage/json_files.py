@@ -1,0 +1,123 @@
+"""JSON files that are never half written: ``config.json`` and ``summary.json`` of a run.
+
+Everything here is strict JSON: a number that is not finite is written as ``null``, because ``NaN`` and
+``Infinity`` are no JSON and break most readers. What each file holds is described in docs/files_of_a_run.md.
+"""
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mnist_jax.errors import RunError
+
+METRICS_FILE = "metrics.jsonl"
+CONFIG_FILE = "config.json"
+SUMMARY_FILE = "summary.json"
+TENSORBOARD_FOLDER = "tensorboard"
+
+
+def write_config(workdir: str | os.PathLike[str], config: Mapping[str, Any], run: Mapping[str, Any]) -> None:
+    """Writes ``config.json``: the keys of ``config``, and ``run``, what the start of the run found.
+
+    Args:
+        workdir: the folder of the run.
+        config: the nested configuration as plain values.
+        run: at least ``dataset``, the data really used (``name``, ``source``, ``sha256``, ``is_fallback``,
+            ``notice``).
+
+    Raises:
+        RunError: the file cannot be written.
+        ValueError: ``config`` has a key ``run`` of its own.
+    """
+    if "run" in config:
+        raise ValueError("the config has a key 'run'; expected none, the name is taken in config.json")
+    write_json_atomic(Path(workdir) / CONFIG_FILE, {**config, "run": run})
+
+
+def read_config(workdir: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Reads ``config.json`` and gives ``(config, run)`` as ``write_config`` took them, tuples as lists.
+
+    Raises:
+        RunError: the file is missing or damaged.
+    """
+    path = Path(workdir) / CONFIG_FILE
+    try:
+        content = json.loads(path.read_bytes())
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {error.strerror}; expected the folder of a run") from error
+    except ValueError as error:
+        raise RunError(f"cannot read {path}: {error}; expected the JSON that a run writes") from error
+    if not isinstance(content, dict) or not isinstance(content.get("run", {}), dict):
+        raise RunError(f"cannot read {path}: expected one JSON object with an object 'run'")
+    run = content.pop("run", {})
+    return content, run
+
+
+def write_json_atomic(path: str | os.PathLike[str], content: Any) -> None:
+    """Writes ``content`` as indented JSON so that ``path`` holds the old file or the new one, never a part.
+
+    Raises:
+        RunError: the disk is full or the folder cannot be written; ``path`` is as it was.
+        TypeError: a value has no place in JSON.
+    """
+    text = json.dumps(plain_json(content), indent=2, allow_nan=False) + "\n"
+    replace_file(Path(path).absolute(), text.encode())
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Puts ``content`` at ``path`` in one step that outlasts a power cut.
+
+    Raises:
+        RunError: the disk is full or the folder cannot be written; ``path`` is as it was.
+    """
+    # One run per folder, so a fixed name is enough, and what a killed run left under it is overwritten.
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        try:
+            with open(temporary, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def plain_json(value: Any) -> Any:
+    """Gives the value as what JSON knows: arrays as (nested) lists, numbers that are not finite as ``None``.
+
+    Raises:
+        TypeError: a value has no place in JSON.
+    """
+    if isinstance(value, Mapping):
+        return {str(key): plain_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain_json(item) for item in value]
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if hasattr(value, "tolist"):  # NumPy's scalars and arrays, and JAX', without importing either
+        return plain_json(value.tolist())
+    raise TypeError(
+        f"got {value!r} of type {type(value).__name__}; expected a number, a string, a list or a mapping"
+    )
+
+
+def cannot_write(path: Path, error: OSError) -> RunError:
+    """Gives the one line for a file that the disk refused."""
+    reason = error.strerror or str(error)
+    return RunError(f"cannot write {path}: {reason}; expected a folder that is writable and has room")

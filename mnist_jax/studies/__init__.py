@@ -1,0 +1,1 @@
+"""Many trainings: seeds, ensembles, pseudo labels."""

@@ -1,0 +1,225 @@
+"""Fixed members, networks times seeds, trained side by side and put to the vote."""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from mnist_jax.config.seeds import parse_seeds
+from mnist_jax.data import Dataset, Splits
+from mnist_jax.errors import ConfigError
+from mnist_jax.metrics.voting import describe_vote, soft_vote
+from mnist_jax.models.cnn import MODELS, count_parameters
+from mnist_jax.run.experiment import Experiment, build_experiment
+from mnist_jax.run.load import ENSEMBLE_FILE, MEMBERS_DIR, load
+from mnist_jax.run.summary import Tally
+from mnist_jax.runtime.devices import device_faults
+from mnist_jax.runtime.environment import (
+    collect_versions,
+    describe_device,
+    peak_host_memory_bytes,
+    running_commit,
+)
+from mnist_jax.runtime.signals import StopRequest
+from mnist_jax.storage.json_files import SUMMARY_FILE, write_json_atomic
+from mnist_jax.storage.workdir import open_workdir
+from mnist_jax.studies.folder import describe_data, open_records, save_member
+from mnist_jax.studies.results_file import append_results, read_results
+from mnist_jax.studies.seeds import epoch_reporter, prepare_split
+from mnist_jax.studies.trainer import MemberTrainer, Trained, member_layout
+from mnist_jax.terminal.console import RunConsole, format_percent
+from mnist_jax.training.logits import evaluate_logits, make_logits_fn, softmax
+
+
+@dataclass(frozen=True)
+class Member:
+    """One member: which network, with which seed."""
+
+    model: str
+    seed: int
+
+    @property
+    def folder(self) -> str:
+        """Name of its folder below ``members``."""
+        return f"{self.model}-{self.seed}"
+
+
+def list_members(config: ConfigDict) -> list[Member]:
+    """The members that a configuration names: each network with each seed.
+
+    The seeds change slowest, so that neighbouring members are of different networks.
+
+    Raises:
+        ConfigError: a name or a list of seeds is wrong.
+    """
+    names = [name for name in config.ensemble.models.split(",") if name] or [config.model.name]
+    unknown = [name for name in names if name not in MODELS]
+    if unknown or len(set(names)) < len(names):
+        text = f"{unknown[0]!r} is no network" if unknown else "a network is named twice"
+        raise ConfigError([f"ensemble.models: {text}; expected some of {', '.join(MODELS)}, each once"])
+    return [Member(name, seed) for seed in parse_seeds(config.ensemble.seeds) for name in names]
+
+
+def run_ensemble(
+    config: ConfigDict,
+    workdir: str,
+    *,
+    split: str = "test",
+    side_by_side: int = 0,
+    console: RunConsole | None = None,
+) -> dict[str, Any]:
+    """Trains the members that are not finished yet, and lets all of them vote.
+
+    Args:
+        config: any configuration; ``ensemble`` says who the members are.
+        workdir: the folder of the ensemble; each member gets a run's folder below ``members``.
+        split: what to measure on, see ``member_study.prepare_split``.
+        side_by_side: members of one network trained at once; 0 = as many as the device has room for.
+        console: what a person sees.
+
+    Returns:
+        what ``summary.json`` of the folder holds.
+
+    Raises:
+        ConfigError: the configuration is wrong, or the folder holds another ensemble.
+        DataError: the data is missing or damaged.
+        RunError: the folder, the device or the numbers are at fault.
+        Stopped: by a signal; what is finished is kept.
+    """
+    console = console or RunConsole(enabled=False)
+    members = list_members(config)
+    config, splits, train, measured = prepare_split(config, split)
+    if splits.notice:
+        console.notice(splits.notice)
+    facts = describe_data(splits, train, None if split == "test" else measured) | {"split": split}
+    with open_workdir(workdir) as folder, StopRequest() as stop, device_faults("a smaller --side_by_side"):
+        open_records(folder, "ensemble", config, facts, free=("seed",))
+        run = _EnsembleRun(config, splits, train, measured, folder, facts, console)
+        run.train_missing(members, side_by_side, stop)
+        write_json_atomic(
+            folder / ENSEMBLE_FILE,
+            {"members": [{"folder": m.folder, "model": m.model, "seed": m.seed} for m in members]},
+        )
+        summary = run.vote(members)
+        write_json_atomic(folder / SUMMARY_FILE, summary)
+    return summary
+
+
+@dataclass
+class _EnsembleRun:
+    config: ConfigDict
+    splits: Splits
+    train: Dataset
+    measured: Dataset
+    folder: Path
+    facts: dict[str, Any]
+    console: RunConsole
+
+    def train_missing(self, members: Sequence[Member], side_by_side: int, stop: StopRequest) -> None:
+        """Trains network by network; a group's lines are written once all its folders are."""
+        done = {(record["model"], record["seed"]) for record in read_results(self.folder)}
+        missing = [member for member in members if (member.model, member.seed) not in done]
+        for model in dict.fromkeys(member.model for member in missing):
+            seeds = [member.seed for member in missing if member.model == model]
+            trainer = MemberTrainer(self._experiment(model, seeds[0]))
+            data = (self.train.images, self.train.labels)
+            size = trainer.choose_group_size(side_by_side, len(seeds), data)
+            self.console.note(f"{model}: {len(seeds)} members to train, {size} side by side")
+            for start in range(0, len(seeds), size):
+                group = seeds[start : start + size]
+                report = epoch_reporter(self.console, group, self.config.num_epochs)
+                self._keep(model, trainer, trainer.train(group, data, stop, report))
+
+    def vote(self, members: Sequence[Member]) -> dict[str, Any]:
+        """Reads every member back, so that what is measured is what is on the disk."""
+        logits = np.stack([self._logits(member) for member in members])
+        probabilities = softmax(logits)
+        labels = self.measured.labels
+        vote = describe_vote(probabilities, labels)
+        result = evaluate_logits(np.log(np.maximum(soft_vote(probabilities), 1e-300)), labels)
+        split = self.facts["split"]
+        records = {(record["model"], record["seed"]): record for record in read_results(self.folder)}
+        ours = [records[member.model, member.seed] for member in members]
+        return {
+            "kind": "ensemble",
+            "split": split,
+            "test_labels_used_for_choice": False,
+            "num_members": len(members),
+            "dataset": self.facts["dataset"],
+            f"{split}_accuracy": result.accuracy,
+            f"{split}_errors": result.errors,
+            f"{split}_loss": result.loss,
+            "per_class_accuracy": result.per_class_accuracy,
+            "confusion_matrix": result.confusion_matrix,
+            **vote,
+            "members": [
+                {"model": member.model, "seed": member.seed, "folder": member.folder, **figures}
+                for member, figures in zip(members, vote["members"], strict=True)  # type: ignore[call-overload]
+            ],
+            "best": None,
+            "final_step": max(record["final_step"] for record in ours),
+            "epochs": self.config.num_epochs,
+            "seed": self.config.seed,
+            "train_seconds": sum(record["train_seconds"] for record in ours),
+            "compile_seconds": sum(record["compile_seconds"] for record in ours),
+            "num_params": sum(record["num_params"] for record in ours),
+            **describe_device(),
+            "peak_host_memory_bytes": peak_host_memory_bytes(),
+            "versions": collect_versions(),
+            "git_commit": running_commit(),
+        }
+
+    def _experiment(self, model: str, seed: int) -> Experiment:
+        config = copy.deepcopy(self.config)
+        config.model.name, config.seed = model, seed
+        return build_experiment(
+            config,
+            member_layout(),
+            image_shape=self.train.image_shape,
+            class_names=self.train.class_names,
+            num_train=self.train.num_examples,
+        )
+
+    def _keep(self, model: str, trainer: MemberTrainer, trained: Trained) -> None:
+        records, count = [], len(trained.seeds)
+        for seed, state in zip(trained.seeds, trained.states, strict=True):
+            result = evaluate_logits(trainer.logits(state, self.measured.images), self.measured.labels)
+            experiment = self._experiment(model, seed)
+            tally = Tally(
+                train_seconds=trained.train_seconds / count, compile_seconds=trained.compile_seconds / count
+            )
+            save_member(
+                self.folder / MEMBERS_DIR / Member(model, seed).folder,
+                experiment,
+                state,
+                self.facts,
+                tally,
+                result if self.facts["split"] == "test" else None,
+            )
+            records.append(
+                {
+                    "model": model,
+                    "seed": seed,
+                    "split": self.facts["split"],
+                    "accuracy": result.accuracy,
+                    "errors": result.errors,
+                    "final_step": int(state.step),
+                    "side_by_side": count,
+                    "train_seconds": tally.train_seconds,
+                    "compile_seconds": tally.compile_seconds,
+                    "num_params": count_parameters(state.params),
+                }
+            )
+            self.console.print(
+                f"{model}, seed {seed}: {self.facts['split']} accuracy {format_percent(result.accuracy)}"
+            )
+        append_results(self.folder, records)
+
+    def _logits(self, member: Member) -> np.ndarray:
+        model = load(self.folder / MEMBERS_DIR / member.folder, "latest")
+        logits_fn = make_logits_fn(model.module.apply, self.config.eval_batch_size)
+        return np.asarray(logits_fn(model.variables, self.measured.images))

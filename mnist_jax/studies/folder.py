@@ -1,0 +1,118 @@
+"""The folder of a study, an ensemble or pseudo labelling, and its members' own folders."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from mnist_jax.checkpoints.manager import Checkpoints
+from mnist_jax.config.check import as_dict, default_config, flatten
+from mnist_jax.data import Dataset, Splits
+from mnist_jax.errors import ConfigError
+from mnist_jax.run.experiment import Experiment
+from mnist_jax.run.summary import Tally, describe_dataset, make_summary
+from mnist_jax.storage.json_files import (
+    CONFIG_FILE,
+    SUMMARY_FILE,
+    read_config,
+    write_config,
+    write_json_atomic,
+)
+from mnist_jax.storage.workdir import CHECKPOINTS_DIR
+from mnist_jax.training.epoch import EpochLog
+from mnist_jax.training.evaluation import EvaluationResult
+from mnist_jax.training.state import TrainState
+
+# What changes where and how fast members are trained and what they leave, never what they compute.
+_FREE = ("report", "data.dir", "data.fallback", "log_every_steps", "steps_per_call")
+_FREE_GROUPS = ("checkpoint.", "distributed.")
+
+
+def describe_data(splits: Splits, train: Dataset, validation: Dataset | None) -> dict[str, Any]:
+    """What ``config.json`` keeps of the data, under ``run``."""
+    return {
+        "dataset": describe_dataset(splits, train, validation),
+        "image_shape": list(train.image_shape),
+        "class_names": list(train.class_names),
+    }
+
+
+def open_records(
+    folder: Path, kind: str, config: ConfigDict, facts: Mapping[str, Any], free: tuple[str, ...] = ()
+) -> None:
+    """Writes ``config.json``, or checks that the one there belongs to the same work.
+
+    Args:
+        folder: the folder, locked.
+        kind: ``study``, ``ensemble`` or ``pseudo_label``.
+        config: the checked configuration.
+        facts: for ``run`` in ``config.json``.
+        free: further fields that may differ.
+
+    Raises:
+        ConfigError: the folder holds something else, or the same with other settings or other data; each
+            difference is listed.
+    """
+    facts = {**facts, "kind": kind}
+    if not (folder / CONFIG_FILE).exists():
+        write_config(folder, as_dict(config), facts)
+        return
+    recorded, run = read_config(folder)
+    old = {"kind": run.get("kind", "run"), "split": run.get("split")}
+    new = {"kind": kind, "split": facts.get("split")}
+    for name in ("sha256", "test_sha256"):
+        old[f"dataset.{name}"] = run.get("dataset", {}).get(name)
+        new[f"dataset.{name}"] = facts["dataset"][name]
+    defaults = dict(flatten(as_dict(default_config())))
+    for values, settings in ((old, recorded), (new, as_dict(config))):
+        values |= {
+            name: value
+            for name, value in (defaults | dict(flatten(settings))).items()
+            if name not in (*_FREE, *free) and not name.startswith(_FREE_GROUPS)
+        }
+    problems = [
+        f"{name}: {folder} was started with {old.get(name)!r}, now it is {new.get(name)!r}; "
+        "give another --workdir, or go on as it was started"
+        for name in sorted(old.keys() | new.keys())
+        if old.get(name) != new.get(name)
+    ]
+    if problems:
+        raise ConfigError(problems)
+
+
+def save_member(
+    folder: Path,
+    experiment: Experiment,
+    state: TrainState,
+    facts: Mapping[str, Any],
+    tally: Tally,
+    evaluation: EvaluationResult | None = None,
+) -> None:
+    """Leaves a member as the folder of a run, for ``evaluate``, ``predict`` and ``load``.
+
+    Args:
+        folder: the member's own; made where it is missing.
+        experiment: the member's, with its seed in the configuration.
+        state: after the last step.
+        facts: for ``run`` in ``config.json``, see `describe_data`.
+        tally: the times.
+        evaluation: of the test set, for ``summary.json``; None where the test set was not looked at.
+
+    Raises:
+        CheckpointError: it cannot be saved.
+        RunError: a file cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    config = as_dict(experiment.config)
+    write_config(folder, config, facts)
+    log = jax.device_put(EpochLog.empty(experiment.steps_per_epoch), jax.devices()[0])
+    meta = {"epoch": experiment.config.num_epochs, "tally": asdict(tally), "config": config, "run": facts}
+    with Checkpoints(folder / CHECKPOINTS_DIR, keep_latest=1, keep_best=0) as checkpoints:
+        checkpoints.save(int(state.step), {"state": state, "log": log}, meta)
+        checkpoints.wait()
+    if evaluation is not None:
+        summary = make_summary(experiment, dict(facts["dataset"]), state, evaluation, tally)
+        write_json_atomic(folder / SUMMARY_FILE, summary)

@@ -1,0 +1,290 @@
+"""Teacher, pseudo labels, student, and what the same labels give without them."""
+
+import copy
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from mnist_jax.config.seeds import parse_seeds
+from mnist_jax.data import Dataset, Splits
+from mnist_jax.data.pictures.read import read_pictures
+from mnist_jax.errors import ConfigError, DataError, RunError
+from mnist_jax.metrics.statistics import summarize
+from mnist_jax.run.experiment import Experiment, build_experiment
+from mnist_jax.run.summary import Tally
+from mnist_jax.runtime.devices import device_faults
+from mnist_jax.runtime.environment import collect_versions, describe_device, running_commit
+from mnist_jax.runtime.signals import StopRequest
+from mnist_jax.storage.json_files import SUMMARY_FILE, write_json_atomic
+from mnist_jax.storage.workdir import open_workdir
+from mnist_jax.studies.folder import describe_data, open_records, save_member
+from mnist_jax.studies.labelling import draw_labelled, student_set, supervised_set, trusted
+from mnist_jax.studies.results_file import append_results, read_results
+from mnist_jax.studies.seeds import prepare_split
+from mnist_jax.studies.trainer import Data, MemberTrainer, member_layout
+from mnist_jax.terminal.console import RunConsole
+from mnist_jax.training.evaluation import EvaluationResult
+from mnist_jax.training.logits import evaluate_logits, headline
+from mnist_jax.training.state import TrainState
+
+STUDENTS_DIR = "students"
+# The seed's own random stream for changing the images that a teacher labels; training has 0 to 2.
+_VIEWS_STREAM = 3
+
+
+def run_pseudo_label(
+    config: ConfigDict, workdir: str, *, split: str = "test", console: RunConsole | None = None
+) -> dict[str, Any]:
+    """Does the whole comparison for each seed that is not finished yet.
+
+    For each seed: labelled images are drawn; a teacher learns from them for ``teacher_steps``; in each round
+    it labels the pool, and a student learns from both for ``student_steps`` and is the next teacher; and a
+    supervised-only network learns from the labelled images for as many steps as all of these together.
+
+    Args:
+        config: any configuration, see ``pseudo_label``; ``num_epochs`` only gives ``optim.warmup_epochs`` its
+            meaning as a share of each training.
+        workdir: the folder; the last student of each seed gets a run's folder below ``students``.
+        split: what to measure on, see ``member_study.prepare_split``.
+        console: what a person sees.
+
+    Returns:
+        what ``summary.json`` of the folder holds.
+
+    Raises:
+        ConfigError: the configuration is wrong, or the folder holds something else.
+        DataError: the data or the pool is missing or damaged.
+        RunError: the folder, the device or the numbers are at fault, or no pseudo label is trusted.
+        Stopped: by a signal; seeds that are finished are kept.
+    """
+    console = console or RunConsole(enabled=False)
+    config, splits, train, measured = prepare_split(config, split)
+    seeds = parse_seeds(config.pseudo_label.seeds)
+    if config.pseudo_label.labelled_examples >= train.num_examples:
+        raise ConfigError(
+            [
+                f"pseudo_label.labelled_examples: {config.pseudo_label.labelled_examples}; expected fewer "
+                f"than the {train.num_examples} training images"
+            ]
+        )
+    if splits.notice:
+        console.notice(splits.notice)
+    transductive = config.pseudo_label.pool == "test"
+    if transductive:
+        console.notice("TRANSDUCTIVE: the student learns from the test images (without their labels).")
+    facts = describe_data(splits, train, None if split == "test" else measured)
+    facts |= {"split": split, "transductive": transductive}
+    with open_workdir(workdir) as folder, StopRequest() as stop, device_faults("a smaller batch_size"):
+        open_records(folder, "pseudo_label", config, facts, free=("seed", "pseudo_label.seeds"))
+        run = _PseudoLabelRun(config, splits, train, measured, folder, facts, console, stop)
+        records = read_results(folder)
+        done = {record["seed"] for record in records}
+        for seed in seeds:
+            if seed not in done:
+                record = run.run_seed(seed)
+                append_results(folder, [record])
+                records.append(record)
+                console.print(describe_seed(record))
+        summary = _summary([record for record in records if record["seed"] in seeds], config, facts)
+        write_json_atomic(folder / SUMMARY_FILE, summary)
+    return summary
+
+
+@dataclass
+class _PseudoLabelRun:
+    config: ConfigDict
+    splits: Splits
+    train: Dataset
+    measured: Dataset
+    folder: Path
+    facts: dict[str, Any]
+    console: RunConsole
+    stop: StopRequest
+    trainers: dict[int, MemberTrainer] = field(default_factory=dict)
+    folder_pool: np.ndarray | None = None
+
+    def run_seed(self, seed: int) -> dict[str, Any]:
+        """Trains everything for one seed and gives its line of results."""
+        settings = self.config.pseudo_label
+        images, labels = self.train.images, self.train.labels
+        try:
+            chosen = draw_labelled(labels, settings.labelled_examples, self.train.num_classes, seed)
+        except ValueError as error:
+            raise ConfigError([f"pseudo_label.labelled_examples: {error}"]) from error
+        labelled = images[chosen], labels[chosen]
+        pool, hidden = self._pool(chosen)
+        seconds = 0.0
+        data = supervised_set(*labelled, self._size("teacher"), seed)
+        state, teacher_result, taken = self._fit("teacher", "teacher", seed, data)
+        seconds += taken
+        rounds, last = [], "teacher"
+        views_key = jax.random.fold_in(jax.random.key(seed), _VIEWS_STREAM)
+        for number in range(1, settings.rounds + 1):
+            probabilities = self._trainer(self._steps(last)).probabilities(
+                state, pool, num_views=settings.views, key=jax.random.fold_in(views_key, number)
+            )
+            accepted = trusted(probabilities, settings.threshold)
+            self._require_some(accepted, probabilities, seed)
+            data = student_set(
+                labelled,
+                pool,
+                probabilities,
+                accepted,
+                num_examples=self._size("student"),
+                labelled_share=settings.labelled_share,
+                soft=settings.targets == "soft",
+                seed=seed,
+            )
+            state, result, taken = self._fit("student", f"student {number}", seed, data)
+            seconds += taken
+            last = "student"
+            figures: dict[str, Any] = {"accepted": len(accepted), "accepted_share": len(accepted) / len(pool)}
+            if hidden is not None:
+                right = probabilities[accepted].argmax(axis=1) == hidden[accepted]
+                figures["pseudo_label_accuracy"] = float(right.mean())
+            rounds.append(figures | headline(result))
+        data = supervised_set(*labelled, self._size("alone"), seed)
+        _, alone_result, _ = self._fit("alone", "supervised only", seed, data)
+        self._keep(seed, state, result, seconds)
+        return {
+            "seed": seed,
+            "split": self.facts["split"],
+            "transductive": self.facts["transductive"],
+            "labelled": len(chosen),
+            "pool": settings.pool,
+            "pool_size": len(pool),
+            **headline(result),
+            "teacher": headline(teacher_result),
+            "rounds": rounds,
+            "supervised_only": headline(alone_result),
+            "gain_over_teacher": result.accuracy - teacher_result.accuracy,
+            "gain_over_supervised": result.accuracy - alone_result.accuracy,
+            "steps": {name: self._steps(name) for name in ("teacher", "student", "alone")},
+            "train_seconds": seconds,
+        }
+
+    def _steps(self, role: str) -> int:
+        settings = self.config.pseudo_label
+        teacher, student = int(settings.teacher_steps), int(settings.student_steps)
+        return {
+            "teacher": teacher,
+            "student": student,
+            "alone": teacher + int(settings.rounds) * student,
+        }[role]
+
+    def _size(self, role: str) -> int:
+        return self._steps(role) * int(self.config.batch_size)
+
+    def _trainer(self, steps: int) -> MemberTrainer:
+        if steps not in self.trainers:
+            self.trainers[steps] = MemberTrainer(self._experiment(steps, 0))
+        return self.trainers[steps]
+
+    def _experiment(self, steps: int, seed: int) -> Experiment:
+        """A training of this many steps is one epoch over a set made for it."""
+        config = copy.deepcopy(self.config)
+        config.optim.warmup_epochs = config.optim.warmup_epochs / config.num_epochs
+        config.num_epochs, config.seed = 1, seed
+        return build_experiment(
+            config,
+            member_layout(),
+            image_shape=self.train.image_shape,
+            class_names=self.train.class_names,
+            num_train=steps * config.batch_size,
+        )
+
+    def _fit(self, role: str, name: str, seed: int, data: Data) -> tuple[TrainState, EvaluationResult, float]:
+        """Trains and measures; the float is the seconds of training."""
+        trainer = self._trainer(self._steps(role))
+        trained = trainer.train([seed], data, self.stop)
+        state, seconds = trained.states[0], trained.train_seconds
+        result = evaluate_logits(trainer.logits(state, self.measured.images), self.measured.labels)
+        self.console.print((f"  seed {seed}: {name} {_percent(result.accuracy)}, {seconds:.0f} s", "dim"))
+        return state, result, seconds
+
+    def _pool(self, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """The unlabelled images, and their hidden labels where there are any, to judge the pseudo labels."""
+        settings = self.config.pseudo_label
+        if settings.pool == "test":
+            return self.splits.test.images, None
+        if settings.pool == "folder":
+            if self.folder_pool is None:
+                self.folder_pool = _read_folder(settings.pool_dir, self.train)
+            return self.folder_pool, None
+        rest = np.setdiff1d(np.arange(self.train.num_examples), chosen)
+        return self.train.images[rest], self.train.labels[rest]
+
+    def _require_some(self, accepted: np.ndarray, probabilities: np.ndarray, seed: int) -> None:
+        if not len(accepted):
+            raise RunError(
+                f"seed {seed}: no image of the pool reaches pseudo_label.threshold = "
+                f"{self.config.pseudo_label.threshold} (the highest is {probabilities.max():.3f}); expected "
+                "a lower one, a longer training of the teacher, or no label smoothing"
+            )
+
+    def _keep(self, seed: int, state: TrainState, result: EvaluationResult, seconds: float) -> None:
+        dataset = self.facts["dataset"] | {"num_train": self._size("student")}
+        save_member(
+            self.folder / STUDENTS_DIR / f"seed-{seed}",
+            self._experiment(self._steps("student"), seed),
+            state,
+            self.facts | {"dataset": dataset},
+            Tally(train_seconds=seconds),
+            result if self.facts["split"] == "test" else None,
+        )
+
+
+def _read_folder(folder: str, train: Dataset) -> np.ndarray:
+    if not folder:
+        raise ConfigError(["pseudo_label.pool_dir: is empty; expected a folder of pictures for pool=folder"])
+    pictures = list(read_pictures([folder], train.image_shape, train.name))
+    images = [picture.image for picture in pictures if picture.image is not None]
+    if not images:
+        reason = pictures[0].error if pictures else "no pictures in it"
+        raise DataError(f"pseudo_label.pool_dir {folder}: {reason}; expected a folder of pictures")
+    return np.stack(images)
+
+
+def describe_seed(record: dict[str, Any]) -> str:
+    """One line on a finished seed; accuracies in percent."""
+    flag = "; TRANSDUCTIVE" if record["transductive"] else ""
+    last = record["rounds"][-1]
+    teacher, alone = record["teacher"]["accuracy"], record["supervised_only"]["accuracy"]
+    return (
+        f"seed {record['seed']}: {record['split']} accuracy of teacher {_percent(teacher)}, student "
+        f"{_percent(record['accuracy'])}, supervised only {_percent(alone)}; "
+        f"{last['accepted']:,} of {record['pool_size']:,} pseudo labels used{flag}"
+    )
+
+
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.2f}%"
+
+
+def _summary(records: list[dict[str, Any]], config: ConfigDict, facts: dict[str, Any]) -> dict[str, Any]:
+    values = {
+        "student_accuracy": [record["accuracy"] for record in records],
+        "teacher_accuracy": [record["teacher"]["accuracy"] for record in records],
+        "supervised_only_accuracy": [record["supervised_only"]["accuracy"] for record in records],
+        "gain_over_teacher": [record["gain_over_teacher"] for record in records],
+        "gain_over_supervised": [record["gain_over_supervised"] for record in records],
+    }
+    return {
+        "kind": "pseudo_label",
+        "split": facts["split"],
+        "transductive": facts["transductive"],
+        "test_labels_used_for_choice": False,
+        "labelled": config.pseudo_label.labelled_examples,
+        "seeds": [record["seed"] for record in records],
+        "statistics": {name: asdict(summarize(series)) for name, series in values.items()},
+        "steps": records[0]["steps"],
+        "train_seconds": sum(record["train_seconds"] for record in records),
+        "dataset": facts["dataset"],
+        **describe_device(),
+        "versions": collect_versions(),
+        "git_commit": running_commit(),
+    }

@@ -1,0 +1,205 @@
+"""Many seeds of one configuration: trained in groups, each finished group kept at once."""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from mnist_jax.config.check import check, check_against_data
+from mnist_jax.data import Dataset, Splits, load_splits
+from mnist_jax.errors import ConfigError, RunError
+from mnist_jax.metrics.statistics import Summary, summarize
+from mnist_jax.run.experiment import build_experiment
+from mnist_jax.run.loop import split_train
+from mnist_jax.runtime.devices import device_faults
+from mnist_jax.runtime.distributed import refuse_several
+from mnist_jax.runtime.environment import collect_versions, describe_device, running_commit
+from mnist_jax.runtime.signals import StopRequest
+from mnist_jax.storage.json_files import SUMMARY_FILE, write_json_atomic
+from mnist_jax.storage.workdir import open_workdir
+from mnist_jax.studies.folder import describe_data, open_records
+from mnist_jax.studies.results_file import append_results, read_results
+from mnist_jax.studies.trainer import MemberTrainer, Trained, member_layout
+from mnist_jax.terminal.console import RunConsole, format_duration, format_percent
+from mnist_jax.training.logits import evaluate_logits, headline
+
+# As many as the last of five folds of MNIST's 60,000 would be too many to give up: a twelfth.
+_HELD_OUT_SHARE = 12
+
+
+def prepare_split(config: ConfigDict, split: str) -> tuple[ConfigDict, Splits, Dataset, Dataset]:
+    """Loads the data and says what to train on and what to measure on.
+
+    Args:
+        config: any configuration.
+        split: ``validation``: the last ``data.validation_examples`` of train, or the last twelfth (5,000 of
+            MNIST's) where the configuration holds nothing out; or ``test``.
+
+    Returns:
+        the checked configuration with the images really held out, the splits, the training images and those
+        to measure on.
+
+    Raises:
+        ConfigError: the configuration is wrong, by itself or for this data.
+        DataError: the data is missing or damaged.
+    """
+    config = check(config)
+    refuse_several("a study, an ensemble or a student", **config.distributed)
+    splits = load_splits(config.data.name, data_dir=config.data.dir, fallback=config.data.fallback)
+    if split == "validation" and not config.data.validation_examples:
+        config = copy.deepcopy(config)
+        available = config.data.train_examples or splits.train.num_examples
+        config.data.validation_examples = max(1, available // _HELD_OUT_SHARE)
+    check_against_data(config, splits.train.num_examples)
+    train, validation = split_train(splits.train, config.data.train_examples, config.data.validation_examples)
+    measured = splits.test if split == "test" else validation
+    if measured is None:
+        raise ConfigError(["data.validation_examples: expected images held out for --split validation"])
+    return config, splits, train, measured
+
+
+def run_study(
+    config: ConfigDict,
+    seeds: Sequence[int],
+    workdir: str,
+    *,
+    split: str = "validation",
+    side_by_side: int = 0,
+    console: RunConsole | None = None,
+) -> dict[str, Any]:
+    """Trains one configuration with many seeds and sums up what they reach at their last step.
+
+    Seeds whose results are in the folder are not trained again; groups are the same however often the study
+    was stopped, so nothing in ``results.jsonl`` depends on that but the times.
+
+    Args:
+        config: any configuration; its own seed is not used.
+        seeds: one a member.
+        workdir: the folder of the study.
+        split: ``validation`` while choosing (the test set is not looked at), or ``test``.
+        side_by_side: members trained at once; 0 = as many as the device has room for.
+        console: what a person sees.
+
+    Returns:
+        what ``summary.json`` of the folder holds.
+
+    Raises:
+        ConfigError: the configuration is wrong, or the folder holds another study.
+        DataError: the data is missing or damaged.
+        RunError: the folder, the device or the numbers are at fault.
+        Stopped: by a signal; what is finished is kept.
+    """
+    console = console or RunConsole(enabled=False)
+    config, splits, train, measured = prepare_split(config, split)
+    experiment = build_experiment(
+        config,
+        member_layout(),
+        image_shape=train.image_shape,
+        class_names=train.class_names,
+        num_train=train.num_examples,
+    )
+    if splits.notice:
+        console.notice(splits.notice)
+    facts = describe_data(splits, train, None if split == "test" else measured) | {"split": split}
+    with open_workdir(workdir) as folder, StopRequest() as stop, device_faults("a smaller --side_by_side"):
+        open_records(folder, "study", config, facts, free=("seed",))
+        records = read_results(folder)
+        done = {record["seed"] for record in records}
+        missing = [seed for seed in seeds if seed not in done]
+        if missing:
+            trainer, data = MemberTrainer(experiment), (train.images, train.labels)
+            size = trainer.choose_group_size(side_by_side, len(missing), data)
+            console.note(
+                f"{len(missing)} of {len(seeds)} seeds to train, {size} side by side, measured on {split}"
+            )
+            for start in range(0, len(missing), size):
+                group = missing[start : start + size]
+                trained = trainer.train(group, data, stop, epoch_reporter(console, group, config.num_epochs))
+                new = _measure(trainer, trained, measured, split)
+                append_results(folder, new)
+                records += new
+                for record in new:
+                    console.print(_line(record))
+        wanted = set(seeds)
+        chosen = [record for record in records if record["seed"] in wanted]
+        summary = _summary_of_study(config, facts, chosen)
+        write_json_atomic(folder / SUMMARY_FILE, summary)
+    return summary
+
+
+def epoch_reporter(console: RunConsole, seeds: Sequence[int], num_epochs: int) -> Any:
+    """Makes what tells of each epoch of a group."""
+    named = str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
+
+    def report(epoch: int, losses: Any) -> None:
+        console.print((f"  seed {named}: epoch {epoch}/{num_epochs}, loss {losses.mean():.4f}", "dim"))
+
+    return report
+
+
+def _measure(trainer: MemberTrainer, trained: Trained, measured: Dataset, split: str) -> list[dict[str, Any]]:
+    records = []
+    count = len(trained.seeds)
+    for seed, state in zip(trained.seeds, trained.states, strict=True):
+        result = evaluate_logits(trainer.logits(state, measured.images), measured.labels)
+        if not result.loss < float("inf"):
+            raise RunError(
+                f"the loss of seed {seed} on {split} is not finite; try a lower optim.learning_rate"
+            )
+        records.append(
+            {
+                "seed": seed,
+                "split": split,
+                **headline(result),
+                "final_step": int(state.step),
+                "side_by_side": count,
+                "train_seconds": trained.train_seconds / count,
+                "compile_seconds": trained.compile_seconds / count,
+                "device": describe_device()["device"],
+            }
+        )
+    return records
+
+
+def _line(record: dict[str, Any]) -> str:
+    return (
+        f"seed {record['seed']}: {record['split']} accuracy {format_percent(record['accuracy'])}, "
+        f"{record['errors']} errors, {format_duration(record['train_seconds'])} a member"
+    )
+
+
+def _summary_of_study(config: ConfigDict, facts: dict[str, Any], records: list[dict]) -> dict[str, Any]:
+    split = facts["split"]
+    return {
+        "kind": "study",
+        "split": split,
+        # True only once two studies measured on test were compared, see comparison.py.
+        "test_labels_used_for_choice": False,
+        "seeds": [record["seed"] for record in records],
+        "statistics": {
+            name: asdict(summarize([record[name] for record in records]))
+            for name in ("accuracy", "errors", "loss")
+        },
+        "epochs": config.num_epochs,
+        "final_step": records[0]["final_step"],
+        "train_seconds_a_member": sum(record["train_seconds"] for record in records) / len(records),
+        "dataset": facts["dataset"],
+        **describe_device(),
+        "versions": collect_versions(),
+        "git_commit": running_commit(),
+    }
+
+
+def describe_statistics(accuracy: Summary) -> str:
+    """The one line to quote: mean ± SD, n, the rest in brackets; accuracies in percent."""
+
+    def percent(value: float | None) -> str:
+        return "?" if value is None else f"{100 * value:.3f}"
+
+    return (
+        f"{percent(accuracy.mean)} ± {percent(accuracy.sd)} % (n={accuracy.n}; SE {percent(accuracy.se)}, "
+        f"95% {percent(accuracy.low)} to {percent(accuracy.high)}, "
+        f"min {percent(accuracy.min)}, max {percent(accuracy.max)})"
+    )

@@ -1,0 +1,241 @@
+"""Trains several seeds of one configuration at once."""
+
+import functools
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from mnist_jax.errors import RunError
+from mnist_jax.run.experiment import Experiment
+from mnist_jax.runtime.compilation import CompiledFunction
+from mnist_jax.runtime.devices import Layout, make_layout
+from mnist_jax.runtime.signals import StopRequest
+from mnist_jax.studies.vmapped_steps import (
+    batch_sharding,
+    make_member_steps,
+    member_mesh,
+    place_members,
+    place_shared,
+    stack_members,
+    take_member,
+)
+from mnist_jax.training.epoch import EpochLog, StreamKeys
+from mnist_jax.training.logits import make_logits_fn, make_view_probabilities_fn, softmax
+from mnist_jax.training.plan import CallPlan
+from mnist_jax.training.state import TrainState, create_train_state
+
+# Of an accelerator's memory: the rest is for the data, evaluation and what fragmentation wastes.
+_SHARE_OF_MEMORY = 0.7
+_MOST_SIDE_BY_SIDE = 32
+_MOST_ON_CPU = 4
+
+# uint8 images [N, H, W, C], and int32 labels [N] or float32 distributions [N, classes].
+Data = tuple[np.ndarray, np.ndarray]
+
+
+class Stopped(Exception):  # noqa: N818  (no error: a person asked for it)
+    """A signal asked to stop; members that were not finished are started anew next time."""
+
+    def __init__(self, stop: StopRequest):
+        """Keeps the exit code that goes with the signal."""
+        self.exit_code = stop.exit_code
+        super().__init__("stopped")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Members after their last step.
+
+    Attributes:
+        seeds: one a member.
+        states: one a member.
+        train_seconds: device work of all together.
+        compile_seconds: tracing and compiling.
+    """
+
+    seeds: tuple[int, ...]
+    states: tuple[TrainState, ...]
+    train_seconds: float
+    compile_seconds: float
+
+
+def member_layout() -> Layout:
+    """The layout of an experiment whose members' devices are chosen group by group."""
+    everything = make_layout()
+    return Layout(everything.replicated, None, everything.platform, 1)
+
+
+class MemberTrainer:
+    """Trains groups of seeds of one experiment; groups of one size share a compiled program."""
+
+    def __init__(self, experiment: Experiment):
+        """Prepares; nothing is compiled before the first group.
+
+        Args:
+            experiment: built with `member_layout`; its own seed is not used.
+        """
+        self.experiment = experiment
+        self._static = experiment.layout.platform != "cpu"
+        self._programs: dict[int, CompiledFunction] = {}
+        self._logits_fn = make_logits_fn(experiment.model.apply, experiment.config.eval_batch_size)
+
+    def train(
+        self,
+        seeds: Sequence[int],
+        data: Data,
+        stop: StopRequest,
+        on_epoch: Callable[[int, np.ndarray], None] | None = None,
+    ) -> Trained:
+        """Trains the members of these seeds to their last step.
+
+        Args:
+            seeds: one a member.
+            data: the images and labels to train on.
+            stop: looked at between two calls to the device.
+            on_epoch: called with the epoch, from 1, and each member's training loss in it.
+
+        Raises:
+            RunError: a member's loss is not finite; names the seed and the step.
+            Stopped: as ``stop`` asked.
+        """
+        experiment, count = self.experiment, len(seeds)
+        mesh = member_mesh(count, batch_size=experiment.config.batch_size)
+        program = self._programs.get(count)
+        if program is None:
+            run_steps = experiment.make_run_steps(batch_sharding(mesh))
+            program = CompiledFunction(make_member_steps(run_steps, mesh, static_length=self._static))
+            self._programs[count] = program
+        compiled_before = program.compile_seconds
+        keys = [StreamKeys.from_seed(seed) for seed in seeds]
+        states = place_members(stack_members([self.create_state(key) for key in keys]), mesh)
+        logs = place_members(stack_members([EpochLog.empty(experiment.steps_per_epoch) for _ in seeds]), mesh)
+        stacked_keys = place_members(stack_members(keys), mesh)
+        images, labels = place_shared(data, mesh)
+        plan = CallPlan(
+            steps_per_epoch=experiment.steps_per_epoch,
+            checkpoint_every_steps=0,
+            steps_per_call=experiment.config.steps_per_call,
+            batch_size=experiment.config.batch_size * count,
+            adaptive=not self._static,
+        )
+        step, train_seconds = 0, 0.0
+        while step < experiment.total_steps:
+            length = plan.next_length(step)
+            static: dict[str, Any] = {"num_steps": length} if self._static else {}
+            dynamic = () if self._static else (np.int32(length),)
+            arguments = (states, logs, images, labels, stacked_keys, *dynamic)
+            compiled = program.compiled(*arguments, **static)
+            started = time.perf_counter()
+            states, logs = jax.block_until_ready(compiled(*arguments))
+            seconds = time.perf_counter() - started
+            plan.measured(length, seconds)
+            train_seconds += seconds
+            step += length
+            losses = np.asarray(logs.loss_sum, np.float64)
+            self._check_losses(losses, seeds, step, length)
+            if on_epoch and step % experiment.steps_per_epoch == 0:
+                on_epoch(
+                    step // experiment.steps_per_epoch, losses.mean(axis=1) / experiment.config.batch_size
+                )
+            if stop.requested:
+                raise Stopped(stop)
+        return Trained(
+            seeds=tuple(seeds),
+            states=tuple(_on_first_device(take_member(states, i)) for i in range(count)),
+            train_seconds=train_seconds,
+            compile_seconds=program.compile_seconds - compiled_before,
+        )
+
+    def create_state(self, keys: StreamKeys) -> TrainState:
+        """The state of step 0 for the streams of one seed."""
+        return create_train_state(
+            keys.params,
+            self.experiment.model,
+            self.experiment.image_shape,
+            self.experiment.tx,
+            use_ema=self.experiment.config.optim.ema_decay > 0,
+        )
+
+    def logits(self, state: TrainState, images: np.ndarray) -> np.ndarray:
+        """What a member answers, with the variables it evaluates with: float32 ``[N, classes]``."""
+        return np.asarray(self._logits_fn(state.eval_variables(), images))
+
+    def probabilities(
+        self, state: TrainState, images: np.ndarray, *, num_views: int, key: jax.Array
+    ) -> np.ndarray:
+        """What a member takes for likely, averaged over an image and changed copies of it.
+
+        Args:
+            state: the member.
+            images: uint8 ``[N, H, W, C]``.
+            num_views: copies of each image, changed as in training; 0 = the image alone.
+            key: decides how they are changed.
+
+        Returns:
+            float64 ``[N, classes]``.
+
+        Raises:
+            ValueError: for copies where the experiment has no augmentation.
+        """
+        if not num_views:
+            return softmax(self.logits(state, images))
+        answer = self._probabilities_fn(state.eval_variables(), images, key, num_views)
+        return np.asarray(answer, np.float64)
+
+    @functools.cached_property
+    def _probabilities_fn(self) -> Callable[..., jax.Array]:
+        experiment = self.experiment
+        if experiment.augment_fn is None:
+            raise ValueError("changed copies of images; expected none without augmentation")
+        return make_view_probabilities_fn(
+            experiment.model.apply, experiment.augment_fn, experiment.config.eval_batch_size
+        )
+
+    def choose_group_size(self, requested: int, num_members: int, data: Data) -> int:
+        """How many members to train at once.
+
+        Args:
+            requested: as asked for; 0 = as many as the memory of an accelerator holds, or as pay on a CPU.
+            num_members: members there are to train.
+            data: as for `train`.
+        """
+        if requested:
+            return min(requested, num_members)
+        if self.experiment.layout.platform == "cpu":
+            return min(_MOST_ON_CPU, num_members)
+        device = jax.devices()[0]
+        limit = (device.memory_stats() or {}).get("bytes_limit", 8 * 2**30)
+        left = _SHARE_OF_MEMORY * limit - sum(array.nbytes for array in data)
+        fits = int(left // max(self.bytes_of_member(data), 1))
+        return min(max(1, fits) * jax.device_count(), _MOST_SIDE_BY_SIDE * jax.device_count(), num_members)
+
+    def bytes_of_member(self, data: Data) -> int:
+        """Device memory that training one member takes beside the data, as its compiled program says."""
+        experiment = self.experiment
+        keys = StreamKeys.from_seed(0)
+        state, log = self.create_state(keys), EpochLog.empty(experiment.steps_per_epoch)
+        static: dict[str, Any] = {"num_steps": 1} if self._static else {}
+        dynamic = () if self._static else (np.int32(1),)
+        lowered = experiment.make_train_steps().lower(state, log, *data, keys, *dynamic, **static)
+        memory = lowered.compile().memory_analysis()
+        of_state = sum(leaf.nbytes for leaf in jax.tree.leaves((state, log)))
+        return int(memory.temp_size_in_bytes) + of_state
+
+    def _check_losses(self, losses: np.ndarray, seeds: Sequence[int], step: int, length: int) -> None:
+        end = (step - 1) % self.experiment.steps_per_epoch + 1
+        wrong = np.argwhere(~np.isfinite(losses[:, end - length : end]))
+        if len(wrong):
+            member, index = wrong[0]
+            raise RunError(
+                f"the loss of seed {seeds[member]} is not finite in step {step - length + index + 1}; "
+                "expected a finite one: try a lower optim.learning_rate "
+                f"(it is {self.experiment.config.optim.learning_rate})"
+            )
+
+
+def _on_first_device(state: TrainState) -> TrainState:
+    return jax.device_put(state, jax.devices()[0])

@@ -1,0 +1,273 @@
+"""What a person sees of a run: the box, the opening, the model's table, the epochs, the closing.
+
+Everything is printed here, by process 0 only, from plain numbers and strings. It must never harm the run: a
+closed pipe, a terminal that went away, a full disk under a redirected output or an encoding without the
+characters end or bend the printing, and the run goes on.
+"""
+
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from typing import IO, TYPE_CHECKING
+
+import mnist_jax
+from mnist_jax.terminal.streams import PatientStream
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_LABEL_WIDTH = 10
+_BOX_WIDTH = 78
+
+
+class RunConsole:
+    """Prints to one stream, in colour and with a live bar on a terminal, as plain lines anywhere else.
+
+    Attributes:
+        live: whether the stream is a terminal on which a line can be redrawn.
+    """
+
+    def __init__(self, *, enabled: bool = True, file: IO[str] | None = None):
+        """Prints to ``file``, standard output if not given.
+
+        Args:
+            enabled: ``False`` prints nothing, for processes other than the first.
+            file: a text stream.
+        """
+        stream = file or sys.stdout
+        # sys.stdout is None where the program was started without one.
+        self._stream = PatientStream(stream) if enabled and stream is not None else None
+        self._rich: Console | None = None
+        self.live = self._stream is not None and self._stream.isatty() and not self.rich.is_dumb_terminal
+
+    @property
+    def enabled(self) -> bool:
+        """Whether anything is printed: also ``False`` once the stream has been closed from the other end."""
+        return self._stream is not None and not self._stream.broken
+
+    @property
+    def rich(self) -> "Console":
+        """The rich console, made when first needed: rich takes a tenth of a second to import."""
+        if self._rich is None:
+            from rich.console import Console
+
+            # In a notebook plain lines, as in a pipe: rich would show every refresh as a block of its own.
+            self._rich = Console(file=self._stream, highlight=False, force_jupyter=False)  # type: ignore[arg-type]
+        return self._rich
+
+    @property
+    def width(self) -> int:
+        """Columns to fill; 80 where the stream is not a terminal, whatever terminal may be near."""
+        return self.rich.width if self.live else 80
+
+    def print(self, *parts: str | tuple[str, str]) -> None:
+        """Prints one line of texts and ``(text, style)`` pairs; never wrapped, never taken for markup."""
+        if self.enabled:
+            from rich.text import Text
+
+            self.rich.print(Text.assemble(*parts), soft_wrap=True)
+
+    def notice(self, text: str, title: str = "NOTICE") -> None:
+        """Prints a box that cannot be missed."""
+        if not self.enabled:
+            return
+        from rich import box
+        from rich.panel import Panel
+        from rich.text import Text
+
+        width = min(self.width, _BOX_WIDTH)
+        style = "bold yellow"
+        panel = Panel(Text(text), title=title, box=box.HEAVY, border_style=style, width=width, padding=(1, 2))
+        self.rich.print(panel)
+
+    def opening(
+        self,
+        *,
+        device: str,
+        num_devices: int,
+        num_processes: int,
+        data_name: str,
+        data_source: str,
+        data_sha256: str,
+        num_examples: Mapping[str, int],
+        image_shape: Sequence[int],
+        num_classes: int,
+        model_name: str,
+        num_params: int,
+        dtype: str,
+        num_epochs: int,
+        steps_per_epoch: int,
+        batch_size: int,
+        workdir: str,
+        resume_step: int = 0,
+    ) -> None:
+        """Prints what is about to happen.
+
+        Args:
+            device: one line, as ``environment.describe_platform`` gives it.
+            num_devices: devices of all processes.
+            num_processes: processes of the run.
+            data_name: the data set's name.
+            data_source: where it came from.
+            data_sha256: its hash; the first 12 digits are shown.
+            num_examples: examples by split, in the order to show.
+            image_shape: height, width, channels.
+            num_classes: classes of the data.
+            model_name: the model's name.
+            num_params: trainable parameters.
+            dtype: what the model computes in.
+            num_epochs: epochs of the whole run.
+            steps_per_epoch: optimizer steps an epoch.
+            batch_size: images a step, over all devices.
+            workdir: the folder of the run.
+            resume_step: the step the run goes on from; 0 for a new run.
+        """
+        num_steps = num_epochs * steps_per_epoch
+        shape = "x".join(str(size) for size in image_shape)
+        counts = ", ".join(f"{count:,} {split}" for split, count in num_examples.items())
+        where = f"{_count(num_devices, 'device')} in {_count(num_processes, 'process', 'processes')}"
+        self.print((f"mnist_jax {mnist_jax.__version__}", "bold"))
+        self._row("device", device if num_devices == num_processes == 1 else f"{device}; {where}")
+        self._row("data", f"{data_name}: {counts}; {shape}, {num_classes} classes")
+        self._row("", f"{data_source} (sha256 {data_sha256[:12]})")
+        self._row("model", f"{model_name}: {num_params:,} trainable parameters, {dtype}")
+        epochs = f"{_count(num_epochs, 'epoch')} of {_count(steps_per_epoch, 'step')}"
+        self._row("steps", f"{num_steps:,} = {epochs} of {_count(batch_size, 'image')}")
+        self._row("workdir", workdir)
+        if resume_step:
+            self._row("resume", f"going on from step {resume_step:,} of {num_steps:,}")
+        self.print()
+
+    def model_summary(
+        self,
+        rows: Sequence[tuple[str, str, Sequence[int | None], int]],
+        *,
+        num_trainable: int,
+        num_non_trainable: int,
+    ) -> None:
+        """Prints the model's layers, see ``model_summary_lines``."""
+        if not self.enabled:
+            return
+        lines = model_summary_lines(rows, num_trainable=num_trainable, num_non_trainable=num_non_trainable)
+        for number, line in enumerate(lines):
+            rule = set(line) == {"-"}
+            text = line.replace("-", "─") if rule and not self.rich.options.ascii_only else line
+            self.print((text, "bold" if number == 0 else "dim" if rule else ""))
+        self.print()
+
+    def note(self, text: str) -> None:
+        """Prints one line that is worth knowing, such as what was mended."""
+        self.print((text, "yellow"))
+
+    def closing(
+        self,
+        *,
+        test_accuracy: float,
+        test_errors: int,
+        num_test: int,
+        test_loss: float,
+        train_seconds: float,
+        compile_seconds: float,
+        eval_seconds: float,
+        images_per_second: float,
+        workdir: str,
+        files: Sequence[str],
+        best: str = "",
+        notice: str = "",
+    ) -> None:
+        """Prints how it went and where everything is.
+
+        Args:
+            test_accuracy: as a fraction.
+            test_errors: test examples classified wrongly.
+            num_test: test examples.
+            test_loss: mean cross-entropy in nats.
+            train_seconds: device work of training alone.
+            compile_seconds: compilation.
+            eval_seconds: evaluation.
+            images_per_second: training images a second of ``train_seconds``.
+            workdir: the folder of the run.
+            files: names in ``workdir`` worth naming.
+            best: one line on the best checkpoint, if there is one.
+            notice: one line to repeat at the end, such as that the data was the fallback.
+        """
+        self.print()
+        score = f"test accuracy {format_percent(test_accuracy)}"
+        self.print((score, "bold green"), f"  {test_errors:,} errors in {num_test:,}, loss {test_loss:.4f}")
+        if notice:
+            self._row("data", notice, "bold yellow")
+        if best:
+            self._row("best", best)
+        times = [
+            f"{format_duration(train_seconds)} training",
+            f"{format_duration(compile_seconds)} compiling",
+            f"{format_duration(eval_seconds)} evaluating",
+        ]
+        self._row("time", ", ".join(times))
+        self._row("speed", f"{images_per_second:,.0f} images/s while training")
+        self._row("files", workdir)
+        self._row("", "  ".join(files))
+        self._row("next", f"python -m mnist_jax.evaluate --workdir {shlex.quote(workdir)}")
+
+    def _row(self, label: str, text: str, style: str = "") -> None:
+        self.print((f"  {label:<{_LABEL_WIDTH}}", "dim"), (text, style))
+
+
+def model_summary_lines(
+    rows: Sequence[tuple[str, str, Sequence[int | None], int]], *, num_trainable: int, num_non_trainable: int
+) -> list[str]:
+    """Gives a table of a model's layers as Keras prints one, at most 78 columns wide.
+
+    Args:
+        rows: name, type, output shape (``None`` for the batch) and number of parameters of each layer,
+            BatchNorm's statistics included.
+        num_trainable: parameters that the optimizer changes.
+        num_non_trainable: the others.
+    """
+    cells = [("layer", "type", "output shape", "parameters")]
+    cells += [(name, kind, _shape(shape), f"{count:,}") for name, kind, shape, count in rows]
+    widths = [
+        min(max(len(row[column]) for row in cells), limit) for column, limit in enumerate((24, 18, 20, 10))
+    ]
+
+    def line(row: tuple[str, str, str, str]) -> str:
+        *left, last = (_clip(cell, width) for cell, width in zip(row, widths, strict=True))
+        return "  ".join(
+            [*(cell.ljust(width) for cell, width in zip(left, widths, strict=False)), last.rjust(widths[3])]
+        )
+
+    rule = "-" * (sum(widths) + 6)
+    totals = {
+        "trainable": num_trainable,
+        "not trainable": num_non_trainable,
+        "total": num_trainable + num_non_trainable,
+    }
+    lines = [line(cells[0]), rule, *(line(row) for row in cells[1:]), rule]
+    return lines + [f"{name:<{len(rule) - 16}}{count:>16,}" for name, count in totals.items()]
+
+
+def format_percent(fraction: float) -> str:
+    """Gives a fraction in percent with two digits, such as ``"99.55%"``: one example in 10,000 shows."""
+    return f"{100 * fraction:.2f}%"
+
+
+def format_duration(seconds: float) -> str:
+    """Gives seconds as a person says them: ``"8.4 s"``, ``"1 min 25 s"``, ``"2 h 03 min"``."""
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def _count(number: int, one: str, many: str = "") -> str:
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def _shape(shape: Sequence[int | None]) -> str:
+    return f"({', '.join(str(size) for size in shape)})"
+
+
+def _clip(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 2] + ".."

@@ -1,0 +1,1 @@
+"""Pure JAX: one step, many steps, evaluation. No configuration object, no files."""

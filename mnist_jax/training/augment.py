@@ -1,0 +1,308 @@
+"""Random affine warps on the device, with Keras' meaning and ImageDataGenerator's distribution.
+
+A warp asks, for each pixel of the result, where in the source image it comes from. Those positions are found
+
+- from NumPy or Python numbers in float64, by the same products and sums in the same order as in Keras and
+  SciPy, so that even a position on the very edge of a pixel or of the image falls on SciPy's side;
+- from JAX arrays (under ``jit``, ``vmap``, ``scan``: in training) on the device in float32, where a pixel's
+  *displacement* is computed rather than its position: it is small, so it keeps more digits.
+"""
+
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, Key
+
+FILL_MODES = ("nearest", "constant")
+INTERPOLATION_ORDERS = (0, 1)
+
+Images = Float[Array | np.ndarray, "batch height width channels"]
+
+
+class AffineParams(NamedTuple):
+    """One warp per image, with the names and units of Keras; every field is float ``[batch]``."""
+
+    theta: Array  # rotation, degrees
+    tx: Array  # shift along Keras' first matrix axis, pixels
+    ty: Array  # shift along Keras' second matrix axis, pixels
+    shear: Array  # degrees
+    zx: Array  # zoom along Keras' first matrix axis, 1 = none, below 1 enlarges
+    zy: Array  # zoom along Keras' second matrix axis
+
+
+class _Source(NamedTuple):
+    """Where along one axis each result pixel ``[batch, height, width]`` is taken from."""
+
+    index: Any  # int32, the nearest pixel (order 0) or the one before (order 1)
+    weight: Any  # share of the pixel after ``index``, for order 1
+    inside: Any  # bool, False beyond the centres of the first and last pixel
+
+
+def apply_affine_transform(
+    images: Images,
+    theta: ArrayLike,
+    tx: ArrayLike,
+    ty: ArrayLike,
+    shear: ArrayLike,
+    zx: ArrayLike,
+    zy: ArrayLike,
+    fill_mode: str = "nearest",
+    cval: ArrayLike = 0.0,
+    order: int = 1,
+) -> Float[Array, "batch height width channels"]:
+    """Warps each image as Keras' function of that name does (row_axis=0, col_axis=1, channel_axis=2).
+
+    The matrix is rotation · shift · shear · zoom, from result to source, about the image's centre. Keras 3
+    reads it as (x, y): ``tx`` and ``zx`` work along the columns, ``ty`` and ``zy`` along the rows. On images
+    that are not square it swaps the two centre coordinates too (height/2 for columns), and so does this.
+
+    Each image depends on its own parameters only. Positions from NumPy and Python numbers are SciPy's to the
+    last bit. From JAX arrays they are float32, good to about 1e-6 pixel: bilinear values hardly move, but
+    with order 0, or at the border with fill mode ``constant``, one that close to an edge can fall on its
+    other side: a rare one for arbitrary parameters, whole rows at a half-turn, where they all lie on edges.
+
+    Args:
+        images: Floating point, any scale.
+        theta: Rotation in degrees; like all parameters a scalar, or one value per image ``[batch]``.
+        tx: Shift in pixels.
+        ty: Shift in pixels.
+        shear: Shear angle in degrees.
+        zx: Zoom factor; 1 is none, below 1 enlarges.
+        zy: Zoom factor.
+        fill_mode: ``"nearest"`` repeats the edge pixels; ``"constant"`` gives ``cval`` to every position
+            beyond the centres of the edge pixels.
+        cval: Fill value for ``"constant"``.
+        order: 0 for the nearest pixel, 1 for bilinear interpolation.
+
+    Returns:
+        The warped images, in the shape and dtype of ``images``.
+
+    Raises:
+        ValueError: On an unknown ``fill_mode`` or ``order``, images that are not floating point
+            ``[batch, height, width, channels]``, or a parameter of another length than the batch (or, off the
+            device, not finite).
+
+    Source:
+        ``keras._legacy.preprocessing.image.apply_affine_transform`` (Keras 3.15), which calls
+        ``scipy.ndimage.affine_transform``.
+    """
+    _check_sampling(fill_mode, order)
+    images = jnp.asarray(images)
+    if images.ndim != 4 or not jnp.issubdtype(images.dtype, jnp.floating):
+        raise ValueError(
+            "images must be floating point [batch, height, width, channels], "
+            f"got {images.dtype}{list(images.shape)}"
+        )
+    given = {"theta": theta, "tx": tx, "ty": ty, "shear": shear, "zx": zx, "zy": zy}
+    on_device = any(isinstance(value, jax.Array) for value in given.values())
+    params = [_per_image(name, value, images.shape[0], on_device) for name, value in given.items()]
+    locate = _locate_on_device if on_device else _locate_on_host
+    rows, columns = locate(params, images.shape[1], images.shape[2], order)
+    warped = _sample(images, rows, columns, order)
+    if fill_mode == "constant":
+        inside = jnp.asarray(rows.inside & columns.inside)[..., None]
+        warped = jnp.where(inside, warped, jnp.asarray(cval, images.dtype))
+    return warped
+
+
+def random_affine_params(
+    key: Key[Array, ""],
+    batch_size: int,
+    image_shape: tuple[int, ...],
+    *,
+    rotation_degrees: float = 0.0,
+    width_shift_fraction: float = 0.0,
+    height_shift_fraction: float = 0.0,
+    shear_degrees: float = 0.0,
+    zoom_fraction: float = 0.0,
+) -> AffineParams:
+    """Draws one warp per image from the distribution of Keras' ``ImageDataGenerator``.
+
+    All six are uniform and independent: ``theta`` in ±rotation_degrees, ``tx`` in ±width_shift_fraction of
+    the width, ``ty`` in ±height_shift_fraction of the height, ``shear`` in ±shear_degrees, ``zx`` and ``zy``
+    each in 1 ± zoom_fraction. The width fraction shifts sideways, as Keras documents it and as the Keras of
+    the article did; Keras 3 has since mixed up the two axes, which shows only where the two fractions differ.
+
+    Args:
+        key: Typed key.
+        batch_size: Number of images.
+        image_shape: Height and width in pixels, then anything.
+        rotation_degrees: Largest rotation either way, degrees.
+        width_shift_fraction: Largest ``tx``, as a fraction of the width.
+        height_shift_fraction: Largest ``ty``, as a fraction of the height.
+        shear_degrees: Largest shear either way, degrees.
+        zoom_fraction: Largest departure of a zoom factor from 1.
+
+    Returns:
+        Float32 ``[batch_size]`` for each parameter.
+    """
+    height, width = image_shape[:2]
+    centres_and_ranges = {
+        "theta": (0.0, rotation_degrees),
+        "tx": (0.0, width_shift_fraction * width),
+        "ty": (0.0, height_shift_fraction * height),
+        "shear": (0.0, shear_degrees),
+        "zx": (1.0, zoom_fraction),
+        "zy": (1.0, zoom_fraction),
+    }
+    keys = jax.random.split(key, len(centres_and_ranges))
+    draws = {
+        name: jax.random.uniform(name_key, (batch_size,), minval=centre - spread, maxval=centre + spread)
+        for name_key, (name, (centre, spread)) in zip(keys, centres_and_ranges.items(), strict=True)
+    }
+    return AffineParams(**draws)
+
+
+def random_affine(
+    key: Key[Array, ""],
+    images: Images,
+    *,
+    rotation_degrees: float,
+    width_shift_fraction: float,
+    height_shift_fraction: float,
+    shear_degrees: float,
+    zoom_fraction: float,
+    fill_mode: str = "nearest",
+    fill_value: float = 0.0,
+    interpolation_order: int = 1,
+) -> Float[Array, "batch height width channels"]:
+    """Warps each image by a random rotation, shift, shear and zoom of its own.
+
+    Args:
+        key: Typed key; the same key gives the same warps.
+        images: Floating point.
+        rotation_degrees: See `random_affine_params`, as for the next four; all are static Python numbers.
+        width_shift_fraction: Fraction of the width.
+        height_shift_fraction: Fraction of the height.
+        shear_degrees: Degrees.
+        zoom_fraction: Fraction, below 1.
+        fill_mode: ``"nearest"`` or ``"constant"``.
+        fill_value: For ``"constant"``, in the scale of ``images``.
+        interpolation_order: 0 (nearest pixel) or 1 (bilinear).
+
+    Returns:
+        The warped images, in the shape and dtype of ``images``. With every range 0 they are returned
+        untouched and nothing is added to the traced program.
+
+    Raises:
+        ValueError: On a negative or non-finite range, a zoom of 1 or more (it would mirror the image), and as
+            `apply_affine_transform` does.
+    """
+    _check_sampling(fill_mode, interpolation_order)
+    ranges = {
+        "rotation_degrees": rotation_degrees,
+        "width_shift_fraction": width_shift_fraction,
+        "height_shift_fraction": height_shift_fraction,
+        "shear_degrees": shear_degrees,
+        "zoom_fraction": zoom_fraction,
+    }
+    for name, value in ranges.items():
+        if not (np.isfinite(value) and value >= 0):
+            raise ValueError(f"{name} must be a finite number >= 0, got {value!r}")
+    if zoom_fraction >= 1:
+        raise ValueError(f"zoom_fraction must be below 1, got {zoom_fraction!r}")
+    if not any(ranges.values()):
+        return jnp.asarray(images)
+    params = random_affine_params(key, images.shape[0], images.shape[1:], **ranges)
+    return apply_affine_transform(
+        images, *params, fill_mode=fill_mode, cval=fill_value, order=interpolation_order
+    )
+
+
+def _check_sampling(fill_mode: str, order: int) -> None:
+    if fill_mode not in FILL_MODES:
+        raise ValueError(f"fill_mode must be one of {', '.join(FILL_MODES)}; got {fill_mode!r}")
+    if isinstance(order, bool) or order not in INTERPOLATION_ORDERS:
+        raise ValueError(f"the interpolation order must be 0 (nearest pixel) or 1 (bilinear); got {order!r}")
+
+
+def _per_image(name: str, value: ArrayLike, batch_size: int, on_device: bool) -> Any:
+    """Brings a parameter to ``[batch, 1, 1]``, float32 on the device or float64 on the host."""
+    array = jnp.asarray(value, jnp.float32) if on_device else np.asarray(value, np.float64)
+    if array.shape not in ((), (batch_size,)):
+        raise ValueError(f"{name} must be a scalar or have shape [{batch_size}], got {list(array.shape)}")
+    if not on_device and not np.isfinite(array).all():
+        raise ValueError(f"{name} must be finite, got {value!r}")
+    xp = jnp if on_device else np
+    return xp.broadcast_to(array, (batch_size,)).reshape(-1, 1, 1)
+
+
+def _locate_on_host(params: list[Any], height: int, width: int, order: int) -> tuple[_Source, _Source]:
+    """Source positions in float64, by Keras' matrix products and SciPy's order of summation."""
+    theta, tx, ty, shear, zx, zy = params
+    theta, shear = np.deg2rad(theta), np.deg2rad(shear)
+    centre_x, centre_y = height / 2 - 0.5, width / 2 - 0.5
+    warp = (
+        _matrix([[np.cos(theta), -np.sin(theta), 0], [np.sin(theta), np.cos(theta), 0], [0, 0, 1]])
+        @ _shift_matrix(tx, ty)
+        @ _matrix([[1, -np.sin(shear), 0], [0, np.cos(shear), 0], [0, 0, 1]])
+        @ _matrix([[zx, 0, 0], [0, zy, 0], [0, 0, 1]])
+    )
+    matrix = _shift_matrix(centre_x, centre_y) @ warp @ _shift_matrix(-centre_x, -centre_y)
+    (xx, xy, x_shift), (yx, yy, y_shift) = np.moveaxis(matrix, 0, -1)[:2, :, :, None, None]
+    row, column = np.arange(height)[:, None], np.arange(width)[None, :]
+    source_row = (y_shift + row * yy) + column * yx
+    source_column = (x_shift + row * xy) + column * xx
+    return (
+        _split(np, source_row, np.zeros_like(row), height, order),
+        _split(np, source_column, np.zeros_like(column), width, order),
+    )
+
+
+def _shift_matrix(x: Any, y: Any) -> np.ndarray:
+    return _matrix([[1, 0, x], [0, 1, y], [0, 0, 1]])
+
+
+def _matrix(entries: list[list[Any]]) -> np.ndarray:
+    """Stacks scalars and ``[batch, 1, 1]`` arrays into ``[batch, 3, 3]``."""
+    flat = np.broadcast_arrays(*(np.ravel(entry) for row in entries for entry in row))
+    return np.stack(flat, axis=-1).reshape(-1, 3, 3)
+
+
+def _locate_on_device(params: list[Any], height: int, width: int, order: int) -> tuple[_Source, _Source]:
+    """Source positions in float32, as displacements from each result pixel.
+
+    The product of rotation, shear and zoom is written out, with cos(a) - 1 as -2 sin²(a/2), so that nothing
+    near 1 or near the size of the image is rounded; without a matrix product no GPU reduces its precision.
+    """
+    theta, tx, ty, shear, zx, zy = params
+    theta, slant = jnp.deg2rad(theta), jnp.deg2rad(theta + shear)
+    row, column = jnp.arange(height)[:, None], jnp.arange(width)[None, :]
+    x, y = column - (height / 2 - 0.5), row - (width / 2 - 0.5)
+    cos_theta, sin_theta, sin_slant = jnp.cos(theta), jnp.sin(theta), jnp.sin(slant)
+    xx_less_1 = -2 * jnp.sin(theta / 2) ** 2 * zx + (zx - 1)
+    yy_less_1 = -2 * jnp.sin(slant / 2) ** 2 * zy + (zy - 1)
+    column_shift = xx_less_1 * x - sin_slant * zy * y + (cos_theta * tx - sin_theta * ty)
+    row_shift = sin_theta * zx * x + yy_less_1 * y + (sin_theta * tx + cos_theta * ty)
+    return _split(jnp, row_shift, row, height, order), _split(jnp, column_shift, column, width, order)
+
+
+def _split(xp: ModuleType, displacement: Any, origin: Any, length: int, order: int) -> _Source:
+    """Splits positions ``origin + displacement`` on an axis of ``length`` pixels into index and weight."""
+    lowest, highest = -origin, length - 1 - origin
+    inside = (displacement >= lowest) & (displacement <= highest)
+    displacement = xp.clip(displacement, lowest, highest)
+    whole = xp.floor(displacement + 0.5) if order == 0 else xp.floor(displacement)
+    return _Source(origin + whole.astype(np.int32), displacement - whole, inside)
+
+
+def _sample(images: Array, rows: _Source, columns: _Source, order: int) -> Array:
+    """Picks or blends the pixels at the given positions."""
+    # Four gathers of single pixels fuse into one loop with the positions and the blend; gathering the 2x2
+    # window at once, or blending by matrix products, was many times slower on a CPU.
+    pixels = jax.vmap(lambda image, row, column: image.at[row, column].get(mode="promise_in_bounds"))
+    if order == 0:
+        return pixels(images, rows.index, columns.index)
+    next_row = jnp.minimum(rows.index + 1, images.shape[1] - 1)
+    next_column = jnp.minimum(columns.index + 1, images.shape[2] - 1)
+    row_weight = jnp.asarray(rows.weight, jnp.float32)[..., None]
+    column_weight = jnp.asarray(columns.weight, jnp.float32)[..., None]
+    before, after = (
+        (1 - row_weight) * pixels(images, rows.index, column) + row_weight * pixels(images, next_row, column)
+        for column in (columns.index, next_column)
+    )
+    return ((1 - column_weight) * before + column_weight * after).astype(images.dtype)

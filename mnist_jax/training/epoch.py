@@ -1,0 +1,144 @@
+"""Many steps in one call, with the data set resident on the device."""
+
+from collections.abc import Callable
+from typing import Any, no_type_check
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.sharding import NamedSharding, PartitionSpec
+from jaxtyping import Array, Float, Int, Shaped, UInt8
+
+from mnist_jax.metrics.sums import Metrics
+from mnist_jax.training.state import TrainState
+
+TrainStep = Callable[[TrainState, dict[str, Array], jax.Array], tuple[TrainState, Metrics]]
+
+
+# JAX builds these anew with anything for leaves (shapes, shardings, None), which no check may refuse.
+@no_type_check
+@flax.struct.dataclass
+class StreamKeys:
+    """Typed keys of the named random streams of a run, all from one seed."""
+
+    params: jax.Array
+    train: jax.Array
+    shuffle: jax.Array
+
+    @classmethod
+    def from_seed(cls, seed: int) -> "StreamKeys":
+        """Splits the seed once."""
+        params, train, shuffle = jax.random.split(jax.random.key(seed), 3)
+        return cls(params, train, shuffle)
+
+
+# As StreamKeys.
+@no_type_check
+@flax.struct.dataclass
+class EpochLog:
+    """The sums of each step of the epoch under way.
+
+    Carried through the steps on the device, read by the host between calls. One entry a step, whatever the
+    number of steps in a call, makes everything derived from it independent of how a run was cut, and lets a
+    step whose loss is not finite be named.
+
+    Attributes:
+        loss_sum: float32 ``[steps_per_epoch]``, cross-entropy summed over the batch, in nats.
+        num_correct: int32 ``[steps_per_epoch]``.
+    """
+
+    loss_sum: Float[Array, "... steps"]
+    num_correct: Int[Array, "... steps"]
+
+    @classmethod
+    def empty(cls, steps_per_epoch: int) -> "EpochLog":
+        """Room for one epoch."""
+        return cls(jnp.zeros(steps_per_epoch, jnp.float32), jnp.zeros(steps_per_epoch, jnp.int32))
+
+    def record(self, index: Int[Array, ""], metrics: Metrics) -> "EpochLog":
+        """Fills the entry of a step, counted from the start of the epoch."""
+        return EpochLog(
+            self.loss_sum.at[index].set(metrics.loss_sum), self.num_correct.at[index].set(metrics.num_correct)
+        )
+
+
+def epoch_order(shuffle_key: jax.Array, epoch: Array | int, num_examples: int) -> Int[Array, " num_examples"]:
+    """The order of the examples in an epoch: a function of the seed and the epoch alone."""
+    return jax.random.permutation(jax.random.fold_in(shuffle_key, epoch), num_examples)
+
+
+def make_train_steps(
+    train_step: TrainStep,
+    *,
+    batch_sharding: NamedSharding | None = None,
+    static_length: bool = True,
+    **settings: int,
+) -> Callable[..., tuple[TrainState, EpochLog]]:
+    """Compiles what `make_run_steps` makes of the same arguments; ``state`` and ``log`` are donated."""
+    run = make_run_steps(train_step, batch_sharding=batch_sharding, static_length=static_length, **settings)
+    options: dict[str, Any] = {"static_argnames": "num_steps"} if static_length else {}
+    if batch_sharding is not None:
+        options["out_shardings"] = NamedSharding(batch_sharding.mesh, PartitionSpec())
+    return jax.jit(run, donate_argnames=("state", "log"), **options)
+
+
+def make_run_steps(
+    train_step: TrainStep,
+    *,
+    batch_size: int,
+    num_examples: int,
+    batch_sharding: NamedSharding | None = None,
+    unroll: int = 1,
+    static_length: bool = True,
+) -> Callable[..., tuple[TrainState, EpochLog]]:
+    """Makes ``run(state, log, images, labels, keys, num_steps) -> (state, log)``, to be compiled.
+
+    Step ``n`` takes the rows of ``epoch_order`` that belong to it, so any way of cutting a run into calls
+    gives the same bits. A call must not cross the end of an epoch.
+
+    Args:
+        train_step: ``(state, batch, key) -> (state, metrics)``.
+        batch_size: examples a step.
+        num_examples: examples in the data set; the remainder of an epoch that fills no batch is left out of
+            that epoch.
+        batch_sharding: how a batch is spread over devices, or None on one device.
+        unroll: steps per iteration of the loop on the device; more of them spare an accelerator's host round
+            trips.
+        static_length: whether the number of steps is compiled in (accelerators run such a loop without asking
+            the host) or an argument (one program for every length).
+    """
+    steps_per_epoch = num_examples // batch_size
+
+    def run(
+        state: TrainState,
+        log: EpochLog,
+        images: UInt8[Array, "examples height width channels"],
+        labels: Shaped[Array, "examples ..."],
+        keys: StreamKeys,
+        num_steps: int | Int[Array, ""],
+    ) -> tuple[TrainState, EpochLog]:
+        order = epoch_order(keys.shuffle, state.step // steps_per_epoch, num_examples)
+
+        def body(carry: tuple[TrainState, EpochLog]) -> tuple[TrainState, EpochLog]:
+            state, log = carry
+            index = state.step % steps_per_epoch
+            rows = lax.dynamic_slice_in_dim(order, index * batch_size, batch_size)
+            if batch_sharding is not None:
+                # The rows are cut, so each device gathers its own part only.
+                rows = lax.with_sharding_constraint(rows, batch_sharding)
+            batch = {"image": images[rows], "label": labels[rows]}
+            if batch_sharding is not None:
+                batch = lax.with_sharding_constraint(batch, batch_sharding)
+            state, metrics = train_step(state, batch, keys.train)
+            return state, log.record(index, metrics)
+
+        carry = (state, log)
+        if static_length:
+            assert isinstance(num_steps, int)
+            return lax.scan(
+                lambda c, _: (body(c), None), carry, length=num_steps, unroll=min(unroll, num_steps)
+            )[0]
+        return lax.fori_loop(0, num_steps, lambda _, c: body(c), carry)
+
+    return run

@@ -1,0 +1,126 @@
+"""Evaluation of a whole data set: padded and masked, every example counts once."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.sharding import NamedSharding, PartitionSpec
+from jaxtyping import Array, Int, PyTree, Shaped
+
+from mnist_jax.metrics.sums import EvaluationSums, confusion_summary
+from mnist_jax.runtime.compilation import CompiledFunction
+from mnist_jax.training.step import eval_step
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """The figures of one pass over a data set.
+
+    Attributes:
+        loss: cross-entropy per example, in nats.
+        accuracy: fraction.
+        errors: number of examples classified wrongly.
+        num_examples: number of examples seen, each once.
+        per_class_accuracy: a fraction for each class, None for a class without examples.
+        confusion_matrix: counts, rows are true classes, columns predicted ones.
+    """
+
+    loss: float
+    accuracy: float
+    errors: int
+    num_examples: int
+    per_class_accuracy: list[float | None]
+    confusion_matrix: list[list[int]]
+
+
+def _sum_over_batches(
+    apply_fn: Callable[..., Any],
+    batch_size: int,
+    num_classes: int,
+    batch_sharding: jax.sharding.Sharding | None,
+) -> Callable[..., EvaluationSums]:
+    def run(variables: dict[str, PyTree], images: Array, labels: Array) -> EvaluationSums:
+        num_examples = images.shape[0]
+
+        def body(sums: EvaluationSums, start: Array) -> tuple[EvaluationSums, None]:
+            positions = start + jnp.arange(batch_size)
+            rows = jnp.minimum(positions, num_examples - 1)
+            if batch_sharding is not None:
+                rows = lax.with_sharding_constraint(rows, batch_sharding)
+            batch = (images[rows], labels[rows], positions < num_examples)
+            if batch_sharding is not None:
+                batch = lax.with_sharding_constraint(batch, batch_sharding)
+            return sums.merge(eval_step(apply_fn, variables, *batch)), None
+
+        starts = jnp.arange(math.ceil(num_examples / batch_size)) * batch_size
+        return lax.scan(body, EvaluationSums.empty(num_classes), starts)[0]
+
+    return run
+
+
+class Evaluator:
+    """Evaluates every example of a data set exactly once, whatever the batch size.
+
+    Attributes:
+        function: the compiled pass; ``function.compile_seconds`` is the time its compilations took.
+    """
+
+    def __init__(
+        self,
+        apply_fn: Callable[..., Any],
+        *,
+        batch_size: int,
+        num_classes: int,
+        batch_sharding: NamedSharding | None = None,
+    ):
+        """Prepares evaluation; nothing is compiled before the first call.
+
+        Args:
+            apply_fn: the module's ``apply``.
+            batch_size: examples at a time; the last batch is padded and masked. Rounded up to a multiple of
+                the devices.
+            num_classes: classes of the model.
+            batch_sharding: how a batch is spread over devices, or None on one device.
+
+        Raises:
+            ValueError: for a batch size below one.
+        """
+        if batch_size < 1:
+            raise ValueError(f"evaluation batch size is {batch_size}; expected at least 1")
+        num_shards = 1 if batch_sharding is None else batch_sharding.mesh.size
+        batch_size = math.ceil(batch_size / num_shards) * num_shards
+        run = _sum_over_batches(apply_fn, batch_size, num_classes, batch_sharding)
+        everywhere = None
+        if batch_sharding is not None:
+            everywhere = NamedSharding(batch_sharding.mesh, PartitionSpec())
+        self.function = CompiledFunction(jax.jit(run, out_shardings=everywhere))
+
+    def __call__(
+        self,
+        variables: dict[str, PyTree],
+        images: Shaped[Array | np.ndarray, "examples height width channels"],
+        labels: Int[Array | np.ndarray, " examples"],
+    ) -> EvaluationResult:
+        """Evaluates ``variables`` (``{"params", "batch_stats"}``) on uint8 or float images and int32 labels.
+
+        Raises:
+            ValueError: for an empty data set.
+        """
+        if len(images) == 0:
+            raise ValueError("nothing to evaluate: the data set is empty")
+        sums = self.function(variables, images, labels)
+        confusion = np.asarray(sums.confusion)
+        errors, num_examples, per_class = confusion_summary(confusion)
+        return EvaluationResult(
+            loss=float(sums.loss_sum) / num_examples,
+            accuracy=1.0 - errors / num_examples,
+            errors=errors,
+            num_examples=num_examples,
+            per_class_accuracy=per_class,
+            confusion_matrix=confusion.tolist(),
+        )

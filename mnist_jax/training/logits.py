@@ -1,0 +1,125 @@
+"""The network's answer to every image of a data set, in batches inside one call."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, PyTree, Shaped
+
+from mnist_jax.metrics.sums import confusion_summary
+from mnist_jax.training.evaluation import EvaluationResult
+from mnist_jax.training.step import AugmentFn, preprocess
+
+
+def make_logits_fn(apply_fn: Callable[..., Any], batch_size: int) -> Callable[..., Array]:
+    """Compiles ``logits(variables, images) -> float32 [N, classes]``.
+
+    Args:
+        apply_fn: the module's ``apply``.
+        batch_size: images at a time; the last batch is filled up and what came of the filling dropped.
+    """
+
+    def logits(
+        variables: dict[str, PyTree], images: Shaped[Array, "examples height width channels"]
+    ) -> Float[Array, "examples classes"]:
+        def of_batch(_: Array, batch: Array) -> Array:
+            return apply_fn(variables, preprocess(batch), train=False)
+
+        return _in_batches(of_batch, images, batch_size)
+
+    return jax.jit(logits)
+
+
+def make_view_probabilities_fn(
+    apply_fn: Callable[..., Any], augment_fn: AugmentFn, batch_size: int
+) -> Callable[..., Array]:
+    """Compiles ``probabilities(variables, images, key, num_views) -> float32 [N, classes]``.
+
+    They are averaged over the image itself and ``num_views`` randomly changed copies. An answer that holds
+    for all of them is more often right than one that is merely sure of the image as it is; MixMatch
+    (Berthelot et al. 2019) guesses labels in this way.
+
+    Args:
+        apply_fn: the module's ``apply``.
+        augment_fn: the random changes, as `steps.train_step` takes them.
+        batch_size: images at a time.
+    """
+
+    def probabilities(
+        variables: dict[str, PyTree],
+        images: Shaped[Array, "examples height width channels"],
+        key: jax.Array,
+        num_views: int,
+    ) -> Float[Array, "examples classes"]:
+        def of_batch(start: Array, batch: Array) -> Array:
+            plain = preprocess(batch)
+            keys = jax.random.split(jax.random.fold_in(key, start), num_views)
+
+            def answer(view: Array) -> Array:
+                return jax.nn.softmax(apply_fn(variables, view, train=False))
+
+            total = jax.lax.fori_loop(
+                0, num_views, lambda i, total: total + answer(augment_fn(keys[i], plain)), answer(plain)
+            )
+            return total / (num_views + 1)
+
+        return _in_batches(of_batch, images, batch_size)
+
+    return jax.jit(probabilities, static_argnums=3)
+
+
+def _in_batches(
+    of_batch: Callable[[Array, Array], Array],
+    images: Shaped[Array, "examples height width channels"],
+    batch_size: int,
+) -> Float[Array, "examples classes"]:
+    """Joins ``of_batch(number of the first row, rows)`` over all images; the last batch is filled up."""
+    num_examples = images.shape[0]
+    size = min(batch_size, num_examples)
+
+    def one_batch(start: Array) -> Array:
+        rows = jnp.minimum(start + jnp.arange(size), num_examples - 1)
+        return of_batch(start, images[rows])
+
+    outputs = jax.lax.map(one_batch, jnp.arange(math.ceil(num_examples / size)) * size)
+    return outputs.reshape(-1, outputs.shape[-1])[:num_examples]
+
+
+def softmax(logits: Float[np.ndarray, "*batch classes"]) -> Float[np.ndarray, "*batch classes"]:
+    """Probabilities in float64, on the host."""
+    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
+    return shifted / shifted.sum(axis=-1, keepdims=True)
+
+
+def evaluate_logits(
+    logits: Float[np.ndarray, "examples classes"], labels: Int[np.ndarray, " examples"]
+) -> EvaluationResult:
+    """Gives the figures that `evaluation.Evaluator` gives, from logits on the host."""
+    highest = logits.max(axis=1, keepdims=True).astype(np.float64)
+    log_sums = np.log(np.exp(logits - highest).sum(axis=1)) + highest[:, 0]
+    losses = log_sums - logits[np.arange(len(labels)), labels]
+    num_classes = logits.shape[1]
+    pairs = labels.astype(np.int64) * num_classes + logits.argmax(axis=1)
+    confusion = np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
+    errors, num_examples, per_class = confusion_summary(confusion)
+    return EvaluationResult(
+        loss=float(losses.mean()),
+        accuracy=1.0 - errors / num_examples,
+        errors=errors,
+        num_examples=num_examples,
+        per_class_accuracy=per_class,
+        confusion_matrix=confusion.tolist(),
+    )
+
+
+def headline(result: EvaluationResult) -> dict[str, float | int]:
+    """The figures of a line of results: ``accuracy`` (fraction), ``errors``, ``num_examples``, ``loss``."""
+    return {
+        "accuracy": result.accuracy,
+        "errors": result.errors,
+        "num_examples": result.num_examples,
+        "loss": result.loss,
+    }

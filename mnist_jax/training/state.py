@@ -1,0 +1,86 @@
+"""What training carries from step to step."""
+
+from collections.abc import Callable
+from typing import Any, no_type_check
+
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Int, PyTree
+
+
+# JAX builds these anew with anything for leaves (shapes, shardings, None), which no check may refuse.
+@no_type_check
+class TrainState(flax.struct.PyTreeNode):
+    """Parameters, BatchNorm statistics, optimizer state and their running average, at a step.
+
+    Where members are trained side by side every leaf has a leading axis of members more.
+
+    Attributes:
+        step: int32 scalar, number of updates done.
+        params: trainable parameters.
+        batch_stats: running means and variances of BatchNorm.
+        opt_state: the optimizer's.
+        ema: ``{"params", "batch_stats"}``, the exponential moving average of both, or None.
+        apply_fn: the module's ``apply``.
+        tx: the optimizer.
+    """
+
+    step: Int[Array, "..."]
+    params: PyTree
+    batch_stats: PyTree
+    opt_state: PyTree
+    ema: PyTree | None
+    apply_fn: Callable[..., Any] = flax.struct.field(pytree_node=False)
+    tx: optax.GradientTransformation = flax.struct.field(pytree_node=False)
+
+    def variables(self) -> dict[str, PyTree]:
+        """The variables as trained: ``{"params", "batch_stats"}``."""
+        return {"params": self.params, "batch_stats": self.batch_stats}
+
+    def eval_variables(self) -> dict[str, PyTree]:
+        """The variables to evaluate with: the average where there is one, else those as trained."""
+        return self.variables() if self.ema is None else dict(self.ema)
+
+
+def create_train_state(
+    key: jax.Array,
+    model: nn.Module,
+    image_shape: tuple[int, ...],
+    tx: optax.GradientTransformation,
+    *,
+    use_ema: bool = False,
+) -> TrainState:
+    """Initialises a model and its optimizer.
+
+    Args:
+        key: typed key of the parameters.
+        model: a module with ``params`` and ``batch_stats``, called as ``model(images, train=...)``.
+        image_shape: ``(height, width, channels)``.
+        tx: the optimizer.
+        use_ema: whether to carry a moving average of parameters and statistics; it starts at their first
+            values.
+    """
+
+    def initialise(key: jax.Array) -> TrainState:
+        variables = model.init(key, jnp.zeros((1, *image_shape), jnp.float32), train=False)
+        params, batch_stats = variables["params"], variables.get("batch_stats", {})
+        return TrainState(
+            step=jnp.zeros((), jnp.int32),
+            params=params,
+            batch_stats=batch_stats,
+            opt_state=tx.init(params),
+            ema=jax.tree.map(jnp.copy, {"params": params, "batch_stats": batch_stats}) if use_ema else None,
+            apply_fn=model.apply,
+            tx=tx,
+        )
+
+    return jax.jit(initialise)(key)
+
+
+@jax.jit
+def all_finite(tree: PyTree) -> Bool[Array, ""]:
+    """Whether every number of every array in a pytree is finite."""
+    return jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]))

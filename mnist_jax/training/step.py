@@ -1,0 +1,107 @@
+"""One step of training and one of evaluation, as pure functions."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped
+
+from mnist_jax.metrics.sums import EvaluationSums, Metrics
+from mnist_jax.training.state import TrainState
+
+AugmentFn = Callable[[jax.Array, Array], Array]
+
+
+def preprocess(
+    images: Shaped[Array, "batch height width channels"],
+) -> Float[Array, "batch height width channels"]:
+    """Rescales uint8 pixels to float32 in [0, 1]; floating-point images pass as they are."""
+    if jnp.issubdtype(images.dtype, jnp.floating):
+        return images.astype(jnp.float32)
+    return images.astype(jnp.float32) / 255.0
+
+
+def train_step(
+    state: TrainState,
+    batch: dict[str, Array],
+    key: jax.Array,
+    *,
+    augment_fn: AugmentFn | None = None,
+    label_smoothing: float = 0.0,
+    ema_decay: float = 0.0,
+) -> tuple[TrainState, Metrics]:
+    """Does one update.
+
+    Args:
+        state: where training stands; step N draws the same random numbers whether or not the run stopped
+            before it.
+        batch: ``{"image": uint8 or float [B, H, W, C], "label": int32 [B]}``; a label may also be a
+            distribution over the classes, float32 ``[B, classes]``, and its likeliest class then counts as a
+            hit.
+        key: typed key of the run; the step is folded in here, then split between augmentation and dropout.
+        augment_fn: ``(key, images float32 [B, H, W, C]) -> images``, or None.
+        label_smoothing: share of the target spread evenly over all classes (Szegedy et al. 2016), in [0, 1).
+        ema_decay: share of the old average kept by ``state.ema``, in [0, 1). Early on the share is (1 + n) /
+            (10 + n) where that is less, so that the first values are soon forgotten.
+
+    Returns:
+        the next state and the sums of this batch.
+    """
+    augment_key, dropout_key = jax.random.split(jax.random.fold_in(key, state.step))
+    images, labels = preprocess(batch["image"]), batch["label"]
+    if augment_fn is not None:
+        images = augment_fn(augment_key, images)
+
+    def loss_fn(params: PyTree) -> tuple[Array, tuple[Array, Array, PyTree]]:
+        logits, updates = state.apply_fn(
+            {"params": params, "batch_stats": state.batch_stats},
+            images,
+            train=True,
+            rngs={"dropout": dropout_key},
+            mutable=["batch_stats"],
+        )
+        targets = labels if labels.ndim == 2 else jax.nn.one_hot(labels, logits.shape[-1])
+        targets = optax.smooth_labels(targets, label_smoothing)
+        losses = optax.softmax_cross_entropy(logits, targets)
+        return jnp.mean(losses), (losses, logits, updates.get("batch_stats", {}))
+
+    gradients, (losses, logits, batch_stats) = jax.grad(loss_fn, has_aux=True)(state.params)
+    updates, opt_state = state.tx.update(gradients, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    ema = state.ema
+    if ema is not None:
+        count = state.step.astype(jnp.float32)
+        rate = 1.0 - jnp.minimum(ema_decay, (1.0 + count) / (10.0 + count))
+        ema = jax.tree.map(
+            lambda old, new: old + rate * (new - old), ema, {"params": params, "batch_stats": batch_stats}
+        )
+    new_state = state.replace(
+        step=state.step + 1, params=params, batch_stats=batch_stats, opt_state=opt_state, ema=ema
+    )
+    classes = jnp.argmax(labels, axis=-1) if labels.ndim == 2 else labels
+    return new_state, Metrics.from_batch(losses, jnp.argmax(logits, axis=-1) == classes)
+
+
+def eval_step(
+    apply_fn: Callable[..., Any],
+    variables: dict[str, PyTree],
+    images: Shaped[Array, "batch height width channels"],
+    labels: Int[Array, " batch"],
+    mask: Bool[Array, " batch"],
+) -> EvaluationSums:
+    """Evaluates one batch without changing anything.
+
+    Args:
+        apply_fn: the module's ``apply``.
+        variables: ``{"params", "batch_stats"}``.
+        images: uint8 or float ``[B, H, W, C]``.
+        labels: int32 ``[B]``.
+        mask: bool ``[B]``, False where a row is padding.
+
+    Returns:
+        sums over the rows that are not padding.
+    """
+    logits = apply_fn(variables, preprocess(images), train=False)
+    return EvaluationSums.from_logits(logits, labels, mask)

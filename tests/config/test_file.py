@@ -1,0 +1,109 @@
+"""Configuration files: what runs, and one line for each thing that can be wrong with them."""
+
+import os
+
+import pytest
+
+from mnist_jax.config.check import check
+from mnist_jax.config.file import load_config_file
+from mnist_jax.errors import ConfigError
+
+HEAD = "from mnist_jax.config import default_config\nfrom ml_collections import ConfigDict\n"
+
+
+def problem_of(path) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load_config_file(str(path))
+    (problem,) = caught.value.problems
+    assert "\n" not in problem
+    return problem
+
+
+def test_a_file_may_change_the_defaults_or_give_a_few_fields(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(HEAD + "def get_config():\n  c = default_config()\n  c.optim.b1 = 0.5\n  return c\n")
+    assert check(load_config_file(str(path))).optim.b1 == 0.5
+    path.write_text(HEAD + "def get_config():\n  return ConfigDict({'batch_size': 7})\n")
+    config = check(load_config_file(str(path)))
+    assert (config.batch_size, config.optim.b1) == (7, 0.9)
+
+
+def test_what_follows_a_colon_is_passed_on(tmp_path):
+    path = tmp_path / "sized.py"
+    path.write_text(HEAD + "def get_config(size):\n  return ConfigDict({'batch_size': int(size)})\n")
+    assert load_config_file(f"{path}:12").batch_size == 12
+    assert "missing 1 required positional argument: 'size'" in problem_of(path)
+
+
+def test_an_edit_within_the_same_second_is_seen(tmp_path):
+    path = tmp_path / "edited.py"
+    for size in (4, 5):
+        path.write_text(HEAD + f"def get_config():\n  return ConfigDict({{'batch_size': {size}}})\n")
+        os.utime(path, (1_000_000_000, 1_000_000_000))
+        assert load_config_file(str(path)).batch_size == size
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_may_define_a_dataclass(tmp_path):
+    path = tmp_path / "classy.py"
+    # Dataclasses look their module up in sys.modules when an annotation is a string.
+    body = "@dataclass\nclass A:\n  x: 'int' = 3\ndef get_config():\n  return ConfigDict({'seed': A().x})\n"
+    path.write_text("from dataclasses import dataclass\n" + HEAD + body)
+    assert load_config_file(str(path)).seed == 3
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("def get_config(:\n", "line 1: SyntaxError: invalid syntax"),
+        ("\0", "null bytes"),
+        ("", "there is no function get_config()"),
+        ("get_config = 3", "there is no function get_config()"),
+        ("import no_such_module_here", "line 1: ModuleNotFoundError: No module named 'no_such_module_here'"),
+        ("def get_config():\n  return 1 / 0\n", "line 2: ZeroDivisionError: division by zero"),
+        ("def get_config():\n  raise ValueError('two\\nlines')\n", "line 2: ValueError: two lines"),
+        ("raise SystemExit(0)", "line 1: SystemExit: 0"),
+        ("def get_config():\n  open('/no/such/file')\n", "line 2: FileNotFoundError"),
+        ("def get_config():\n  pass\n", "got None (is its return missing?)"),
+        ("def get_config():\n  return {'batch_size': 3}\n", "expected an ml_collections.ConfigDict"),
+    ],
+)
+def test_a_broken_file_is_told_in_one_line(tmp_path, source, expected):
+    path = tmp_path / "broken.py"
+    path.write_text(source)
+    problem = problem_of(path)
+    assert expected in problem
+    assert str(path) in problem
+
+
+def test_bytes_that_are_no_text_are_told_in_one_line(tmp_path):
+    path = tmp_path / "binary.py"
+    path.write_bytes(b"\x89PNG\xff\xfe\x80")
+    assert "SyntaxError" in problem_of(path)
+
+
+def test_a_missing_file_is_told_with_the_nearest_name(tmp_path):
+    (tmp_path / "default.py").touch()
+    assert problem_of(tmp_path / "defualt.py").endswith(f"did you mean '{tmp_path}/default.py'?")
+    assert "that folder has default.py" in problem_of(tmp_path / "xyz")
+    assert "nor does the folder" in problem_of(tmp_path / "no" / "x.py")
+    (tmp_path / "empty").mkdir()
+    assert "that folder has no Python files" in problem_of(tmp_path / "empty" / "x.py")
+
+
+def test_a_folder_is_no_file(tmp_path):
+    (tmp_path / "default.py").touch()
+    assert "is a folder, expected a Python file" in problem_of(tmp_path)
+    assert "it has default.py" in problem_of(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["a\0b", "x" * 5000])
+def test_a_name_that_no_file_can_have_is_told_in_one_line(name):
+    assert "config file" in problem_of(name)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
+def test_an_unreadable_file_is_told_in_one_line(tmp_path):
+    path = tmp_path / "secret.py"
+    path.touch(mode=0)
+    assert "Permission denied" in problem_of(path)

@@ -1,0 +1,204 @@
+"""The single figures, the numbers behind them, and how they get into a page."""
+
+import base64
+import io
+import re
+
+import matplotlib
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+from mnist_jax.metrics.predictions import (
+    calibration_bins,
+    count_confusions,
+    expected_calibration_error,
+    first_of_each_class,
+    frequent_confusions,
+    least_confident_hits,
+    most_confident_mistakes,
+    wilson_interval,
+)
+from mnist_jax.report import figures as visualize
+from mnist_jax.report import style as figure_style
+from mnist_jax.report.inline import inline_svg, png_uri
+
+RECORDS = [
+    {"step": 10, "epoch": 1, "split": "train", "loss": 1.0, "accuracy": 0.7, "learning_rate": 0.1},
+    {"step": 20, "epoch": 1, "split": "train", "loss": 0.5, "accuracy": 0.9, "learning_rate": 0.2},
+    {"step": 20, "epoch": 1, "split": "test", "loss": 0.4, "accuracy": 0.92},
+    {"step": 40, "epoch": 2, "split": "train", "loss": None, "accuracy": 1.0, "learning_rate": 0.1},
+    {"step": 40, "epoch": 2, "split": "test", "loss": 0.3, "accuracy": 0.95},
+]
+COUNTS = np.array([[8, 2, 0], [0, 9, 1], [0, 0, 0]])
+NAMES = ["zero", "one", "two"]
+PROBABILITIES = np.array([[0.9, 0.1], [0.65, 0.35], [0.3, 0.7], [0.05, 0.95]])
+LABELS = np.array([0, 1, 1, 0])
+
+
+def lines(figure):
+    return {line.get_label(): line.get_xydata() for line in figure.axes[0].lines}
+
+
+def test_a_curve_is_over_epochs_and_leaves_out_what_was_not_measured():
+    drawn = lines(visualize.training_curve(RECORDS, "loss"))
+    np.testing.assert_allclose(drawn["train"], [[0.5, 1.0], [1.0, 0.5]])
+    np.testing.assert_allclose(drawn["test"], [[1.0, 0.4], [2.0, 0.3]])
+
+
+def test_accuracy_is_drawn_as_percent_wrong_and_none_wrong_is_a_gap():
+    figure = visualize.training_curve(RECORDS, "accuracy")
+    np.testing.assert_allclose(lines(figure)["train"], [[0.5, 30], [1, 10], [2, np.nan]])
+    assert figure.axes[0].get_yscale() == "log"
+
+
+def test_an_unknown_field_is_refused_and_no_records_give_an_empty_figure():
+    with pytest.raises(ValueError, match="'speed'; expected one of loss"):
+        visualize.training_curve(RECORDS, "speed")
+    assert not visualize.training_curve([], "loss").axes[0].lines
+
+
+def test_a_run_without_a_single_mistake_can_be_drawn():
+    perfect = [{"step": 5, "epoch": 1, "split": "test", "accuracy": 1.0}]
+    assert "<svg" in inline_svg(visualize.training_curve(perfect, "accuracy"), "perfect", "Errors")
+    everything_right = np.diag([3, 4, 5])
+    assert "<svg" in inline_svg(visualize.confusion_matrix(everything_right, NAMES), "confusion", "")
+    assert "<svg" in inline_svg(visualize.per_class_accuracy(everything_right, NAMES), "per-class", "")
+
+
+def test_confusion_matrix_shades_mistakes_only():
+    axes = visualize.confusion_matrix(COUNTS, NAMES).axes[0]
+    cells = {(patch.get_x() + 0.5, patch.get_y() + 0.5): patch.get_alpha() for patch in axes.patches}
+    assert set(cells) == {(1, 0), (2, 1)}, "(column, row) of the two kinds of mistake"
+    assert cells[1, 0] > cells[2, 1]
+    assert sorted(text.get_text() for text in axes.texts) == ["1", "2", "8", "9"]
+
+
+def test_many_classes_have_no_numbers():
+    assert not visualize.confusion_matrix(np.eye(62, dtype=int), [str(i) for i in range(62)]).axes[0].texts
+
+
+def test_per_class_accuracy_skips_a_class_without_examples():
+    axes = visualize.per_class_accuracy(COUNTS, NAMES).axes[0]
+    dots = [line.get_xydata()[0].tolist() for line in axes.lines if line.get_marker() == "o"]
+    assert dots == [[80.0, 0.0], [90.0, 1.0]]
+    assert [label.get_text() for label in axes.get_yticklabels()] == NAMES
+
+
+def test_calibration_shows_filled_bins_only():
+    bins = calibration_bins(PROBABILITIES, LABELS, num_bins=5)
+    np.testing.assert_allclose(
+        lines(visualize.calibration(bins))["this network"], [[0.675, 0.5], [0.925, 0.5]]
+    )
+
+
+def test_pictures_and_pairs_are_laid_out_in_rows():
+    images = np.zeros((5, 4, 4, 1), np.uint8)
+    assert len(visualize.picture_grid(images, list("abcde"), columns=3).axes) == 6
+    variants = np.zeros((5, 2, 4, 4, 1), np.float32)
+    assert len(visualize.augmentation_pairs(images, variants).axes) == 15
+    with pytest.raises(ValueError, match="no pictures"):
+        visualize.picture_grid(images[:0])
+
+
+def test_filters_have_a_row_for_each_input_and_a_column_for_each_output():
+    kernel = np.arange(3 * 3 * 2 * 5, dtype=np.float32).reshape(3, 3, 2, 5)
+    sheet = figure_style.filter_sheet(kernel)
+    assert sheet.shape == (7, 19)
+    np.testing.assert_array_equal(sheet[4:7, 8:11], kernel[:, :, 1, 2])
+    assert np.isnan(sheet[3]).all()
+    assert figure_style.filter_sheet(kernel[:, :, :1]).shape == (3, 19), "one input channel: tiles in rows"
+    assert visualize.filters(kernel).axes[0].images[0].get_array().shape == (7, 19, 4)
+
+
+def test_activations_take_maps_and_units():
+    maps = np.random.default_rng(0).random((6, 5, 32)).astype(np.float32)
+    sheet = figure_style.activation_sheet(maps)
+    assert sheet.shape == (4 * 7 - 1, 8 * 6 - 1)
+    np.testing.assert_array_equal(sheet[7:13, 6:11], maps[:, :, 9])
+    assert figure_style.activation_sheet(maps[0, 0]).shape == (2, 16)
+    assert isinstance(visualize.activations(maps), Figure)
+    with pytest.raises(ValueError, match=r"\(6, 5\); expected"):
+        visualize.activations(maps[:, :, 0])
+
+
+def test_all_zero_weights_and_activations_can_be_drawn():
+    visualize.activations(np.zeros((4, 4, 8), np.float32))
+    visualize.filters(np.zeros((3, 3, 1, 4), np.float32))
+
+
+def test_figures_leave_matplotlib_as_it_was():
+    before = dict(matplotlib.rcParams)
+    inline_svg(visualize.training_curve(RECORDS, "loss"), "a", "Loss")
+    inline_svg(visualize.confusion_matrix(COUNTS, NAMES), "b", "Confusion")
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_mistakes_and_hits_are_in_order_of_confidence():
+    assert most_confident_mistakes(PROBABILITIES, LABELS, 9).tolist() == [3, 1]
+    assert most_confident_mistakes(PROBABILITIES, LABELS, 1).tolist() == [3]
+    assert least_confident_hits(PROBABILITIES, LABELS, 9).tolist() == [2, 0]
+    assert least_confident_hits(PROBABILITIES, 1 - PROBABILITIES.argmax(axis=1), 9).tolist() == []
+
+
+def test_confusions_are_counted_and_ranked():
+    assert count_confusions(PROBABILITIES, LABELS).tolist() == [[1, 1], [1, 1]]
+    assert frequent_confusions(COUNTS, 5) == [(0, 1, 2), (1, 2, 1)]
+
+
+def test_first_of_each_class_keeps_the_order_of_the_data():
+    assert first_of_each_class(np.array([7, 2, 7, 1, 0, 2]), 3).tolist() == [0, 1, 3]
+
+
+def test_calibration_error_of_a_known_case():
+    # Two bins with two examples each, by hand: |0.5 - 0.675| and |0.5 - 0.925|, equally weighted.
+    bins = calibration_bins(PROBABILITIES, LABELS, num_bins=5)
+    assert bins.num_examples.tolist() == [0, 0, 0, 2, 2]
+    assert expected_calibration_error(bins) == pytest.approx((0.175 + 0.425) / 2)
+    certain = calibration_bins(np.array([[1.0, 0.0]]), np.array([0]))
+    assert certain.num_examples[-1] == 1 and expected_calibration_error(certain) == 0
+
+
+def test_wilson_interval_of_known_cases():
+    # Newcombe, Statistics in Medicine 17 (1998), table I, method 3.
+    assert wilson_interval(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
+    assert wilson_interval(0, 20) == pytest.approx((0.0, 0.1611), abs=5e-5)
+    assert wilson_interval(0, 0) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_pictures_come_back_from_their_address_unchanged(channels):
+    image = np.random.default_rng(1).integers(0, 256, (40, 30, channels), np.uint8)
+    few = image // 128 * 200
+    for pixels in (image, few):
+        content = base64.b64decode(png_uri(pixels).removeprefix("data:image/png;base64,"))
+        opened = Image.open(io.BytesIO(content)).convert("RGB" if channels == 3 else "RGBA")
+        np.testing.assert_array_equal(np.asarray(opened), pixels)
+
+
+def test_grey_becomes_ink_of_that_opacity_and_float_counts_from_0_to_1():
+    ink = figure_style.picture_rgba(np.array([[[0], [255]]], np.uint8))
+    assert ink.tolist() == [[[0, 0, 0, 0], [0, 0, 0, 255]]]
+    assert figure_style.picture_rgba(np.full((1, 1, 3), 0.5)).tolist() == [[[128, 128, 128, 255]]]
+
+
+def test_a_wide_picture_repeats_its_pixels():
+    image = np.array([[[9, 8, 7, 255], [0, 0, 0, 0]]], np.uint8)
+    content = base64.b64decode(png_uri(image, width=5).removeprefix("data:image/png;base64,"))
+    shown = np.asarray(Image.open(io.BytesIO(content)).convert("RGBA"))
+    np.testing.assert_array_equal(shown, image.repeat(3, axis=0).repeat(3, axis=1))
+
+
+def test_svg_takes_colours_from_the_page_and_has_ids_of_its_own():
+    svg = inline_svg(visualize.training_curve(RECORDS, "loss"), "curve", 'Loss "<1>"')
+    assert svg.startswith("<svg viewBox=") and 'aria-label="Loss &quot;&lt;1>&quot;"' in svg
+    assert "var(--accent, #2a6fb4)" in svg and "font-family: inherit" in svg
+    assert "<style" not in svg and "xlink:href" not in svg
+    ids = re.findall(r'\bid="([^"]*)"', svg)
+    assert len(ids) == len(set(ids)) and all(name.startswith("curve-") for name in ids)
+    assert set(re.findall(r'href="#([^"]*)"', svg)) | set(re.findall(r"url\(#([^)]*)\)", svg)) <= set(ids)
+    assert ">epoch</text>" in svg, "text stays text"
+    assert svg == inline_svg(visualize.training_curve(RECORDS, "loss"), "curve", 'Loss "<1>"'), (
+        "the same each time"
+    )

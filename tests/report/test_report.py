@@ -1,0 +1,301 @@
+"""The report of a small real run: what it says, what it says when something is missing, and in a browser."""
+
+import base64
+import html
+import io
+import json
+import re
+import shlex
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mnist_jax import cli, train
+from mnist_jax.data import load_splits
+from mnist_jax.report import page as report
+from mnist_jax.report.__main__ import COMMAND, main
+from mnist_jax.report.reproduce import train_command
+from mnist_jax.run.load import load
+from tests.headless_chromium import find_browser, open_page
+
+ROOT = Path(__file__).parents[2]
+SECTIONS = [
+    "training",
+    "classes",
+    "calibration",
+    "mistakes",
+    "hits",
+    "augmentation",
+    "filters",
+    "activations",
+    "config",
+    "environment",
+    "reproduce",
+]
+SMALL = [
+    "--config.data.train_examples=128",
+    "--config.log_every_steps=2",
+    "--config.model.features=(2,3,3,2)",
+    "--config.model.dense_features=8",
+    "--config.optim.ema_decay=0.9",
+    "--config.optim.label_smoothing=0.1",
+]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_cache(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        patch.delenv("MNIST_JAX_DATA_DIR", raising=False)
+        yield
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished run, with its report; copy it to change it."""
+    workdir = tmp_path_factory.mktemp("runs") / "small run"
+    words = ["--config", str(ROOT / "configs" / "smoke.py"), "--workdir", str(workdir), *SMALL]
+    assert cli.run_main(train.main, train.COMMAND, words) == 0
+    report.write_report(workdir)
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def page(finished):
+    return (finished / "report.html").read_text()
+
+
+@pytest.fixture
+def copy(finished, tmp_path):
+    return shutil.copytree(finished, tmp_path / "run")
+
+
+def change(path, function):
+    content = json.loads(path.read_text())
+    function(content)
+    path.write_text(json.dumps(content))
+
+
+def section(page, name):
+    return re.search(rf'<section id="{name}">(.*?)</section>', page, re.DOTALL)[1]
+
+
+def text_of(page):
+    return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", page)).split())
+
+
+def test_every_section_is_there_and_the_headline_is_that_of_the_summary(finished, page):
+    assert re.findall(r'<section id="(\w+)">', page) == SECTIONS
+    assert "Not shown" not in page and "notice" not in page.split("</style>")[1]
+    summary = json.loads((finished / "summary.json").read_text())
+    head = text_of(page[page.index("<header>") : page.index("<main>")])
+    assert (
+        f"{100 * summary['test_accuracy']:.2f}% of 1,000 test images right, {summary['test_errors']} wrong"
+        in head
+    )
+    assert f"{summary['num_params']:,} trainable parameters" in head
+    assert summary["versions"]["jax"] in section(page, "environment")
+
+
+def test_the_file_is_well_formed_and_names_no_other_file_or_address(page):
+    class Checker(HTMLParser):
+        open_tags: list[str] = []
+        addresses: list[str] = []
+        ids: list[str] = []
+
+        def handle_starttag(self, tag, attributes):
+            if tag not in ("meta", "link", "img", "br"):
+                self.open_tags.append(tag)
+            found = dict(attributes)
+            self.addresses += [
+                found[name] for name in ("src", "href", "srcset", "action", "data") if name in found
+            ]
+            self.ids += [found["id"]] if "id" in found else []
+
+        def handle_startendtag(self, tag, attributes):
+            self.handle_starttag(tag, attributes)
+            if tag not in ("meta", "link", "img", "br"):
+                self.handle_endtag(tag)
+
+        def handle_endtag(self, tag):
+            assert self.open_tags.pop() == tag
+
+    checker = Checker()
+    checker.feed(page)
+    assert not checker.open_tags
+    assert all(address.startswith(("data:", "#")) for address in checker.addresses)
+    assert len(checker.ids) == len(set(checker.ids))
+    anchors = {address[1:] for address in checker.addresses if address.startswith("#")}
+    assert anchors <= set(checker.ids)
+    assert "<script" not in page and "@import" not in page and "url(http" not in page
+
+
+def test_mistakes_and_hits_show_the_right_pictures_and_labels(finished, page):
+    test = load_splits("mnist_5k").test
+    predicted = load(finished, "latest").predict(test.images).argmax(axis=1)
+    for name, is_right, words in (("mistakes", False, r"says (\d)"), ("hits", True, r"or (\d)")):
+        part = section(page, name)
+        cards = [text_of(card) for card in re.findall(r"<figcaption>(.*?)</figcaption>", part, re.DOTALL)]
+        assert len(cards) == 24
+        pictures = re.findall(r'src="data:image/png;base64,([^"]*)"', part)
+        for card, picture in zip(cards, pictures, strict=True):
+            index = int(re.search(r"#(\d+)", card)[1])
+            assert (predicted[index] == test.labels[index]) == is_right
+            assert re.search(r"true (\d)", card)[1] == str(test.labels[index])
+            assert (re.search(words, card)[1] == str(predicted[index])) == (not is_right)
+            shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(picture))).convert("RGBA"))
+            np.testing.assert_array_equal(shown[..., 3:], test.images[index])
+
+
+def test_each_convolution_and_each_relu_is_shown_for_the_chosen_digits(page):
+    assert re.findall(r"<figcaption><code>(\w+)</code>", section(page, "filters")) == [
+        f"conv{i}" for i in range(4)
+    ]
+    activations = section(page, "activations")
+    assert re.findall(r"<h3><code>(\w+)</code></h3>", activations) == [f"relu{i}" for i in range(5)]
+    assert activations.count('class="sheet"') == 5 * 4
+    assert section(page, "augmentation").count('alt="original"') == 8
+    assert section(page, "augmentation").count('alt="augmented"') == 40
+
+
+def test_variables_and_data_at_hand_give_the_same_report(finished, copy, page):
+    shutil.rmtree(copy / "checkpoints")
+    variables = load(finished, "latest").variables
+    written = report.write_report(copy, splits=load_splits("mnist_5k"), variables=variables).read_text()
+    assert [section(written, name) for name in SECTIONS[:-2]] == [
+        section(page, name) for name in SECTIONS[:-2]
+    ]
+
+
+def test_without_a_checkpoint_the_report_has_what_the_files_tell(copy):
+    shutil.rmtree(copy / "checkpoints")
+    written = report.write_report(copy).read_text()
+    missing = [name for name in SECTIONS if "Not shown: " in section(written, name)]
+    assert missing == ["calibration", "mistakes", "hits", "augmentation", "filters", "activations"]
+    assert "checkpoint" in text_of(section(written, "mistakes"))
+
+
+def test_other_data_than_that_of_the_run_is_not_shown(copy):
+    change(copy / "config.json", lambda content: content["run"]["dataset"].update(test_sha256="0" * 64))
+    assert "is not that of the run" in section(report.write_report(copy).read_text(), "mistakes")
+
+
+def test_an_unfinished_run_says_so_and_has_its_classes_from_the_checkpoint(copy):
+    (copy / "summary.json").unlink()
+    written = report.write_report(copy).read_text()
+    assert "Not finished" in written and "test accuracy" in text_of(written)
+    assert "Not shown" not in written
+
+
+def test_a_run_that_has_only_begun_is_reported_too(copy):
+    for name in ("summary.json", "metrics.jsonl"):
+        (copy / name).unlink()
+    shutil.rmtree(copy / "checkpoints")
+    written = report.write_report(copy).read_text()
+    assert "No measurement has been written yet." in section(written, "training")
+    assert "Not shown: " in section(written, "classes")
+
+
+def test_the_notice_of_the_fallback_is_at_the_very_top(copy):
+    shutil.rmtree(copy / "checkpoints")
+    notice = {"is_fallback": True, "notice": "MNIST could not be reached <today>"}
+    change(copy / "config.json", lambda content: content["run"]["dataset"].update(notice))
+    written = report.write_report(copy).read_text()
+    body = text_of(written[written.index("<body>") :])
+    assert body.startswith("Not the data set that was asked for. MNIST could not be reached <today>")
+
+
+def test_names_are_text_never_markup(copy):
+    shutil.rmtree(copy / "checkpoints")
+    names = ["<b>bold</b>", '"quoted" & more', *map(str, range(8))]
+    change(copy / "config.json", lambda content: content["run"].update(class_names=names))
+    written = report.write_report(copy).read_text()
+    assert "<b>bold" not in written and "<b>bold</b>" in text_of(section(written, "classes"))
+
+
+def test_the_command_gives_the_very_configuration_back(finished):
+    config = json.loads((finished / "config.json").read_text())
+    del config["run"]
+    words = shlex.split(train_command(config, "runs/a b"))
+    assert words[:5] == ["python", "-m", "mnist_jax.train", "--config", "configs/smoke.py"]
+    words[4] = str(ROOT / words[4])
+    arguments = cli.parse(train.COMMAND, words[3:])
+    assert json.loads(arguments.config.to_json()) == config
+    assert arguments["workdir"] == "runs/a b"
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["--images=3,1000"], 1, "no test image 1000; expected numbers below 1000"),
+        (["--images=3,x"], 2, "expected up to eight whole numbers"),
+        (["--data_dir=nowhere"], 1, "nowhere"),
+    ],
+)
+def test_what_cannot_be_is_one_line(finished, capsys, words, code, message):
+    before = (finished / "report.html").read_bytes()
+    assert cli.run_main(main, COMMAND, ["--workdir", str(finished), *words]) == code
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1 and message in error
+    assert (finished / "report.html").read_bytes() == before
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path, capsys):
+    assert cli.run_main(main, COMMAND, ["--workdir", str(tmp_path)]) == 1
+    assert "expected the folder of a run" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_command_prints_where_the_report_is_and_shows_the_images_asked_for(copy, capsys):
+    assert cli.run_main(main, COMMAND, ["--workdir", str(copy), "--images=7,7,12"]) == 0
+    assert capsys.readouterr().out == f"{copy / 'report.html'}\n"
+    captions = re.findall(r"#(\d+)</figcaption>", section((copy / "report.html").read_text(), "activations"))
+    assert captions == ["7", "7", "12"]
+
+
+@pytest.fixture(scope="module")
+def browser_page():
+    browser = find_browser()
+    if browser is None:
+        pytest.skip("no Chromium or Chrome is installed")
+    with open_page(browser) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1200, 360])
+def test_in_a_browser_it_is_complete_quiet_and_fits(finished, browser_page, theme, width):
+    size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500}
+    browser_page.call("Emulation.setDeviceMetricsOverride", **size)
+    scheme = [{"name": "prefers-color-scheme", "value": theme}]
+    browser_page.call("Emulation.setEmulatedMedia", features=scheme)
+    address = (finished / "report.html").as_uri()
+    browser_page.open(address)
+    requests = [event["request"]["url"] for event in browser_page.named("Network.requestWillBeSent")]
+    assert [url for url in requests if not url.startswith("data:")] == [address]
+    assert not browser_page.named("Log.entryAdded")
+    assert not browser_page.named("Runtime.consoleAPICalled") + browser_page.named("Runtime.exceptionThrown")
+    pictures = browser_page.evaluate(
+        "Promise.all([...document.images].map(image => image.decode().then(() => image.naturalWidth)))"
+    )
+    assert len(pictures) > 100 and min(pictures) > 1
+    figures = browser_page.evaluate(
+        "[...document.querySelectorAll('svg')].map(svg => [svg.clientWidth, svg.clientHeight])"
+    )
+    assert len(figures) == 7 and np.min(figures) > 100
+    assert browser_page.evaluate("document.documentElement.scrollWidth") == width, "nothing sticks out"
+    ink, paper = browser_page.evaluate(
+        "[getComputedStyle(document.body).color, getComputedStyle(document.body).backgroundColor]"
+    )
+    brightness = [sum(map(int, re.findall(r"\d+", colour)[:3])) for colour in (ink, paper)]
+    assert (brightness[0] < brightness[1]) == (theme == "light") and abs(brightness[0] - brightness[1]) > 450
+
+
+def test_it_prints(finished, browser_page):
+    browser_page.open((finished / "report.html").as_uri())
+    pdf = base64.b64decode(browser_page.call("Page.printToPDF", preferCSSPageSize=True)["data"])
+    assert pdf.startswith(b"%PDF") and 4 <= len(re.findall(rb"/Type\s*/Page\b", pdf)) <= 14

@@ -1,0 +1,145 @@
+"""What a configuration and a data set decide together."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mnist_jax.config.check import check, default_config
+from mnist_jax.errors import ConfigError
+from mnist_jax.run.experiment import build_augment_fn, build_experiment, build_model
+from mnist_jax.runtime.devices import make_layout
+from tests.trees import assert_same_bits, same_bits
+
+FACTS = {"image_shape": [10, 9, 1], "class_names": ["bar", "dot", "ring"], "num_train": 83}
+
+
+def make_config(**changes):
+    config = default_config()
+    config.num_epochs, config.batch_size = 3, 8
+    config.model.features, config.model.pool_after, config.model.dense_features = (3, 4), (0,), 8
+    config.augment.enabled = False
+    for name, value in changes.items():
+        group, _, field = name.rpartition("__")
+        setattr(config[group] if group else config, field, value)
+    return check(config)
+
+
+def build(facts=FACTS, **changes):
+    return build_experiment(make_config(**changes), make_layout(), **facts)
+
+
+@pytest.fixture(scope="module")
+def experiment():
+    return build(optim__ema_decay=0.9)
+
+
+def test_steps_and_sizes_follow_the_data(experiment):
+    assert (experiment.steps_per_epoch, experiment.total_steps) == (10, 30)
+    assert (experiment.num_classes, experiment.num_train) == (3, 83)
+    assert experiment.image_shape == (10, 9, 1) and experiment.class_names == ("bar", "dot", "ring")
+    assert experiment.model.num_classes == 3
+
+
+def test_the_first_state_is_on_every_device_and_as_a_checkpoint_expects_it(experiment):
+    state, log = experiment.create_state(), experiment.create_log()
+    assert state.ema is not None
+    abstract = experiment.abstract_checkpoint()
+    leaves, expected = jax.tree.leaves({"state": state, "log": log}), jax.tree.leaves(abstract)
+    assert len(leaves) == len(expected) > 20
+    for leaf, target in zip(leaves, expected, strict=True):
+        assert (leaf.shape, leaf.dtype) == (target.shape, target.dtype)
+        assert leaf.sharding == target.sharding and len(leaf.devices()) == 8
+    assert log.loss_sum.shape == (10,)
+
+
+def test_the_seed_decides_the_first_state(experiment):
+    first = experiment.create_state()
+    again, other = build(optim__ema_decay=0.9), build(optim__ema_decay=0.9, seed=1)
+    assert_same_bits(first.params, again.create_state().params)
+    assert not same_bits(first.params, other.create_state().params)
+
+
+def test_without_a_decay_there_is_no_average():
+    assert build().abstract_checkpoint()["state"].ema is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "step", "rate"),
+    [
+        ({}, 29, 0.02),
+        ({"optim__schedule": "cosine"}, 15, 0.01),
+        ({"optim__schedule": "cosine", "optim__end_learning_rate_fraction": 0.25}, 30, 0.005),
+        ({"optim__warmup_epochs": 1.0}, 5, 0.01),
+        ({"optim__schedule": "one_cycle", "optim__warmup_epochs": 1.5}, 15, 0.02),
+        ({"optim__schedule": "one_cycle"}, 0, 0.0008),
+    ],
+)
+def test_the_schedule_spans_the_run(changes, step, rate):
+    experiment = build(optim__learning_rate=0.02, **changes)
+    assert float(experiment.learning_rate_fn(step)) == pytest.approx(rate, rel=1e-4)
+
+
+@pytest.mark.parametrize(("platform", "conv"), [("cpu", "gemm"), ("gpu", "lax"), ("tpu", "lax")])
+def test_the_network_is_lowered_for_the_platform(platform, conv):
+    assert build_model(make_config(), 3, platform).conv == conv
+    assert build_model(make_config(model__conv="lax"), 3, platform).conv == "lax"
+
+
+def test_every_field_of_the_network_arrives():
+    fields = {
+        "features": (5,),
+        "kernel_size": 2,
+        "pool_after": (),
+        "dense_features": 6,
+        "dropout_rate": 0.5,
+        "batch_norm_momentum": 0.8,
+        "batch_norm_epsilon": 0.01,
+        "dtype": "bfloat16",
+    }
+    model = build_model(make_config(**{f"model__{name}": value for name, value in fields.items()}), 7, "cpu")
+    assert {name: getattr(model, name) for name in fields} == fields
+    assert model.num_classes == 7
+
+
+def test_augmentation_is_off_or_as_configured():
+    images = jnp.asarray(np.random.default_rng(0).uniform(size=(2, 6, 6, 1)), jnp.float32)
+    still = {
+        "rotation_degrees": 0.0,
+        "width_shift_fraction": 0.0,
+        "height_shift_fraction": 0.0,
+        "shear_degrees": 0.0,
+        "zoom_fraction": 0.0,
+    }
+    config = default_config().augment
+    assert build_augment_fn({**config, "enabled": False}) is None
+    unchanged = build_augment_fn({**config, **still})(jax.random.key(0), images)
+    np.testing.assert_allclose(unchanged, images, atol=1e-6)
+    filled = {**config, **still, "width_shift_fraction": 0.9, "fill_mode": "constant", "fill_value": 0.5}
+    moved = build_augment_fn(filled)(jax.random.key(0), images)
+    assert (moved == 0.5).any()
+
+
+@pytest.mark.parametrize("batch_size", [4, 12])
+def test_a_batch_has_to_divide_over_the_devices(batch_size):
+    with pytest.raises(ConfigError, match=f"^batch_size: {batch_size} does not divide over 8 devices"):
+        build(batch_size=batch_size)
+
+
+def test_a_warm_up_that_rounds_to_the_whole_run_is_a_fault_of_the_configuration():
+    with pytest.raises(ConfigError, match="^optim.warmup_epochs: 2.99 are 30 of the run's 30 steps"):
+        build(optim__warmup_epochs=2.99)
+
+
+def test_a_network_that_does_not_fit_the_images_is_a_fault_of_the_configuration():
+    with pytest.raises(ConfigError, match="^model: images of 10x9 are too small: before conv1"):
+        build(model__features=(3, 4), model__kernel_size=7)
+
+
+def test_many_steps_train_on_every_device(experiment, tiny_data):
+    placed = jax.device_put((*tiny_data, experiment.keys), experiment.layout.replicated)
+    state, log = experiment.make_train_steps()(
+        experiment.create_state(), experiment.create_log(), *placed, np.int32(4)
+    )
+    assert int(state.step) == 4 and len(state.step.devices()) == 8
+    assert (np.asarray(log.loss_sum) > 0).tolist() == [True] * 4 + [False] * 6

@@ -1,0 +1,157 @@
+"""A run's checkpoint as an object: the right step, the right variables, and pictures in any accepted form."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import mnist_jax
+from mnist_jax.checkpoints.manager import Checkpoints
+from mnist_jax.config.check import as_dict, check, default_config
+from mnist_jax.errors import CheckpointError, RunError
+from mnist_jax.run.experiment import build_experiment
+from mnist_jax.run.load import checkpoint_name
+from mnist_jax.runtime.devices import make_layout
+from mnist_jax.storage.json_files import write_config
+from tests.trees import assert_same_bits
+
+FACTS = {"image_shape": [10, 9, 1], "class_names": ["bar", "dot", "ring"]}
+RUN = {**FACTS, "dataset": {"num_train": 83, "name": "bars"}}
+IMAGES = np.random.default_rng(0).integers(0, 256, (6, 10, 9, 1)).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def states():
+    """Three states of one experiment by step, every number other in each, and in its average."""
+    config = default_config()
+    config.num_epochs, config.batch_size, config.optim.ema_decay = 3, 8, 0.9
+    config.model.features, config.model.pool_after, config.model.dense_features = (3, 4), (0,), 8
+    config = check(config)
+    experiment = build_experiment(config, make_layout(), num_train=83, **FACTS)
+    first, log = experiment.create_state(), experiment.create_log()
+
+    def at(step):
+        def moved(tree, amount):
+            return jax.tree.map(lambda leaf: leaf + amount, tree)
+
+        return first.replace(
+            step=first.step + step,
+            params=moved(first.params, step / 100),
+            batch_stats=moved(first.batch_stats, step / 10),
+            ema=moved(first.ema, step / 50),
+        )
+
+    return config, log, {step: at(step) for step in (1, 2, 3)}
+
+
+@pytest.fixture(scope="module")
+def workdir(states, tmp_path_factory):
+    """The folder of a run whose second checkpoint was the best."""
+    config, log, by_step = states
+    folder = tmp_path_factory.mktemp("run")
+    write_config(folder, as_dict(config), RUN)
+    with Checkpoints(folder / "checkpoints", keep_latest=3) as checkpoints:
+        for step, accuracy in ((1, 0.5), (2, 0.9), (3, 0.7)):
+            tree = {"state": by_step[step], "log": log}
+            checkpoints.save(step, tree, {"epoch": step}, {"accuracy": accuracy})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(workdir):
+    return mnist_jax.load(workdir)
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "step"), [("best", 2), ("latest", 3), (1, 1), ("1", 1)], ids=["best", "latest", "1", "'1'"]
+)
+def test_the_checkpoint_asked_for_is_loaded_with_its_average(states, workdir, checkpoint, step):
+    model = mnist_jax.load(str(workdir), checkpoint)
+    assert model.step == step
+    assert_same_bits(model.variables, states[2][step].ema)
+
+
+def test_the_best_is_the_default(model):
+    assert model.step == 2
+
+
+def test_it_tells_of_its_run(states, model):
+    assert as_dict(model.config) == as_dict(states[0])
+    assert (model.image_shape, model.class_names) == ((10, 9, 1), ("bar", "dot", "ring"))
+    assert model.run == RUN
+
+
+def test_module_and_variables_give_the_logits_of_predict(model):
+    logits = model.module.apply(model.variables, jnp.asarray(IMAGES, jnp.float32) / 255)
+    probabilities = model.predict(IMAGES)
+    assert probabilities.shape == (6, 3) and probabilities.dtype == np.float32
+    np.testing.assert_allclose(probabilities, jax.nn.softmax(logits), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
+
+
+def test_bytes_and_fractions_are_the_same_picture(model):
+    expected = model.predict(IMAGES)
+    np.testing.assert_allclose(model.predict(IMAGES / 255), expected, atol=1e-5)
+    np.testing.assert_allclose(model.predict((IMAGES / 255).astype(np.float32)), expected, atol=1e-5)
+    np.testing.assert_allclose(model.predict(jnp.asarray(IMAGES)), expected, atol=1e-6)
+
+
+def test_missing_axes_are_added(model):
+    expected = model.predict(IMAGES)
+    np.testing.assert_allclose(model.predict(IMAGES[..., 0]), expected, atol=1e-6)
+    for single in (IMAGES[0], IMAGES[0, ..., 0]):
+        probabilities = model.predict(single)
+        assert probabilities.shape == (3,)
+        np.testing.assert_allclose(probabilities, expected[0], atol=1e-5)
+
+
+def test_any_number_of_images_goes_through_few_programs(model, monkeypatch):
+    monkeypatch.setattr("mnist_jax.run.load._PREDICT_BATCH", 4)
+    expected = model.predict(IMAGES[:4])
+    for count in (0, 1, 3, 6):
+        probabilities = model.predict(IMAGES[:count])
+        assert probabilities.shape == (count, 3)
+        np.testing.assert_allclose(probabilities[:4], expected[:count], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        np.zeros((2, 9, 10, 1)),
+        np.zeros((2, 10, 9, 3)),
+        np.zeros((2, 10, 9, 1), np.int64),
+        np.zeros((10, 9), bool),
+    ],
+    ids=["turned", "in colour", "integers", "booleans"],
+)
+def test_other_images_are_refused(model, images):
+    with pytest.raises(ValueError, match=r"expected uint8 in 0 to 255 or floating point.*\[N, 10, 9, 1\]"):
+        model.predict(images)
+
+
+@pytest.mark.parametrize("name", ["newest", "-1", "1.5", ""])
+def test_another_name_of_a_checkpoint_is_refused(workdir, name):
+    with pytest.raises(CheckpointError, match="expected a step, 'latest' or 'best'"):
+        mnist_jax.load(workdir, name)
+
+
+def test_names_of_checkpoints():
+    assert [checkpoint_name(name) for name in ("best", "latest", "12", 12)] == ["best", "latest", 12, 12]
+
+
+def test_a_step_that_is_not_there_is_refused(workdir):
+    with pytest.raises(CheckpointError, match="9"):
+        mnist_jax.load(workdir, 9)
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path):
+    with pytest.raises((RunError, CheckpointError), match=str(tmp_path)):
+        mnist_jax.load(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_does_not_tell_of_its_data_is_refused(states, workdir, tmp_path):
+    (tmp_path / "checkpoints").symlink_to(workdir / "checkpoints")
+    write_config(tmp_path, as_dict(states[0]), {"dataset": RUN["dataset"]})
+    with pytest.raises(RunError, match="does not tell run.image_shape"):
+        mnist_jax.load(tmp_path)

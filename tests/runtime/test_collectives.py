@@ -1,0 +1,100 @@
+"""What several processes agree on, with the other processes played by the test."""
+
+import signal
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from mnist_jax.errors import CheckpointError, ConfigError, RunError
+from mnist_jax.run import loop
+from mnist_jax.runtime import collectives as agreement
+from mnist_jax.runtime.collectives import check_equal, from_first, gather, on_first, raise_together
+from mnist_jax.runtime.signals import StopRequest
+
+
+def test_a_single_process_agrees_with_itself():
+    np.testing.assert_array_equal(gather(1.5, 2), [[1.5, 2]])
+    assert on_first(lambda: {"a": 1}) == {"a": 1}
+    tree = {"a": object()}
+    assert from_first(tree) is tree
+    check_equal("text", "the images")
+    raise_together(None, "saving")
+    with pytest.raises(CheckpointError, match="full"):
+        raise_together(CheckpointError("full"), "saving")
+
+
+@pytest.fixture
+def of_two(monkeypatch):
+    """Two processes, this one being the given number; what the first one sends is kept in a list."""
+
+    def be(index, sent):
+        monkeypatch.setattr(agreement, "several", lambda: True)
+        monkeypatch.setattr(agreement.jax, "process_index", lambda: index)
+
+        def broadcast(content):
+            if index == 0:
+                sent.append(content)
+            return sent[-1]
+
+        monkeypatch.setattr(agreement, "_broadcast", broadcast)
+
+    return be
+
+
+def raising(error):
+    raise error
+
+
+@pytest.mark.parametrize(
+    "error", [ConfigError(["a: wrong", "b: wrong"]), RunError("in use"), CheckpointError("newer")]
+)
+def test_what_the_first_process_raises_all_raise(of_two, error):
+    sent = []
+    of_two(0, sent)
+    with pytest.raises(type(error)) as first:
+        on_first(lambda: raising(error))
+    of_two(1, sent)
+    with pytest.raises(type(error)) as second:
+        on_first(lambda: pytest.fail("only the first process does it"))
+    assert first.value is error and str(second.value) == str(error)
+    assert second.value.exit_code == error.exit_code
+
+
+def test_what_the_first_process_gives_all_get(of_two):
+    sent = []
+    for index in (0, 1):
+        of_two(index, sent)
+        assert on_first(lambda: {"final_step": 3, "best": None}) == {"final_step": 3, "best": None}
+
+
+def test_a_failure_elsewhere_is_raised_here(monkeypatch):
+    monkeypatch.setattr(agreement, "several", lambda: True)
+    monkeypatch.setattr(agreement, "gather", lambda *numbers: np.array([[0.0], [1.0]]))
+    with pytest.raises(RunError, match="saving checkpoint 3 failed in process 1"):
+        raise_together(None, "saving checkpoint 3")
+
+
+def test_a_signal_that_came_while_agreeing_is_for_the_next_time(monkeypatch):
+    """The others have not heard of it: to stop for it now would leave them alone in the next step."""
+    stop = StopRequest()
+    monkeypatch.setattr(loop, "several", lambda: True)
+
+    def while_gathering(*numbers):
+        rows = np.array([numbers, numbers], np.float32)
+        stop.request(signal.SIGTERM)
+        return rows
+
+    monkeypatch.setattr(loop, "gather", while_gathering)
+    run = SimpleNamespace(stop=stop)
+    assert loop._Run._agree(run, 1.0, 2.0) == (1.0, 2.0, False)
+    assert loop._Run._agree(run, 1.0, 2.0) == (1.0, 2.0, True)
+    assert stop.exit_code == 143
+
+
+def test_a_signal_of_another_process_is_everyones(monkeypatch):
+    stop = StopRequest()
+    monkeypatch.setattr(loop, "several", lambda: True)
+    monkeypatch.setattr(loop, "gather", lambda *numbers: np.array([[3, 4, 0], [5, 6, signal.SIGINT]]))
+    assert loop._Run._agree(SimpleNamespace(stop=stop), 1.0, 2.0) == (3.0, 4.0, True)
+    assert stop.exit_code == 130

@@ -1,0 +1,236 @@
+"""The warps equal Keras', each image stands alone, and the random draw is ImageDataGenerator's."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mnist_jax.training.augment import (
+    AffineParams,
+    apply_affine_transform,
+    random_affine,
+    random_affine_params,
+)
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "affine.npz"
+SHAPES = ("12x12x1", "9x14x3", "15x8x2")
+IDENTITY = {"theta": 0.0, "tx": 0.0, "ty": 0.0, "shear": 0.0, "zx": 1.0, "zy": 1.0}
+ARTICLE = {
+    "rotation_degrees": 8.0,
+    "width_shift_fraction": 0.08,
+    "height_shift_fraction": 0.08,
+    "shear_degrees": 17.0,
+    "zoom_fraction": 0.08,
+}
+
+
+def golden_cases(shape: str, kind: str):
+    """Yields (images, params, sampling options, expected), one for each fill mode and order."""
+    with np.load(GOLDEN) as arrays:
+        case = {name.split("/")[-1]: arrays[name] for name in arrays if name.startswith(f"{shape}/{kind}/")}
+    for fill_mode in ("nearest", "constant"):
+        for order in (0, 1):
+            chosen = (case["fill_mode"] == fill_mode) & (case["order"] == order)
+            assert chosen.any()
+            images = (case["images"][chosen] / 255).astype(np.float32)
+            params = [case[name][chosen] for name in AffineParams._fields]
+            yield images, params, case["cval"][chosen], fill_mode, order, case["expected"][chosen]
+
+
+def warp_each(images, params, cval, fill_mode, order):
+    """The golden fill value differs from image to image, so each goes alone."""
+    return np.concatenate(
+        [
+            apply_affine_transform(
+                images[i : i + 1],
+                *(p[i : i + 1] for p in params),
+                fill_mode=fill_mode,
+                cval=cval[i],
+                order=order,
+            )
+            for i in range(len(images))
+        ]
+    )
+
+
+def warp_traced(images, params, fill_mode, order, cval):
+    """One jitted, vmapped call with everything traced."""
+
+    def one(image, cval, *params):
+        return apply_affine_transform(image[None], *params, fill_mode=fill_mode, cval=cval, order=order)[0]
+
+    return np.asarray(jax.jit(jax.vmap(one))(images, cval, *params))
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return np.random.default_rng(0).random((5, 12, 10, 2), np.float32)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("kind", ["mild", "extreme", "ties"])
+def test_numpy_parameters_give_keras_values_even_at_ties(shape, kind):
+    for images, params, cval, fill_mode, order, expected in golden_cases(shape, kind):
+        warped = warp_each(images, params, cval, fill_mode, order)
+        np.testing.assert_allclose(warped, expected, atol=1e-6, err_msg=f"{fill_mode}, order {order}")
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("kind", ["mild", "extreme"])
+def test_traced_parameters_give_keras_values(shape, kind):
+    for images, params, cval, fill_mode, order, expected in golden_cases(shape, kind):
+        warped = warp_traced(images, params, fill_mode, order, cval)
+        np.testing.assert_allclose(warped, expected, atol=1e-4, err_msg=f"{fill_mode}, order {order}")
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_traced_bilinear_nearest_has_no_ties(shape):
+    for images, params, cval, fill_mode, order, expected in golden_cases(shape, "ties"):
+        if (fill_mode, order) == ("nearest", 1):
+            np.testing.assert_allclose(
+                warp_traced(images, params, fill_mode, order, cval), expected, atol=1e-4
+            )
+
+
+@pytest.mark.parametrize("traced", [False, True])
+def test_tx_moves_columns_and_ty_moves_rows(traced):
+    images = np.arange(12, dtype=np.float32).reshape(1, 3, 4, 1)
+
+    def warp(**shift):
+        params = IDENTITY | shift
+        if traced:
+            params = {name: jnp.asarray(value) for name, value in params.items()}
+        return apply_affine_transform(images, **params, fill_mode="constant", cval=-1.0)[0, :, :, 0]
+
+    np.testing.assert_array_equal(warp(tx=1.0), [[1, 2, 3, -1], [5, 6, 7, -1], [9, 10, 11, -1]])
+    np.testing.assert_array_equal(warp(ty=-1.0), [[-1, -1, -1, -1], [0, 1, 2, 3], [4, 5, 6, 7]])
+
+
+@pytest.mark.parametrize("fill_mode", ["nearest", "constant"])
+@pytest.mark.parametrize("order", [0, 1])
+@pytest.mark.parametrize("as_array", [float, jnp.asarray])
+def test_identity_returns_the_images(digits, fill_mode, order, as_array):
+    params = {name: as_array(value) for name, value in IDENTITY.items()}
+    warped = apply_affine_transform(digits, **params, fill_mode=fill_mode, cval=0.5, order=order)
+    np.testing.assert_array_equal(warped, digits)
+
+
+def test_scalars_broadcast_and_dtype_is_kept(digits):
+    images = jnp.asarray(digits, jnp.bfloat16)
+    warped = apply_affine_transform(images, 10.0, 1, 0, 0, 1, np.full(5, 1.1))
+    assert warped.shape == images.shape
+    assert warped.dtype == jnp.bfloat16
+    each = [apply_affine_transform(images[i : i + 1], 10.0, 1, 0, 0, 1, 1.1)[0] for i in range(5)]
+    np.testing.assert_array_equal(warped, np.stack(each))
+
+
+def test_far_away_positions_stay_in_the_image(digits):
+    for as_array in (float, jnp.asarray):
+        params = {name: as_array(value) for name, value in (IDENTITY | {"tx": 1e9, "ty": -1e9}).items()}
+        warped = apply_affine_transform(digits, **params)
+        np.testing.assert_array_equal(warped, np.broadcast_to(digits[:, :1, -1:], digits.shape))
+
+
+def test_an_image_does_not_depend_on_its_neighbours(digits):
+    params = random_affine_params(jax.random.key(3), 5, digits.shape[1:], **ARTICLE)
+    warp = jax.jit(apply_affine_transform)
+    together = warp(digits, *params)
+    others = digits.copy()
+    others[[0, 1, 3, 4]] = np.nan
+    np.testing.assert_array_equal(warp(others, *params)[2], together[2])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"fill_mode": "reflect"}, "fill_mode must be one of nearest, constant; got 'reflect'"),
+        ({"order": 3}, "order must be 0 .* got 3"),
+        ({"order": True}, "order must be 0 .* got True"),
+        ({"theta": np.zeros(4)}, r"theta must be a scalar or have shape \[5\], got \[4\]"),
+        ({"zx": jnp.zeros((5, 1))}, r"zx must be a scalar or have shape \[5\], got \[5, 1\]"),
+        ({"shear": float("nan")}, "shear must be finite, got nan"),
+    ],
+)
+def test_bad_arguments_are_refused(digits, change, message):
+    with pytest.raises(ValueError, match=message):
+        apply_affine_transform(**({"images": digits} | IDENTITY | change))
+
+
+@pytest.mark.parametrize("images", [np.zeros((2, 4, 4, 1), np.uint8), np.zeros((4, 4, 1), np.float32)])
+def test_images_must_be_a_float_batch(images):
+    # Annotations are checked too when the type checker's import hook is on; either way it is refused.
+    with pytest.raises(Exception, match="images|type-check"):
+        apply_affine_transform(images, **IDENTITY)
+
+
+def test_the_draw_is_uniform_independent_and_in_range():
+    n = 20_000
+    ranges = dict(zip(ARTICLE, (8.0, 0.1, 0.2, 15.0, 0.3), strict=True))
+    params = random_affine_params(jax.random.key(0), n, (28, 40, 1), **ranges)
+    expected = {
+        "theta": (-8.0, 8.0),
+        "tx": (-4.0, 4.0),  # 0.1 of 40 columns
+        "ty": (-5.6, 5.6),  # 0.2 of 28 rows
+        "shear": (-15.0, 15.0),
+        "zx": (0.7, 1.3),
+        "zy": (0.7, 1.3),
+    }
+    ranks = []
+    for name, (low, high) in expected.items():
+        share = np.sort((np.asarray(getattr(params, name), np.float64) - low) / (high - low))
+        assert -1e-6 <= share[0] < 1e-3 and 1 - 1e-3 < share[-1] <= 1 + 1e-6, name
+        kolmogorov_smirnov = np.abs(share - (np.arange(n) + 0.5) / n).max()
+        assert kolmogorov_smirnov < 1.95 / np.sqrt(n), name  # p > 0.001
+        ranks.append(getattr(params, name))
+    correlations = np.corrcoef(np.stack(ranks)) - np.eye(6)
+    assert np.abs(correlations).max() < 4 / np.sqrt(n)
+
+
+@pytest.mark.parametrize(("fraction", "axis"), [("width_shift_fraction", 2), ("height_shift_fraction", 1)])
+def test_a_shift_of_the_width_is_sideways_and_of_the_height_up_or_down(fraction, axis):
+    ranges = {**dict.fromkeys(ARTICLE, 0.0), fraction: 0.4}
+    ramp = jnp.broadcast_to(
+        jnp.arange(10.0).reshape([10 if i == axis else 1 for i in range(4)]), (6, 10, 10, 1)
+    )
+    warped = random_affine(jax.random.key(0), ramp, **ranges)
+    along = np.ptp(warped, axis=3 - axis)
+    np.testing.assert_allclose(along, 0.0, atol=1e-4)
+    assert np.abs(warped - ramp).max() > 0.5
+
+
+def test_random_affine_is_the_draw_applied(digits):
+    key = jax.random.key(1)
+    params = random_affine_params(key, 5, digits.shape[1:], **ARTICLE)
+    options = {"fill_mode": "constant", "fill_value": 0.25, "interpolation_order": 0}
+    warped = jax.jit(lambda key, images: random_affine(key, images, **ARTICLE, **options))(key, digits)
+    expected = jax.jit(lambda images, params: apply_affine_transform(images, *params, "constant", 0.25, 0))(
+        digits, params
+    )
+    np.testing.assert_array_equal(warped, expected)
+    assert not np.array_equal(warped, random_affine(jax.random.key(2), digits, **ARTICLE, **options))
+
+
+def test_all_ranges_zero_traces_nothing(digits):
+    nothing = dict.fromkeys(ARTICLE, 0.0)
+    traced = jax.make_jaxpr(lambda key, images: random_affine(key, images, **nothing))(
+        jax.random.key(0), digits
+    )
+    assert not traced.eqns
+    np.testing.assert_array_equal(random_affine(jax.random.key(0), digits, **nothing), digits)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rotation_degrees": -1.0}, "rotation_degrees must be a finite number >= 0, got -1.0"),
+        ({"shear_degrees": float("inf")}, "shear_degrees must be a finite number >= 0, got inf"),
+        ({"zoom_fraction": 1.0}, "zoom_fraction must be below 1, got 1.0"),
+        ({"fill_mode": "wrap"}, "fill_mode must be one of"),
+        ({"interpolation_order": 2}, "order must be 0"),
+    ],
+)
+def test_bad_ranges_are_refused_before_any_work(digits, change, message):
+    with pytest.raises(ValueError, match=message):
+        random_affine(jax.random.key(0), digits, **(ARTICLE | change))

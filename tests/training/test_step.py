@@ -1,0 +1,221 @@
+"""A step is pure, draws by the step's number alone, is traced once, and equals NumPy's."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mnist_jax.training.optimizer import create_optimizer
+from mnist_jax.training.state import TrainState
+from mnist_jax.training.step import eval_step, preprocess, train_step
+from tests.trees import assert_close, assert_same_bits, same_bits
+
+KEY = jax.random.key(5)
+
+
+@pytest.fixture(scope="module")
+def batch(tiny_data):
+    images, labels = tiny_data
+    return {"image": jnp.asarray(images[:8]), "label": jnp.asarray(labels[:8])}
+
+
+@pytest.fixture(scope="module")
+def step():
+    """The jitted step with dropout and an augmentation that shows its key: noise added to the images."""
+
+    def add_noise(key, images):
+        return images + jax.random.uniform(key, images.shape)
+
+    return jax.jit(functools.partial(train_step, augment_fn=add_noise, ema_decay=0.9))
+
+
+def test_preprocess_rescales_bytes_and_passes_floats():
+    pixels = jnp.asarray([0, 51, 255], jnp.uint8).reshape(1, 1, 3, 1)
+    rescaled = preprocess(pixels)
+    assert rescaled.dtype == jnp.float32
+    np.testing.assert_allclose(rescaled.ravel(), [0.0, 0.2, 1.0], rtol=1e-6)
+    assert_same_bits(preprocess(rescaled), rescaled)
+    assert preprocess(rescaled.astype(jnp.bfloat16)).dtype == jnp.float32
+
+
+def test_a_step_is_pure(step, make_tiny_state, batch):
+    state = make_tiny_state(use_ema=True)
+    before = jax.tree.map(jnp.copy, (state, batch))
+    first, second = step(state, batch, KEY), step(state, batch, KEY)
+    assert_same_bits(first, second)
+    assert_same_bits((state, batch), before)
+
+
+def test_a_step_moves_everything_it_should(step, make_tiny_state, batch):
+    state = make_tiny_state(use_ema=True)
+    after, metrics = step(state, batch, KEY)
+    assert after.step == 1 and after.step.dtype == jnp.int32
+    for name in ("params", "batch_stats", "opt_state", "ema"):
+        assert not same_bits(getattr(state, name), getattr(after, name)), name
+    assert 0 <= int(metrics.num_correct) <= 8
+    assert jnp.isfinite(metrics.loss_sum)
+
+
+def test_random_numbers_depend_on_key_and_step_alone(step, make_tiny_state, batch):
+    state = make_tiny_state(use_ema=True)
+    later = state.replace(step=jnp.int32(7))
+    reached_otherwise = step(state, batch, KEY)[0].replace(
+        step=jnp.int32(7), params=state.params, batch_stats=state.batch_stats, opt_state=state.opt_state
+    )
+    loss = step(later, batch, KEY)[1].loss_sum
+    assert step(reached_otherwise, batch, KEY)[1].loss_sum == loss
+    assert step(state, batch, KEY)[1].loss_sum != loss
+    assert step(later, batch, jax.random.key(6))[1].loss_sum != loss
+
+
+def test_augmentation_and_dropout_have_different_keys(make_tiny_state, tiny_perceptron, batch):
+    """The keys themselves, seen from inside: neither is used twice, neither is the run's own."""
+    seen = {}
+
+    def augment(key, images):
+        seen["augment"] = key
+        return images
+
+    state = make_tiny_state(model=tiny_perceptron)
+    apply = state.apply_fn
+
+    def spy(*args, **kwargs):
+        seen["dropout"] = kwargs["rngs"]["dropout"]
+        return apply(*args, **kwargs)
+
+    def run(state, key):
+        train_step(state.replace(apply_fn=spy), batch, key, augment_fn=augment)
+        return tuple(jax.random.key_data(seen[name]) for name in ("augment", "dropout"))
+
+    run = jax.jit(run)
+    keys = [run(state.replace(step=jnp.int32(n)), KEY) for n in (0, 1)]
+    drawn = {tuple(np.asarray(key).tolist()) for pair in keys for key in pair}
+    assert len(drawn) == 4
+    assert tuple(np.asarray(jax.random.key_data(KEY)).tolist()) not in drawn
+
+
+def test_without_dropout_and_augmentation_the_key_does_not_matter(make_tiny_state, tiny_perceptron, batch):
+    state = make_tiny_state(model=tiny_perceptron.clone(dropout_rate=0.0))
+    run = jax.jit(train_step)
+    assert_same_bits(run(state, batch, KEY), run(state, batch, jax.random.key(9)))
+
+
+def test_a_step_is_traced_once(make_tiny_state, tiny_perceptron, tiny_data):
+    traces = 0
+
+    def count(key, images):
+        nonlocal traces
+        traces += 1
+        return images
+
+    run = jax.jit(functools.partial(train_step, augment_fn=count), donate_argnums=0)
+    state = make_tiny_state(model=tiny_perceptron)
+    images, labels = tiny_data
+    for n in range(4):
+        rows = slice(8 * n, 8 * n + 8)
+        state, _ = run(state, {"image": images[rows], "label": labels[rows]}, jax.random.key(n))
+    assert int(state.step) == 4
+    assert traces == 1
+
+
+def log_softmax(logits):
+    logits = np.asarray(logits, np.float64)
+    return logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.25])
+def test_label_smoothing_is_its_formula(make_tiny_state, tiny_perceptron, batch, smoothing):
+    state = make_tiny_state(model=tiny_perceptron)
+    seen = []
+
+    def apply(*args, **kwargs):
+        logits, updates = tiny_perceptron.apply(*args, **kwargs)
+        jax.debug.callback(seen.append, logits)
+        return logits, updates
+
+    run = jax.jit(functools.partial(train_step, label_smoothing=smoothing))
+    _, metrics = jax.block_until_ready(run(state.replace(apply_fn=apply), batch, KEY))
+    jax.effects_barrier()
+    # (1 - s) of the target on the class, s spread evenly over all of them.
+    targets = (1 - smoothing) * np.eye(3)[batch["label"]] + smoothing / 3
+    assert float(metrics.loss_sum) == pytest.approx(-(targets * log_softmax(seen[0])).sum(), rel=1e-5)
+    assert int(metrics.num_correct) == (np.argmax(seen[0], axis=1) == batch["label"]).sum()
+
+
+def test_a_label_may_be_a_distribution(make_tiny_state, tiny_perceptron, batch):
+    state = make_tiny_state(model=tiny_perceptron)
+    run = jax.jit(train_step)
+    soft = {**batch, "label": jax.nn.one_hot(batch["label"], 3)}
+    results = [run(state, given, KEY) for given in (batch, soft)]
+    assert_close(results[1], results[0], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.15, 0.995])
+def test_the_average_of_parameters_and_statistics(make_tiny_state, tiny_perceptron, batch, decay):
+    run = jax.jit(functools.partial(train_step, ema_decay=decay))
+    state = make_tiny_state(model=tiny_perceptron, use_ema=True, learning_rate=0.1)
+    average = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), state.variables())
+    for n in range(4):
+        state, _ = run(state, batch, KEY)
+        # Of the old, no more than (1 + n) / (10 + n): so the first values are soon forgotten.
+        keep = min(decay, (1 + n) / (10 + n))
+        average = jax.tree.map(
+            lambda old, new, keep=keep: keep * old + (1 - keep) * new, average, state.variables()
+        )
+        assert_close(state.ema, average, rtol=1e-4, atol=1e-6)
+
+
+def test_training_learns_the_tiny_images(make_tiny_state, batch):
+    run = jax.jit(train_step)
+    state = make_tiny_state()
+    for _ in range(60):
+        state, metrics = run(state, batch, KEY)
+    assert state.ema is None
+    assert float(metrics.loss_sum) / 8 < 0.2 and int(metrics.num_correct) == 8
+
+
+def test_eval_step_counts_the_rows_that_are_not_padding(tiny_model, make_tiny_state, batch):
+    variables = make_tiny_state().variables()
+    mask = jnp.arange(8) < 5
+    run = jax.jit(functools.partial(eval_step, tiny_model.apply))
+    sums = run(variables, batch["image"], batch["label"], mask)
+    logits = tiny_model.apply(variables, batch["image"] / 255)
+    labels = np.asarray(batch["label"])
+    expected = -log_softmax(logits)[np.arange(8), labels][:5].sum()
+    assert float(sums.loss_sum) == pytest.approx(expected, rel=1e-5)
+    confusion = np.zeros((3, 3), int)
+    np.add.at(confusion, (labels[:5], np.argmax(logits, axis=1)[:5]), 1)
+    np.testing.assert_array_equal(sums.confusion, confusion)
+
+
+@pytest.mark.parametrize("conv", ["gemm", "lax"])
+def test_three_steps_equal_numpys(golden_training, conv):
+    """Losses, gradients, decay, statistics and average against golden/make_tiny_training_golden.py."""
+    golden = golden_training(conv)
+    arrays = golden.arrays
+    tx = create_optimizer(**golden.optimizer)
+    variables = golden.variables("start")
+    state = TrainState(
+        step=jnp.zeros((), jnp.int32),
+        opt_state=tx.init(variables["params"]),
+        ema=jax.tree.map(jnp.copy, variables),
+        apply_fn=golden.model.apply,
+        tx=tx,
+        **variables,
+    )
+    run = jax.jit(functools.partial(train_step, **golden.step))
+    for n in range(3):
+        batch = {"image": arrays["images"][n], "label": arrays["labels"][n]}
+        state, metrics = run(state, batch, KEY)
+        assert float(metrics.loss_sum) / 8 == pytest.approx(arrays["losses"][n], abs=1e-5)
+        assert int(metrics.num_correct) == arrays["num_correct"][n]
+        if n == 0:
+            # Adam's first moment is then a tenth of the gradient.
+            gradients = jax.tree.map(lambda leaf: 10 * leaf, state.opt_state[0].mu)
+            assert_close(gradients, golden.variables("gradient")["params"], rtol=1e-4, atol=1e-6)
+    assert_close(state.variables(), golden.variables("end"), rtol=1e-5, atol=5e-6)
+    assert_close(state.ema, golden.variables("ema"), rtol=1e-5, atol=5e-6)
+    logits = state.apply_fn(state.variables(), preprocess(jnp.asarray(arrays["images"][0])))
+    np.testing.assert_allclose(logits, arrays["end/logits_eval"], atol=2e-5)
