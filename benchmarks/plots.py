@@ -15,8 +15,8 @@ def plot_compare(result: dict[str, Any], path: str) -> None:
     figure = new_figure(0.6 + 0.28 * len(contenders))
     axes = figure.subplots()
     rates = [contender["images_per_second"] for _, contender in contenders]
-    colours = [ACCENT if name == "ours" else MUTED for name, _ in contenders]
-    axes.barh([contender["title"] for _, contender in contenders], rates, color=colours, height=0.7)
+    colors = [ACCENT if name == "ours" else MUTED for name, _ in contenders]
+    axes.barh([contender["title"] for _, contender in contenders], rates, color=colors, height=0.7)
     _label_bars(axes, rates, [f"{rate:,.0f}" for rate in rates])
     style_axes(axes, xlabel=f"images per second, batch {result['settings']['batch_size']}", grid="x")
     figure.suptitle(result["device"], fontsize=FONT_SIZE, color=INK)
@@ -67,9 +67,9 @@ def plot_rounds(pairs: Sequence[tuple[float, float]], labels: tuple[str, str], p
     """Draws two times for each round."""
     figure = new_figure(2.2)
     axes = figure.subplots()
-    for index, (label, colour) in enumerate(zip(labels, (ACCENT, WARM), strict=True)):
+    for index, (label, color) in enumerate(zip(labels, (ACCENT, WARM), strict=True)):
         values = [pair[index] for pair in pairs]
-        axes.plot(range(1, len(values) + 1), values, "o-", color=colour, label=label)
+        axes.plot(range(1, len(values) + 1), values, "o-", color=color, label=label)
     axes.set_ylim(bottom=0)
     style_axes(axes, xlabel="round", ylabel="seconds")
     legend(axes)

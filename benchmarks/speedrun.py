@@ -15,7 +15,7 @@ from mnist_jax.run.loop import split_train
 from mnist_jax.run.summary import describe_dataset
 from mnist_jax.runtime.compilation import CompiledFunction
 from mnist_jax.runtime.devices import make_layout
-from mnist_jax.training.epoch import EpochLog, StreamKeys
+from mnist_jax.training.epoch import EpochLog, RunKeys
 from mnist_jax.training.evaluation import Evaluator
 from mnist_jax.training.state import TrainState
 
@@ -56,7 +56,7 @@ class Speedrun:
         self._data = jax.device_put((train.images, train.labels), layout.replicated)
         self._evaluated = splits.test if validation is None else validation
         self._static = layout.platform != "cpu"
-        self._initialise = CompiledFunction(jax.jit(self._initial))
+        self._initialize = CompiledFunction(jax.jit(self._initial))
         self._steps = CompiledFunction(self.experiment.make_train_steps())
         self._evaluator = Evaluator(
             self.experiment.model.apply,
@@ -65,16 +65,16 @@ class Speedrun:
             batch_sharding=layout.batch,
         )
         self._warm_up()
-        functions = (self._initialise, self._steps, self._evaluator.function)
+        functions = (self._initialize, self._steps, self._evaluator.function)
         self.compile_seconds = sum(function.compile_seconds for function in functions)
 
     def run(self, seed: int) -> dict[str, Any]:
         """Trains one seed and evaluates its last step once."""
         keys = jax.block_until_ready(
-            jax.device_put(StreamKeys.from_seed(seed), self.experiment.layout.replicated)
+            jax.device_put(RunKeys.from_seed(seed), self.experiment.layout.replicated)
         )
         cpu, start = time.process_time(), time.perf_counter()
-        state, log = self._initialise(keys)
+        state, log = self._initialize(keys)
         for _ in range(self.experiment.config.num_epochs):
             state, log = self._call(state, log, keys, self.experiment.steps_per_epoch)
         jax.block_until_ready((state, log))
@@ -89,13 +89,13 @@ class Speedrun:
             "cpu_seconds": cpu_seconds,
         }
 
-    def _initial(self, keys: StreamKeys) -> tuple[TrainState, EpochLog]:
+    def _initial(self, keys: RunKeys) -> tuple[TrainState, EpochLog]:
         # The keys are an argument here, so that one program serves all seeds.
         experiment = dataclasses.replace(self.experiment, keys=keys)
         return experiment.create_state(), experiment.create_log()
 
     def _call(
-        self, state: TrainState, log: EpochLog, keys: StreamKeys, num_steps: int
+        self, state: TrainState, log: EpochLog, keys: RunKeys, num_steps: int
     ) -> tuple[TrainState, EpochLog]:
         if self._static:
             return self._steps(state, log, *self._data, keys, num_steps=num_steps)
@@ -105,5 +105,5 @@ class Speedrun:
         keys = self.experiment.keys
         # An accelerator's program is compiled for its length, so only the real one warms up.
         length = self.experiment.steps_per_epoch if self._static else min(5, self.experiment.steps_per_epoch)
-        state, _ = jax.block_until_ready(self._call(*self._initialise(keys), keys, length))
+        state, _ = jax.block_until_ready(self._call(*self._initialize(keys), keys, length))
         self._evaluator(state.eval_variables(), self._evaluated.images, self._evaluated.labels)

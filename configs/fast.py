@@ -26,7 +26,7 @@ def get_config() -> ConfigDict:
     config.model.features = (8, 32, 64)
     config.model.pool_after = (0, 1)
     config.model.dense_features = 64
-    # Nothing is seen twice, so there is nothing to regularise.
+    # Nothing is seen twice, so there is nothing to regularize.
     config.model.dropout_rate = 0.0
     config.augment.enabled = False
     # The statistics of the last tens of steps: the network changes until the end.

@@ -55,7 +55,7 @@ def main(arguments: cli.Arguments) -> int:
         data = model.layout.replicate((splits.test.images, splits.test.labels))
         result = evaluator(model.variables, *data)
     distributed.agree_to_end()
-    if not distributed.is_first():
+    if not distributed.is_primary():
         return 0
     facts = {
         "workdir": arguments["workdir"],

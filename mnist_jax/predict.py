@@ -104,7 +104,7 @@ def block_picture(image: "np.ndarray", shades: str = " ░▒▓█") -> list[st
     """Draws an image in characters, light as full ones, one line a row of pixels.
 
     Args:
-        image: uint8 ``[H, W, C]``; colours are averaged, and large images thinned out to 64 columns.
+        image: uint8 ``[H, W, C]``; colors are averaged, and large images thinned out to 64 columns.
         shades: characters from dark to light.
     """
     import numpy as np

@@ -1,10 +1,10 @@
-"""``python -m mnist_jax.pseudo_label``: what unlabelled images add to a few labelled ones."""
+"""``python -m mnist_jax.pseudo_label``: what unlabeled images add to a few labeled ones."""
 
 from mnist_jax import cli
 
 COMMAND = cli.Command(
     "python -m mnist_jax.pseudo_label",
-    "Trains a teacher on a few labelled images, lets it label a pool, and trains a student on both; gives\n"
+    "Trains a teacher on a few labeled images, lets it label a pool, and trains a student on both; gives\n"
     "the gain over the teacher and over a supervised-only network of the same compute, over several seeds.\n"
     "The same command goes on where a stopped one was.",
     (
@@ -47,7 +47,7 @@ def main(arguments: cli.Arguments) -> int:
         print(json.dumps(summary))
         return 0
     flag = " (TRANSDUCTIVE)" if summary["transductive"] else ""
-    console.print(f"{summary['labelled']:,} labelled images, measured on {split}{flag}")
+    console.print(f"{summary['labeled']:,} labeled images, measured on {split}{flag}")
     for name, figures in summary["statistics"].items():
         console.print(f"  {name.replace('_', ' '):<26} {describe_statistics(Summary(**figures))}")
     console.print(f"results in {workdir}")

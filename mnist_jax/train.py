@@ -32,18 +32,18 @@ def main(arguments: cli.Arguments) -> int:
     """Runs one training as the command line says."""
     from mnist_jax.run.loop import train_and_evaluate
     from mnist_jax.runtime import distributed
-    from mnist_jax.runtime.collectives import on_first
+    from mnist_jax.runtime.collectives import on_primary
     from mnist_jax.runtime.compile_cache import enable_compile_cache
     from mnist_jax.terminal.console import RunConsole
 
     distributed.join(**arguments.config.distributed)
-    workdir = arguments["workdir"] or on_first(lambda: default_workdir(arguments.config_file))
-    console = RunConsole(enabled=distributed.is_first())
+    workdir = arguments["workdir"] or on_primary(lambda: default_workdir(arguments.config_file))
+    console = RunConsole(enabled=distributed.is_primary())
     enable_compile_cache(console.note)
     result = train_and_evaluate(arguments.config, workdir, console)
     # Reached by all processes or by none: they wait for each other at the end.
     distributed.agree_to_end()
-    if result.summary and arguments.config.report and distributed.is_first():
+    if result.summary and arguments.config.report and distributed.is_primary():
         _leave_report(Path(workdir), result, console)
     return result.exit_code
 
@@ -51,11 +51,11 @@ def main(arguments: cli.Arguments) -> int:
 def _leave_report(workdir: Path, result: "RunResult", console: "RunConsole") -> None:
     """Writes the report of a finished run where it is new or missing; a fault in it spoils nothing."""
     from mnist_jax.report.page import REPORT_FILE, write_report
-    from mnist_jax.runtime.distributed import several
+    from mnist_jax.runtime.distributed import is_multiprocess
 
     if result.state is None and (workdir / REPORT_FILE).exists():
         return
-    if result.state is None and several():
+    if result.state is None and is_multiprocess():
         # Reading a checkpoint takes all of them.
         console.note("no report: make it with python -m mnist_jax.report, in a single process")
         return

@@ -7,7 +7,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-# Before the first import of jax: JAX reads it once, and the sharding tests need several devices.
+# Before the first import of jax: JAX reads it once, and the sharding tests need is_multiprocess devices.
 os.environ["XLA_FLAGS"] = (
     f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8".strip()
 )

@@ -306,8 +306,8 @@ def test_standard_input_that_is_closed_or_used_up(digits, tmp_path):
 def test_other_data_is_only_resized(digits):
     small = fit_to_data(np.float32(digits[0]) / 255, (14, 14, 1), "fashion_mnist")
     assert small.shape == (14, 14, 1)
-    colour = fit_to_data(np.float32(digits[0]) / 255, (28, 28, 3), "mnist")
-    np.testing.assert_array_equal(colour, np.repeat(digits[0][..., None], 3, axis=-1))
+    color = fit_to_data(np.float32(digits[0]) / 255, (28, 28, 3), "mnist")
+    np.testing.assert_array_equal(color, np.repeat(digits[0][..., None], 3, axis=-1))
     negative = np.float32(255 - digits[0]) / 255
     np.testing.assert_array_equal(fit_to_data(negative, SHAPE, "fashion_mnist")[..., 0], 255 - digits[0])
     np.testing.assert_array_equal(fit_to_data(negative, SHAPE, "mnist_5k")[..., 0], digits[0])

@@ -1,4 +1,4 @@
-"""Pseudo labelling end to end, in small: what it records, how it goes on, what it flags and refuses."""
+"""Pseudo labeling end to end, in small: what it records, how it goes on, what it flags and refuses."""
 
 import json
 
@@ -18,7 +18,7 @@ from mnist_jax.training.logits import softmax
 from tests.test_study import TINY, tiny_config
 
 SETTINGS = {
-    "pseudo_label.labelled_examples": "50",
+    "pseudo_label.labeled_examples": "50",
     "pseudo_label.threshold": "0.11",
     "pseudo_label.views": "1",
     "augment.enabled": "True",
@@ -63,7 +63,7 @@ def test_every_training_has_the_steps_it_was_given_and_no_seed_is_repeated(finis
 def test_each_seed_records_teacher_students_and_gains(finished):
     folder, summary, _ = finished
     for record in read_results(folder):
-        assert (record["labelled"], record["pool_size"], len(record["rounds"])) == (50, 250, 2)
+        assert (record["labeled"], record["pool_size"], len(record["rounds"])) == (50, 250, 2)
         assert (record["split"], record["transductive"]) == ("test", False)
         assert record["accuracy"] == record["rounds"][1]["accuracy"]
         gain = record["accuracy"] - record["supervised_only"]["accuracy"]
@@ -104,10 +104,10 @@ class AnyAnswer(MemberTrainer):
 
     def train(self, seeds, data, *_):
         from mnist_jax.studies.trainer import Trained
-        from mnist_jax.training.epoch import StreamKeys
+        from mnist_jax.training.epoch import RunKeys
 
         self.data.append(data)
-        state = self.create_state(StreamKeys.from_seed(seeds[0]))
+        state = self.create_state(RunKeys.from_seed(seeds[0]))
         return Trained(tuple(seeds), (state,), 1.0, 1.0)
 
     def probabilities(self, state, images, *, num_views, key):
@@ -185,6 +185,6 @@ def test_a_threshold_that_nothing_reaches_says_what_is_reached(no_training, tmp_
         run_pseudo_label(settings(threshold="0.9999"), str(tmp_path / "run"))
 
 
-def test_more_labelled_images_than_there_are_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="labelled_examples: 300; expected fewer than the 300"):
-        run_pseudo_label(settings(labelled_examples="300"), str(tmp_path / "run"))
+def test_more_labeled_images_than_there_are_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="labeled_examples: 300; expected fewer than the 300"):
+        run_pseudo_label(settings(labeled_examples="300"), str(tmp_path / "run"))

@@ -19,7 +19,7 @@ from mnist_jax.studies.results_file import append_results, read_results
 from mnist_jax.studies.seeds import prepare_split, run_study
 from mnist_jax.studies.trainer import MemberTrainer, member_layout
 from mnist_jax.terminal.console import RunConsole
-from mnist_jax.training.epoch import EpochLog, StreamKeys
+from mnist_jax.training.epoch import EpochLog, RunKeys
 from mnist_jax.training.evaluation import Evaluator
 from mnist_jax.training.state import create_train_state
 
@@ -55,7 +55,7 @@ def without_times(records):
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def intact(tmp_path_factory):
     """The folder of a study of four seeds, two side by side, and its summary."""
     folder = tmp_path_factory.mktemp("study") / "whole"
     return folder, run_study(tiny_config(), range(4), str(folder), side_by_side=2)
@@ -89,7 +89,7 @@ def test_a_member_is_the_run_of_its_seed_alone(whole):
         class_names=train.class_names,
         num_train=train.num_examples,
     )
-    run, keys = experiment.make_train_steps(), StreamKeys.from_seed(2)
+    run, keys = experiment.make_train_steps(), RunKeys.from_seed(2)
     state = create_train_state(
         keys.params, experiment.model, experiment.image_shape, experiment.tx, use_ema=True
     )
@@ -167,7 +167,7 @@ def test_on_validation_no_test_image_is_looked_at(tmp_path, monkeypatch):
 
         def train(self, seeds, data, *_):
             seen.append(data[0])
-            state = self.create_state(StreamKeys.from_seed(seeds[0]))
+            state = self.create_state(RunKeys.from_seed(seeds[0]))
             from mnist_jax.studies.trainer import Trained
 
             return Trained(tuple(seeds), (state,), 1.0, 1.0)

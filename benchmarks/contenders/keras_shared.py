@@ -59,15 +59,15 @@ def make_model(keras):
     """The article's network from Keras' layers."""
     layers = keras.layers
 
-    def normalise():
+    def normalize():
         return layers.BatchNormalization(momentum=c.BATCH_NORM_MOMENTUM, epsilon=c.BATCH_NORM_EPSILON)
 
     stack = [keras.Input((28, 28, 1)), layers.Rescaling(1 / 255)]
     for i, features in enumerate(c.FEATURES):
-        stack += [layers.Conv2D(features, c.KERNEL_SIZE), normalise(), layers.ReLU()]
+        stack += [layers.Conv2D(features, c.KERNEL_SIZE), normalize(), layers.ReLU()]
         if i in c.POOL_AFTER:
             stack.append(layers.MaxPooling2D())
-    stack += [layers.Flatten(), layers.Dense(c.DENSE_FEATURES), normalise(), layers.ReLU()]
+    stack += [layers.Flatten(), layers.Dense(c.DENSE_FEATURES), normalize(), layers.ReLU()]
     # The loss is computed in float32 whatever the policy.
     stack += [layers.Dropout(c.DROPOUT_RATE), layers.Dense(c.NUM_CLASSES, dtype="float32")]
     return keras.Sequential(stack)

@@ -24,7 +24,7 @@ class StockCNN(nn.Module):
     def __call__(self, x, train: bool):
         """Gives float32 logits for images in [0, 1]."""
         dtype = jnp.dtype(self.dtype)
-        normalise = functools.partial(
+        normalize = functools.partial(
             nn.BatchNorm,
             use_running_average=not train,
             momentum=c.BATCH_NORM_MOMENTUM,
@@ -39,11 +39,11 @@ class StockCNN(nn.Module):
         }
         for i, features in enumerate(c.FEATURES):
             x = nn.Conv(features, kernel, padding="VALID", **options)(x)
-            x = nn.relu(normalise()(x))
+            x = nn.relu(normalize()(x))
             if i in c.POOL_AFTER:
                 x = nn.max_pool(x, (2, 2), (2, 2))
         x = x.reshape(x.shape[0], -1)
-        x = nn.relu(normalise()(nn.Dense(c.DENSE_FEATURES, **options)(x)))
+        x = nn.relu(normalize()(nn.Dense(c.DENSE_FEATURES, **options)(x)))
         x = nn.Dropout(c.DROPOUT_RATE, deterministic=not train)(x)
         return nn.Dense(c.NUM_CLASSES, **options)(x).astype(jnp.float32)
 
@@ -74,7 +74,7 @@ def train_step(state, images, labels, key):
 
 
 def build(work: c.Work) -> c.Runner:
-    """Initialises the network and puts the data on the device."""
+    """Initializes the network and puts the data on the device."""
     precise = jax.lax.Precision.HIGHEST if work.dtype == "float32" else jax.lax.Precision.DEFAULT
     model = StockCNN("bfloat16" if work.dtype == "bfloat16" else "float32", precise)
     variables = model.init(jax.random.key(0), jnp.zeros((1, 28, 28, 1)), train=False)

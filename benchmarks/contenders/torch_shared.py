@@ -11,18 +11,18 @@ from benchmarks import contenders as c
 
 def make_network() -> nn.Sequential:
     """The article's network; PyTorch's BatchNorm momentum is the share of the new value."""
-    normalise = {"eps": c.BATCH_NORM_EPSILON, "momentum": 1 - c.BATCH_NORM_MOMENTUM}
+    normalize = {"eps": c.BATCH_NORM_EPSILON, "momentum": 1 - c.BATCH_NORM_MOMENTUM}
     layers: list[nn.Module] = []
     channels, side = 1, 28
     for i, features in enumerate(c.FEATURES):
-        layers += [nn.Conv2d(channels, features, c.KERNEL_SIZE), nn.BatchNorm2d(features, **normalise)]
+        layers += [nn.Conv2d(channels, features, c.KERNEL_SIZE), nn.BatchNorm2d(features, **normalize)]
         layers += [nn.ReLU()]
         channels, side = features, side - c.KERNEL_SIZE + 1
         if i in c.POOL_AFTER:
             layers.append(nn.MaxPool2d(2))
             side //= 2
     layers += [nn.Flatten(), nn.Linear(side * side * channels, c.DENSE_FEATURES)]
-    layers += [nn.BatchNorm1d(c.DENSE_FEATURES, **normalise), nn.ReLU(), nn.Dropout(c.DROPOUT_RATE)]
+    layers += [nn.BatchNorm1d(c.DENSE_FEATURES, **normalize), nn.ReLU(), nn.Dropout(c.DROPOUT_RATE)]
     return nn.Sequential(*layers, nn.Linear(c.DENSE_FEATURES, c.NUM_CLASSES))
 
 

@@ -1,7 +1,7 @@
 """The folder of a run's checkpoints: which steps in it are whole, and taking one away safely.
 
 A step is taken away by one rename, and what that or a killed save leaves behind has a name of its own, so a
-process killed anywhere leaves every step either whole or recognisably not a checkpoint. Nothing here needs
+process killed anywhere leaves every step either whole or recognizably not a checkpoint. Nothing here needs
 Orbax.
 """
 
@@ -74,7 +74,7 @@ class CheckpointFolder:
         """Up to ``count`` steps with the highest metric, best first; the unmeasured are not among them."""
         return self.best_first()[: min(count, len(self._scores()))]
 
-    def whole(self, steps: list[int]) -> Iterator[tuple[int, Manifest]]:
+    def intact(self, steps: list[int]) -> Iterator[tuple[int, Manifest]]:
         """Those of ``steps`` that are whole, in the same order, each file verified.
 
         Raises:
@@ -86,7 +86,7 @@ class CheckpointFolder:
             except DamagedError as error:
                 self.warn(f"checkpoint {step} in {self.path} is damaged and passed over: {error}")
 
-    def is_whole(self, step: int) -> bool:
+    def is_intact(self, step: int) -> bool:
         """Whether one step is there with every file as its manifest says; no warning where it is not."""
         try:
             self._verified(step)
@@ -110,7 +110,7 @@ class CheckpointFolder:
 
     def what_is_there(self) -> str:
         """The whole steps in words."""
-        steps = sorted(step for step, _ in self.whole(self.latest_first()))
+        steps = sorted(step for step, _ in self.intact(self.latest_first()))
         return f"there are: {', '.join(map(str, steps))}" if steps else "there is none"
 
     def remove(self, step: int) -> None:

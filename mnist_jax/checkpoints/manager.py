@@ -21,8 +21,8 @@ from mnist_jax.checkpoints.folder import CheckpointFolder
 from mnist_jax.checkpoints.manifest import FORMAT_VERSION, describe_leaves, leaf_differences, write_manifest
 from mnist_jax.checkpoints.orbax_noise import OrbaxNoise
 from mnist_jax.errors import CheckpointError
-from mnist_jax.runtime.collectives import on_first, raise_together
-from mnist_jax.runtime.distributed import several
+from mnist_jax.runtime.collectives import on_primary, raise_together
+from mnist_jax.runtime.distributed import is_multiprocess
 
 _META_FILE = "meta/metadata"
 
@@ -76,7 +76,7 @@ class Checkpoints:
         self._saving_step = -1
         self._error: BaseException | None = None
         if not read_only:
-            on_first(self._prepare_folder)
+            on_primary(self._prepare_folder)
 
     @property
     def directory(self) -> Path:
@@ -109,7 +109,7 @@ class Checkpoints:
         if self._read_only:
             raise ValueError(f"{self.directory} was opened with read_only=True, so nothing can be saved")
         self.wait()
-        if on_first(lambda: self._folder.is_whole(step)):
+        if on_primary(lambda: self._folder.is_intact(step)):
             return False
         # A copy, for it is written in the background while the caller may go on changing its own.
         meta = json.loads(json.dumps({**meta, "format_version": FORMAT_VERSION, "step": step}))
@@ -119,7 +119,7 @@ class Checkpoints:
         self._saving_step = step
         self._noise.start()
         try:
-            on_first(lambda: self._folder.remove(step))
+            on_primary(lambda: self._folder.remove(step))
             manager = self._open_manager()
             items = ocp.args.Composite(state=ocp.args.StandardSave(snapshot), meta=ocp.args.JsonSave(meta))
             manager.save(step, args=items, force=True)
@@ -164,7 +164,7 @@ class Checkpoints:
 
     def __exit__(self, exc_type: object, exc: object, traceback: object) -> None:
         """Closes (see ``close``); but one failed process of several does not wait for the others' help."""
-        if exc_type is None or not several():
+        if exc_type is None or not is_multiprocess():
             self.close()
 
     def steps(self) -> list[int]:
@@ -174,12 +174,14 @@ class Checkpoints:
             CheckpointError: one was written by a newer version.
         """
         self.wait()
-        return sorted(step for step, _ in self._folder.whole(self._folder.latest_first()))
+        return sorted(step for step, _ in self._folder.intact(self._folder.latest_first()))
 
     def latest_step(self) -> int | None:
         """The newest whole checkpoint, None where there is none; raises as ``steps``."""
         self.wait()
-        return on_first(lambda: next((s for s, _ in self._folder.whole(self._folder.latest_first())), None))
+        return on_primary(
+            lambda: next((s for s, _ in self._folder.intact(self._folder.latest_first())), None)
+        )
 
     def best_step(self) -> int | None:
         """The whole checkpoint with the highest metric, None where there is none; raises as ``steps``.
@@ -187,7 +189,7 @@ class Checkpoints:
         Where no checkpoint was measured, it is the latest one.
         """
         self.wait()
-        return next((step for step, _ in self._folder.whole(self._folder.best_first())), None)
+        return next((step for step, _ in self._folder.intact(self._folder.best_first())), None)
 
     def metrics(self, step: int) -> dict[str, float]:
         """The validation metrics saved with one checkpoint, empty where it was not evaluated.
@@ -229,7 +231,7 @@ class Checkpoints:
             step, manifest = which, self._folder.require(which)
         elif which in ("latest", "best"):
             candidates = self._folder.latest_first() if which == "latest" else self._folder.best_first()
-            found = next(self._folder.whole(candidates), None)
+            found = next(self._folder.intact(candidates), None)
             if found is None:
                 raise CheckpointError(f"no usable checkpoint in {self.directory}")
             step, manifest = found
@@ -281,7 +283,7 @@ class Checkpoints:
 
     def _retain(self, newest: int) -> None:
         """Removes old whole steps, and broken ones before ``newest``, which is safe by now."""
-        whole = [step for step in self._folder.latest_first() if self._folder.is_whole(step)]
+        whole = [step for step in self._folder.latest_first() if self._folder.is_intact(step)]
         best = [step for step in self._folder.best(len(whole)) if step in whole]
         keep = {newest, *whole[: self._keep_latest], *best[: self._keep_best]}
         for step in self._folder.latest_first():
@@ -303,7 +305,7 @@ class Checkpoints:
         self._manager = None
         try:
             if jax.process_index() == 0:
-                if not self._folder.is_whole(step):
+                if not self._folder.is_intact(step):
                     self._folder.remove(step)
                 self._folder.clear_leftovers()
         except OSError as cleanup_error:

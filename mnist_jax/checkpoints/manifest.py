@@ -1,4 +1,4 @@
-"""What a checkpoint folder must hold, written last and checked before it is trusted.
+"""What a checkpoint folder must hold, written last and checked before it is confident.
 
 Orbax calls a checkpoint finished once its folder has its final name, and keeps no hash over the arrays.
 The manifest adds both: it exists only where every file had reached the disk, and it names each with size and

@@ -166,7 +166,7 @@ FIELDS = (
         pattern=SEEDS_PATTERN,
         pattern_means=SEEDS_MEANS,
     ),
-    Field("pseudo_label.labelled_examples", 1000, "training images whose labels are used", at_least=1),
+    Field("pseudo_label.labeled_examples", 1000, "training images whose labels are used", at_least=1),
     Field(
         "pseudo_label.pool",
         "train",
@@ -197,7 +197,7 @@ FIELDS = (
     Field("pseudo_label.teacher_steps", 500, "training steps of the teacher", at_least=1),
     Field("pseudo_label.student_steps", 1000, "training steps of each student", at_least=1),
     Field(
-        "pseudo_label.labelled_share",
+        "pseudo_label.labeled_share",
         0.2,
         "share of a student's training images with true labels",
         more_than=0,
@@ -206,7 +206,7 @@ FIELDS = (
     Field(
         "pseudo_label.seeds",
         "0:3",
-        "seeds: which images are labelled, and everything else drawn",
+        "seeds: which images are labeled, and everything else drawn",
         pattern=SEEDS_PATTERN,
         pattern_means=SEEDS_MEANS,
     ),

@@ -38,7 +38,7 @@ class Dataset:
     """One split of an image data set, checked when it is made.
 
     Attributes:
-        images: uint8 ``[N, H, W, C]``, 0 to 255; C is 1 (greyscale) or 3 (RGB).
+        images: uint8 ``[N, H, W, C]``, 0 to 255; C is 1 (grayscale) or 3 (RGB).
         labels: int32 ``[N]``, each an index into ``class_names``.
         name: the data set's name, as ``config.data.name`` spells it.
         source: where it came from, for people to read.
@@ -73,7 +73,7 @@ class Dataset:
                 f"{where}: an empty split, {_described(self.images)}; expected at least one image"
             )
         if self.image_shape[-1] not in (1, 3):
-            raise DataError(f"{where}: {self.image_shape[-1]} channels; expected 1 (greyscale) or 3 (RGB)")
+            raise DataError(f"{where}: {self.image_shape[-1]} channels; expected 1 (grayscale) or 3 (RGB)")
         if not re.fullmatch("[0-9a-f]{64}", self.sha256):
             raise DataError(f"{where}: sha256 is {self.sha256!r}; expected 64 hexadecimal digits")
         check_labels(self.labels, self.num_classes, where)

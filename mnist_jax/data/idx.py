@@ -36,7 +36,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def parse_idx(blob: bytes, where: str) -> np.ndarray:
-    """Parses the bytes of an IDX file; gzip is recognised by content, not by name.
+    """Parses the bytes of an IDX file; gzip is recognized by content, not by name.
 
     Memory use is bounded by what the file really holds, whatever its header claims.
 

@@ -20,7 +20,7 @@ _EIGHT_BIT_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 def load_image_folder(name: str, root: Path) -> Splits:
     """Loads ``root/train/<class>/*.png`` and ``root/test/<class>/*.png`` (or .jpg, .bmp, .gif, .tif, .webp).
 
-    Classes are the sorted names of the folders in ``root/train``. The images are greyscale if every one of
+    Classes are the sorted names of the folders in ``root/train``. The images are grayscale if every one of
     them is, by content, else RGB. Each split is ordered so that its classes are evenly spread
     (``dataset.interleave_classes``), files of a class by name.
 
@@ -47,7 +47,7 @@ def load_image_folder(name: str, root: Path) -> Splits:
         paths = [path for members in by_class.values() for path in members]
         labels[split] = np.array([class_names.index(path.parent.name) for path in paths], np.int32)
         images[split] = np.stack([_read_rgb_of_size(path, size, first) for path in paths])
-    if all(_is_grey(array) for array in images.values()):
+    if all(_is_gray(array) for array in images.values()):
         images = {split: array[..., :1] for split, array in images.items()}
     datasets = []
     for split in ("train", "test"):
@@ -113,7 +113,7 @@ def _read_rgb(path: Path) -> np.ndarray:
 
 def _check_plain(image: "Image.Image", path: Path) -> None:
     if image.mode not in _EIGHT_BIT_MODES:
-        raise DataError(f"{path}: pixels of mode {image.mode}; expected 8 bits a channel, greyscale or RGB")
+        raise DataError(f"{path}: pixels of mode {image.mode}; expected 8 bits a channel, grayscale or RGB")
     if image.has_transparency_data:
         opaque = image.convert("RGBA").getchannel("A").getextrema() == (255, 255)
         if not opaque:
@@ -130,5 +130,5 @@ def _read_rgb_of_size(path: Path, size: tuple[int, ...], first: Path) -> np.ndar
     return pixels
 
 
-def _is_grey(images: np.ndarray) -> bool:
+def _is_gray(images: np.ndarray) -> bool:
     return bool((images[..., :1] == images).all())

@@ -34,7 +34,7 @@ def main(arguments: cli.Arguments) -> int:
     """Loads the network, then serves the page until SIGTERM or Ctrl-C."""
     from mnist_jax.demo.about import describe_model
     from mnist_jax.demo.app import create_app
-    from mnist_jax.demo.recognition import Recogniser
+    from mnist_jax.demo.recognition import Recognizer
     from mnist_jax.demo.runs import newest_run
     from mnist_jax.demo.server import names_of, open_socket, serve, url_of
     from mnist_jax.run.load import load
@@ -43,10 +43,10 @@ def main(arguments: cli.Arguments) -> int:
     enable_compile_cache(lambda note: print(note, file=sys.stderr))
     with open_socket(arguments["host"], arguments["port"]) as opened:
         workdir = arguments["workdir"] or newest_run()
-        recogniser = Recogniser(load(workdir, arguments["checkpoint"]))
-        recogniser.warm_up()
-        model = recogniser.model
-        app = create_app(recogniser, describe_model(workdir, recogniser), names_of(arguments["host"]))
+        recognizer = Recognizer(load(workdir, arguments["checkpoint"]))
+        recognizer.warm_up()
+        model = recognizer.model
+        app = create_app(recognizer, describe_model(workdir, recognizer), names_of(arguments["host"]))
 
         def say_ready() -> None:
             print(f"{workdir}, step {model.step}, trained on {model.run['dataset']['name']}")

@@ -5,11 +5,11 @@ import os
 from pathlib import Path
 from typing import Any
 
-from mnist_jax.demo.recognition import Recogniser
+from mnist_jax.demo.recognition import Recognizer
 from mnist_jax.storage.json_files import SUMMARY_FILE
 
 
-def describe_model(workdir: str | os.PathLike[str], recogniser: Recogniser) -> dict[str, Any]:
+def describe_model(workdir: str | os.PathLike[str], recognizer: Recognizer) -> dict[str, Any]:
     """Gives the facts as plain JSON values, without any path of this machine.
 
     Returns:
@@ -17,12 +17,12 @@ def describe_model(workdir: str | os.PathLike[str], recogniser: Recogniser) -> d
         folder), ``dataset``, ``notice`` (empty, or that the run fell back to other data), ``num_test`` and
         ``test_accuracy`` (a fraction, None where the run did not end at this step).
     """
-    model = recogniser.model
+    model = recognizer.model
     dataset = model.run["dataset"]
     return {
         "class_names": list(model.class_names),
         "image_shape": list(model.image_shape),
-        "num_maps": recogniser.num_maps,
+        "num_maps": recognizer.num_maps,
         "step": model.step,
         "run": Path(os.path.abspath(workdir)).name,
         "dataset": dataset["name"],

@@ -21,7 +21,7 @@ from starlette.types import Lifespan
 
 from mnist_jax.demo.batching import Batcher
 from mnist_jax.demo.guard import Guard, error_response, read_body
-from mnist_jax.demo.recognition import BATCH_SIZES, Recogniser, Recognition
+from mnist_jax.demo.recognition import BATCH_SIZES, Recognition, Recognizer
 from mnist_jax.errors import DataError
 
 MAX_BODY_BYTES = 16 * 2**20
@@ -44,7 +44,7 @@ _logger = logging.getLogger(__name__)
 
 
 def create_app(
-    recogniser: Recogniser, about: Mapping[str, Any], names: frozenset[str] = frozenset()
+    recognizer: Recognizer, about: Mapping[str, Any], names: frozenset[str] = frozenset()
 ) -> Starlette:
     """Builds the ASGI app.
 
@@ -52,36 +52,36 @@ def create_app(
     bytes of a picture file as its body. Every refusal is ``{"error": message}`` with a status of 4xx.
 
     Args:
-        recogniser: answers the pictures; should be warmed up.
+        recognizer: answers the pictures; should be warmed up.
         about: what the page tells of the network, as plain JSON values.
         names: host names to answer to besides addresses and ``localhost``, in lower case.
     """
-    batcher: Batcher[np.ndarray, Recognition] = Batcher(recogniser.recognise, BATCH_SIZES[-1])
+    batcher: Batcher[np.ndarray, Recognition] = Batcher(recognizer.recognize, BATCH_SIZES[-1])
     decoders = ThreadPoolExecutor(_DECODERS, "decode")
     turns = asyncio.Semaphore(_OPEN_REQUESTS)
 
     async def tell_model(request: Request) -> Response:
         return JSONResponse(dict(about), headers={"Cache-Control": "no-store"})
 
-    async def recognise(request: Request) -> Response:
+    async def recognize(request: Request) -> Response:
         try:
             async with turns:
                 content = await read_body(request, MAX_BODY_BYTES, _BODY_SECONDS)
                 loop = asyncio.get_running_loop()
-                image = await loop.run_in_executor(decoders, recogniser.read, content)
+                image = await loop.run_in_executor(decoders, recognizer.read, content)
                 del content
                 answer = await batcher.ask(image)
         except ClientDisconnect:
             return error_response(400, "the client hung up")
         except DataError as error:
             return error_response(422, str(error))
-        return JSONResponse(_as_json(answer, recogniser), headers={"Cache-Control": "no-store"})
+        return JSONResponse(_as_json(answer, recognizer), headers={"Cache-Control": "no-store"})
 
     app = Starlette(
         routes=[
             *_asset_routes(),
             Route("/api/model", tell_model, methods=["GET"]),
-            Route("/api/recognise", recognise, methods=["POST"]),
+            Route("/api/recognise", recognize, methods=["POST"]),
         ],
         middleware=[Middleware(Guard, names=names)],
         exception_handlers={HTTPException: _tell_refusal, Exception: _tell_fault},
@@ -132,9 +132,9 @@ async def _tell_fault(request: Request, error: Exception) -> Response:
     return error_response(500, "a fault of the server; its log says more")
 
 
-def _as_json(answer: Recognition, recogniser: Recogniser) -> dict[str, Any]:
+def _as_json(answer: Recognition, recognizer: Recognizer) -> dict[str, Any]:
     return {
-        "label": recogniser.model.class_names[int(answer.probabilities.argmax())],
+        "label": recognizer.model.class_names[int(answer.probabilities.argmax())],
         "probabilities": [round(float(p), 6) for p in answer.probabilities],
         "image": _pixels(answer.image),
         "activations": None if answer.activations is None else _pixels(answer.activations),

@@ -6,30 +6,30 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Generic, TypeVar
 
-Question = TypeVar("Question")
+Request = TypeVar("Request")
 Answer = TypeVar("Answer")
 
 
-class Batcher(Generic[Question, Answer]):
-    """Collects questions and has them answered in batches, one batch at a time, off the event loop.
+class Batcher(Generic[Request, Answer]):
+    """Collects requests and has them answered in batches, one batch at a time, off the event loop.
 
     Nobody is made to wait for others: a batch is whatever has come in while the one before was computed.
     """
 
-    def __init__(self, answer: Callable[[Sequence[Question]], Sequence[Answer]], max_size: int):
+    def __init__(self, answer: Callable[[Sequence[Request]], Sequence[Answer]], max_size: int):
         """Starts nothing yet, see `running`.
 
         Args:
-            answer: gives one answer for each question; it runs in a thread of its own.
-            max_size: the most questions in a batch.
+            answer: gives one answer for each request; it runs in a thread of its own.
+            max_size: the most requests in a batch.
         """
         self._answer = answer
         self._max_size = max_size
-        self._waiting: asyncio.Queue[tuple[Question, asyncio.Future[Answer]]] = asyncio.Queue()
+        self._waiting: asyncio.Queue[tuple[Request, asyncio.Future[Answer]]] = asyncio.Queue()
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Answers questions within this context; those that are open at its end are cancelled."""
+        """Answers requests within this context; those that are open at its end are cancelled."""
         executor = ThreadPoolExecutor(1, "network")
         worker = asyncio.create_task(self._work(executor))
         try:
@@ -42,10 +42,10 @@ class Batcher(Generic[Question, Answer]):
                 self._waiting.get_nowait()[1].cancel()
             executor.shutdown(wait=False)
 
-    async def ask(self, question: Question) -> Answer:
-        """Waits for the answer to one question; raises what answering raised."""
+    async def ask(self, request: Request) -> Answer:
+        """Waits for the answer to one request; raises what answering raised."""
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._waiting.put_nowait((question, future))
+        self._waiting.put_nowait((request, future))
         return await future
 
     async def _work(self, executor: ThreadPoolExecutor) -> None:
@@ -60,7 +60,7 @@ class Batcher(Generic[Question, Answer]):
                 continue
             try:
                 answers = await loop.run_in_executor(
-                    executor, self._answer, [question for question, _ in batch]
+                    executor, self._answer, [request for request, _ in batch]
                 )
             except asyncio.CancelledError:
                 for _, future in batch:

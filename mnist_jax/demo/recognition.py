@@ -37,7 +37,7 @@ class Recognition:
     activations: UInt8[np.ndarray, "map_height map_width maps"] | None
 
 
-class Recogniser:
+class Recognizer:
     """Turns picture files into what the network takes, and those into recognitions.
 
     Attributes:
@@ -57,7 +57,7 @@ class Recogniser:
     def warm_up(self) -> None:
         """Compiles for every batch size, so that nobody waits for it later."""
         for size in BATCH_SIZES:
-            self.recognise([np.zeros(self.model.image_shape, np.uint8)] * size)
+            self.recognize([np.zeros(self.model.image_shape, np.uint8)] * size)
 
     def read(self, content: bytes) -> UInt8[np.ndarray, "height width channels"]:
         """Brings a picture file to the form of the data that the network was trained on.
@@ -75,7 +75,7 @@ class Recogniser:
             # Files of floating-point pixels may hold numbers that are no tones.
             raise DataError(f"the picture: {error}") from error
 
-    def recognise(self, images: Sequence[UInt8[np.ndarray, "height width channels"]]) -> list[Recognition]:
+    def recognize(self, images: Sequence[UInt8[np.ndarray, "height width channels"]]) -> list[Recognition]:
         """Answers up to ``BATCH_SIZES[-1]`` images at once, each as if it were alone."""
         size = next(size for size in BATCH_SIZES if size >= len(images))
         padded = np.zeros((size, *self.model.image_shape), np.uint8)
@@ -116,7 +116,7 @@ def first_layer(module: nn.Module, image_shape: Sequence[int]) -> tuple[str, int
         its name and how many maps it gives; an empty name and 0 where no layer gives maps.
     """
     layers = [layer for layer in summarize_layers(module, image_shape) if len(layer[2]) == 4]
-    normalised = [layer for layer in layers if layer[1].startswith("BatchNorm")]
-    for name, _, shape, _ in normalised or layers:
+    normalized = [layer for layer in layers if layer[1].startswith("BatchNorm")]
+    for name, _, shape, _ in normalized or layers:
         return name, int(shape[-1] or 0)
     return "", 0

@@ -31,6 +31,6 @@ def newest_run(runs: str | os.PathLike[str] = "runs") -> Path:
 def _last_checkpoint_time(workdir: Path) -> float | None:
     folder = CheckpointFolder(workdir / CHECKPOINTS_DIR, "accuracy", on_warning=lambda message: None)
     for step in folder.latest_first():
-        if folder.is_whole(step):
+        if folder.is_intact(step):
             return folder.step_path(step).stat().st_mtime
     return None

@@ -39,7 +39,7 @@ def main(arguments: cli.Arguments) -> int:
         check_predictions,
         describe_model,
         images_to_check_on,
-        prediction_function,
+        make_predict_function,
     )
     from mnist_jax.export.stablehlo import from_stablehlo, to_stablehlo
     from mnist_jax.run.load import load
@@ -50,7 +50,7 @@ def main(arguments: cli.Arguments) -> int:
         require_onnx()
     model = load(arguments["workdir"], arguments["checkpoint"])
     metadata = describe_model(model, arguments["workdir"])
-    function = prediction_function(model)
+    function = make_predict_function(model)
     content = (to_onnx if is_onnx else to_stablehlo)(function, model.image_shape, metadata)
     images = images_to_check_on(model.image_shape)
     reloaded = from_onnx(content) if is_onnx else from_stablehlo(content)[0]

@@ -26,7 +26,7 @@ MAX_DIFFERENCE = 1e-4
 PredictFn = Callable[[np.ndarray], np.ndarray]
 
 
-def prediction_function(model: LoadedModel) -> Callable[[Array], Array]:
+def make_predict_function(model: LoadedModel) -> Callable[[Array], Array]:
     """Gives ``uint8 [N, H, W, C] -> float32 [N, classes]``, traceable, with its variables inside.
 
     It computes in float32 and with XLA's own convolutions, whatever the run was trained with: what is right

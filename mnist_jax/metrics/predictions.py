@@ -94,6 +94,6 @@ def wilson_interval(successes: int, trials: int, z: float = 1.959964) -> tuple[f
     if trials == 0:
         return 0.0, 1.0
     fraction, weight = successes / trials, z * z / trials
-    centre = (fraction + weight / 2) / (1 + weight)
+    center = (fraction + weight / 2) / (1 + weight)
     spread = z * math.sqrt(fraction * (1 - fraction) / trials + weight / (4 * trials)) / (1 + weight)
-    return max(0.0, centre - spread), min(1.0, centre + spread)
+    return max(0.0, center - spread), min(1.0, center + spread)

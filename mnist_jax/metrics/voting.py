@@ -34,7 +34,7 @@ def disagreement(probabilities: MemberProbabilities) -> float:
 def accuracy_by_size(
     probabilities: MemberProbabilities, labels: Int[np.ndarray, " examples"]
 ) -> list[dict[str, float | int]]:
-    """What a soft vote of each size gives, on average over disjoint groups of neighbouring members.
+    """What a soft vote of each size gives, on average over disjoint groups of neighboring members.
 
     Returns:
         for each size from 1 to all members ``size``, ``groups`` (how many fit) and their mean ``accuracy``.

@@ -64,7 +64,7 @@ class CNN(nn.Module):
         dtype, precision = compute_dtype(self.dtype)
         implementation = resolve_implementation(self.conv)
 
-        def normalise(x: Array | ConvOperands, index: int, pool: bool = False) -> Array:
+        def normalize(x: Array | ConvOperands, index: int, pool: bool = False) -> Array:
             return BatchNormRelu(
                 use_running_average=not train,
                 momentum=self.batch_norm_momentum,
@@ -85,7 +85,7 @@ class CNN(nn.Module):
                 )
             conv = Conv(features, self.kernel_size, implementation, dtype, precision, name=f"conv{i}")
             # In training BatchNorm does the convolution: it knows what of it cancels out.
-            x = normalise(conv.operands(x) if train else conv(x), i, pool=i in self.pool_after)
+            x = normalize(conv.operands(x) if train else conv(x), i, pool=i in self.pool_after)
         x = x.reshape(x.shape[0], -1)
         if x.shape[1] == 0:
             raise ValueError(
@@ -93,7 +93,7 @@ class CNN(nn.Module):
             )
         glorot = nn.initializers.glorot_uniform()
         x = Dense(self.dense_features, kernel_init=glorot, dtype=dtype, precision=precision, name="dense")(x)
-        x = normalise(x, len(self.features))
+        x = normalize(x, len(self.features))
         x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
         x = nn.Dense(self.num_classes, kernel_init=glorot, dtype=dtype, precision=precision, name="head")(x)
         return x.astype(jnp.float32)

@@ -44,7 +44,7 @@ class BatchNormRelu(nn.Module):
     def __call__(
         self, x: Float[Array, "batch *space features"] | ConvOperands
     ) -> Float[Array, "batch *out_space features"]:
-        """Normalises ``[B, ..., F]``; with ``pool`` the two axes of ``[B, H, W, F]`` are halved.
+        """Normalizes ``[B, ..., F]``; with ``pool`` the two axes of ``[B, H, W, F]`` are halved.
 
         Where ``x`` is a convolution still to be done, the statistics of a batch are taken without its bias,
         which only moves the mean and is taken away with it: its gradient is zero.
@@ -57,7 +57,7 @@ class BatchNormRelu(nn.Module):
         if self.use_running_average:
             if isinstance(x, ConvOperands):
                 x = x.product() + x.bias
-            return self._normalise(x, running_mean.value, running_var.value, scale, bias)
+            return self._normalize(x, running_mean.value, running_var.value, scale, bias)
         offset: Array | float = 0.0
         fused = self.implementation == "gemm"
         if isinstance(x, ConvOperands):
@@ -72,14 +72,14 @@ class BatchNormRelu(nn.Module):
                 out, mean, var = _fused(product, scale, bias, self.epsilon, self.pool)
             else:
                 mean, var = _moments(product)
-                out = self._normalise(product, mean, var, scale, bias)
+                out = self._normalize(product, mean, var, scale, bias)
         if not self.is_initializing():
             keep = self.momentum
             running_mean.value = keep * running_mean.value + (1 - keep) * (mean + offset)
             running_var.value = keep * running_var.value + (1 - keep) * var
         return out.astype(self.dtype)
 
-    def _normalise(self, x: Array, mean: Array, var: Array, scale: Array, bias: Array) -> Array:
+    def _normalize(self, x: Array, mean: Array, var: Array, scale: Array, bias: Array) -> Array:
         """The layers one after another."""
         out = jax.nn.relu((x - mean) * (scale * jax.lax.rsqrt(var + self.epsilon)) + bias)
         return (max_pool2d(out, 2, self.implementation) if self.pool else out).astype(self.dtype)
@@ -123,12 +123,12 @@ def _fused_backward(
     axes = tuple(range(x.ndim - 1))
     inverse_sd = jax.lax.rsqrt(var + epsilon)
     factor = scale * inverse_sd
-    centred = (selected - mean).astype(jnp.float32)
-    gradient = jnp.where(centred * factor + bias > 0, cotangents[0], 0).astype(jnp.float32)
+    centered = (selected - mean).astype(jnp.float32)
+    gradient = jnp.where(centered * factor + bias > 0, cotangents[0], 0).astype(jnp.float32)
     bias_gradient = jnp.sum(gradient, axes)
-    scale_gradient = jnp.sum(gradient * centred, axes) * inverse_sd
+    scale_gradient = jnp.sum(gradient * centered, axes) * inverse_sd
     count = x.size // x.shape[-1]
-    # d/dx = factor * (gradient - mean of gradient - normalised x * mean of gradient times normalised x)
+    # d/dx = factor * (gradient - mean of gradient - normalized x * mean of gradient times normalized x)
     slope = -factor * inverse_sd * scale_gradient / count
     offset = -factor * bias_gradient / count - slope * mean
     if pool:

@@ -62,7 +62,7 @@ class SimpleCNN(nn.Module):
             )
         dtype, precision = compute_dtype(self.dtype)
         implementation = resolve_implementation(self.conv)
-        normalise = functools.partial(
+        normalize = functools.partial(
             nn.BatchNorm,
             use_running_average=not train,
             momentum=self.batch_norm_momentum,
@@ -72,7 +72,7 @@ class SimpleCNN(nn.Module):
         x = (images * 2.0 - 1.0).astype(dtype)
         for i, features in enumerate(self.features):
             x = Conv(features, self.kernel_size, implementation, dtype, precision, name=f"conv{i}")(x)
-            x = nn.relu(normalise(name=f"bn{i}")(x))
+            x = nn.relu(normalize(name=f"bn{i}")(x))
         x = x.reshape(x.shape[0], -1)
         x = nn.Dense(
             self.num_classes,
@@ -82,7 +82,7 @@ class SimpleCNN(nn.Module):
             precision=precision,
             name="head",
         )(x)
-        return normalise(name=f"bn{len(self.features)}")(x).astype(jnp.float32)
+        return normalize(name=f"bn{len(self.features)}")(x).astype(jnp.float32)
 
 
 def _named(features: tuple[int, ...], kernel_size: int) -> Callable[..., SimpleCNN]:

@@ -35,7 +35,7 @@ def conv_batch_norm_relu(
 ) -> tuple[
     Float[Array, "batch out_height out_width features"], Float[Array, " features"], Float[Array, " features"]
 ]:
-    """Convolves without padding or bias, normalises with the statistics of the batch, then ReLU and pooling.
+    """Convolves without padding or bias, normalizes with the statistics of the batch, then ReLU and pooling.
 
     Args:
         images: ``[B, H, W, C]``.
@@ -80,9 +80,9 @@ def _forward(
     factor = scale * inverse_sd
     weights = jnp.concatenate([flat_kernel * factor, (bias - mean * factor)[None]]).astype(images.dtype)
     with jax.named_scope("convolution"):
-        normalised = jnp.matmul(patches, weights, precision=precision)
-    pooled = lax.optimization_barrier(max_pool2d(normalised, 2, "gemm")) if pool else normalised
-    residuals = (patches, kernel, normalised, pooled, patch_mean, spread, scale, mean, inverse_sd)
+        normalized = jnp.matmul(patches, weights, precision=precision)
+    pooled = lax.optimization_barrier(max_pool2d(normalized, 2, "gemm")) if pool else normalized
+    residuals = (patches, kernel, normalized, pooled, patch_mean, spread, scale, mean, inverse_sd)
     return (jax.nn.relu(pooled), mean, var), residuals
 
 
@@ -90,19 +90,19 @@ def _backward(
     epsilon: float, pool: bool, precision: lax.Precision | None, residuals: tuple, cotangents: tuple
 ) -> tuple[Array, Array, Array, Array]:
     """With ``d`` the gradient behind BatchNorm, all sums over pixels follow from patches times ``d``."""
-    patches, kernel, normalised, pooled, patch_mean, spread, scale, mean, inverse_sd = residuals
+    patches, kernel, normalized, pooled, patch_mean, spread, scale, mean, inverse_sd = residuals
     features = kernel.shape[-1]
     count = patches.size // patches.shape[-1]
     gradient = jnp.where(pooled > 0, cotangents[0], 0)
     if pool:
-        gradient = unpool2d(gradient, normalised, pooled).astype(gradient.dtype)
+        gradient = unpool2d(gradient, normalized, pooled).astype(gradient.dtype)
     sums = _inner_products(patches, gradient, precision)
     products, bias_gradient = sums[:-1], sums[-1]
     flat_kernel = kernel.reshape(-1, features).astype(jnp.float32)
     scale_gradient = (jnp.sum(flat_kernel * products, axis=0) - mean * bias_gradient) * inverse_sd
     factor = scale * inverse_sd
     # The gradient to the convolution's result is factor * (d - mean of d - z * mean of d z), z its result
-    # normalised; here its products with the patches, and below itself where the images' gradient is used.
+    # normalized; here its products with the patches, and below itself where the images' gradient is used.
     slope = inverse_sd * scale_gradient
     kernel_gradient = factor * (products - jnp.outer(patch_mean, bias_gradient) - spread * slope)
     convolved = jnp.matmul(patches[..., :-1], kernel.reshape(-1, features), precision=precision)

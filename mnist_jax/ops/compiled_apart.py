@@ -2,7 +2,7 @@
 
 XLA:CPU puts a calculation into every loop that reads its result, and does it anew in each. Where it is long,
 or is read along other axes than it was written, that costs more than the memory it saves, and loops with many
-branches are not vectorised. ``lax.optimization_barrier`` holds back simplifications only: XLA takes barriers
+branches are not vectorized. ``lax.optimization_barrier`` holds back simplifications only: XLA takes barriers
 away before it fuses. A call that must not be inlined keeps its results.
 """
 

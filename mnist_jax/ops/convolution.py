@@ -107,7 +107,7 @@ def _gemm_correlate(rows: Array, kernel: Array, precision: lax.Precision | None)
 
 
 def _stack_rows(images: Array, num_rows: int) -> Array:
-    """Puts neighbouring rows side by side: ``[B, H, W, C] -> [B, H - R + 1, W, R * C]``."""
+    """Puts neighboring rows side by side: ``[B, H, W, C] -> [B, H - R + 1, W, R * C]``."""
     out_height = images.shape[1] - num_rows + 1
     return jnp.concatenate([images[:, i : i + out_height] for i in range(num_rows)], axis=-1)
 

@@ -1,12 +1,12 @@
 """Winograd's minimal filtering for 3x3 kernels: F(4x4, 3x3) of Lavin and Gray 2016.
 
 Each 4x4 tile of the result comes from 36 multiplications for each pair of channels instead of 144. A tile of
-the images, 6x6 and overlapping its neighbours, and the kernel are carried over by weighted sums, multiplied
+the images, 6x6 and overlapping its neighbors, and the kernel are carried over by weighted sums, multiplied
 number by number, which over all tiles and channels is one matrix product for each of the 36 places, and
 carried back. The gradients are the adjoints of these steps, so they need 36 products each as well.
 
 Every step goes along one axis at a time and is compiled apart: fused into what follows, the sums would be
-done anew for each use, in loops that XLA:CPU does not vectorise.
+done anew for each use, in loops that XLA:CPU does not vectorize.
 """
 
 import functools

@@ -48,7 +48,7 @@ def training_curve(records: Sequence[Mapping[str, Any]], field: str) -> Figure:
     is_error = field == "accuracy"
     steps_per_epoch = _steps_per_epoch(records)
     measured = [record for record in records if record.get(field) is not None]
-    for split, colour in _SPLITS.items():
+    for split, color in _SPLITS.items():
         of_split = [record for record in measured if record.get("split") == split]
         if not of_split:
             continue
@@ -59,7 +59,7 @@ def training_curve(records: Sequence[Mapping[str, Any]], field: str) -> Figure:
         line = (
             "--" if split == "test" and "validation" in {record.get("split") for record in measured} else "-"
         )
-        axes.plot(x, y, line, color=colour, linewidth=1.5, label=split, marker=marker, markersize=3.5)
+        axes.plot(x, y, line, color=color, linewidth=1.5, label=split, marker=marker, markersize=3.5)
     style.style_axes(axes, xlabel="epoch", ylabel=_CURVES[field])
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
     axes.set_xlim(left=0)
@@ -76,7 +76,7 @@ def training_curve(records: Sequence[Mapping[str, Any]], field: str) -> Figure:
 def confusion_matrix(counts: Int[np.ndarray, "classes classes"], class_names: Sequence[str]) -> Figure:
     """Draws counts by true class (rows) and predicted class (columns).
 
-    The depth of a colour tells of mistakes only. With more than 20 classes the numbers are left out.
+    The depth of a color tells of mistakes only. With more than 20 classes the numbers are left out.
     """
     counts = np.asarray(counts)
     num_classes = len(class_names)
@@ -92,8 +92,8 @@ def confusion_matrix(counts: Int[np.ndarray, "classes classes"], class_names: Se
                 Rectangle((column - 0.5, row - 0.5), 1, 1, color=style.WARM, alpha=shade, linewidth=0)
             )
         if count and num_classes <= 20:
-            colour = style.MUTED if row == column else style.INK
-            axes.text(column, row, f"{count}", ha="center", va="center", fontsize=size, color=colour)
+            color = style.MUTED if row == column else style.INK
+            axes.text(column, row, f"{count}", ha="center", va="center", fontsize=size, color=color)
     style.style_axes(axes, xlabel="predicted", ylabel="true", grid="")
     axes.set_xticks(range(num_classes), class_names)
     axes.set_yticks(range(num_classes), class_names)

@@ -12,7 +12,7 @@ from mnist_jax.metrics.predictions import first_of_each_class, least_confident_h
 from mnist_jax.report import style
 from mnist_jax.report.activations import layer_outputs
 from mnist_jax.report.inline import png_uri
-from mnist_jax.report.record import Answers
+from mnist_jax.report.record import Predictions
 from mnist_jax.run.experiment import build_augment_fn
 from mnist_jax.training.step import preprocess
 
@@ -23,23 +23,25 @@ _LARGEST_SHEET = 64  # channels: with more, kernels become specks
 _SHEET_WIDTH = 800  # pixels: nearly twice what a wide window gives a sheet
 
 
-def grids(answers: Answers) -> dict[str, list[dict[str, str]]]:
+def grids(predictions: Predictions) -> dict[str, list[dict[str, str]]]:
     """The most confident mistakes and the least confident hits."""
-    labels, probabilities = answers.splits.test.labels, answers.probabilities
+    labels, probabilities = predictions.splits.test.labels, predictions.probabilities
     return {
         "mistakes": [
-            _card(answers, i) for i in most_confident_mistakes(probabilities, labels, _GRID_SIZE).tolist()
+            _card(predictions, i) for i in most_confident_mistakes(probabilities, labels, _GRID_SIZE).tolist()
         ],
-        "hits": [_card(answers, i) for i in least_confident_hits(probabilities, labels, _GRID_SIZE).tolist()],
+        "hits": [
+            _card(predictions, i) for i in least_confident_hits(probabilities, labels, _GRID_SIZE).tolist()
+        ],
     }
 
 
-def _card(answers: Answers, index: int) -> dict[str, str]:
-    names, probabilities = answers.model.class_names, answers.probabilities[index]
+def _card(predictions: Predictions, index: int) -> dict[str, str]:
+    names, probabilities = predictions.model.class_names, predictions.probabilities[index]
     best, second = np.argsort(-probabilities, kind="stable")[:2]
     return {
-        "picture": png_uri(style.picture_rgba(answers.splits.test.images[index])),
-        "true": names[answers.splits.test.labels[index]],
+        "picture": png_uri(style.picture_rgba(predictions.splits.test.images[index])),
+        "true": names[predictions.splits.test.labels[index]],
         "predicted": names[best],
         "confidence": _percent(probabilities[best]),
         "second": names[second],
@@ -48,15 +50,15 @@ def _card(answers: Answers, index: int) -> dict[str, str]:
     }
 
 
-def augmented(answers: Answers) -> list[dict[str, Any]]:
+def augmented(predictions: Predictions) -> list[dict[str, Any]]:
     """Training images and what training saw in their place; empty without augmentation."""
-    augment_fn = build_augment_fn(answers.model.config.augment)
+    augment_fn = build_augment_fn(predictions.model.config.augment)
     if augment_fn is None:
         return []
-    train = answers.splits.train
+    train = predictions.splits.train
     originals = train.images[first_of_each_class(train.labels, _AUGMENTED_ORIGINALS)]
     repeated = preprocess(jnp.asarray(np.repeat(originals, _AUGMENTED_VARIANTS, axis=0)))
-    warped = np.asarray(jax.jit(augment_fn)(jax.random.key(answers.model.config.seed), repeated))
+    warped = np.asarray(jax.jit(augment_fn)(jax.random.key(predictions.model.config.seed), repeated))
     variants = warped.reshape(len(originals), _AUGMENTED_VARIANTS, *warped.shape[1:])
     return [
         {
@@ -67,10 +69,10 @@ def augmented(answers: Answers) -> list[dict[str, Any]]:
     ]
 
 
-def filters(answers: Answers) -> list[dict[str, Any]]:
+def filters(predictions: Predictions) -> list[dict[str, Any]]:
     """The kernels of each convolution, in the order of the network's names."""
     found = []
-    for path, leaf in jax.tree_util.tree_leaves_with_path(answers.model.variables["params"]):
+    for path, leaf in jax.tree_util.tree_leaves_with_path(predictions.model.variables["params"]):
         if leaf.ndim != 4:
             continue
         kernel = np.asarray(leaf, np.float32)
@@ -83,32 +85,32 @@ def filters(answers: Answers) -> list[dict[str, Any]]:
         found.append(
             {
                 "layer": "/".join(str(key.key) for key in path[:-1]),
-                "text": f"{outputs} kernels of {height}×{width}×{inputs}{first}; full colour at ±{limit:.2g}",
+                "text": f"{outputs} kernels of {height}×{width}×{inputs}{first}; full color at ±{limit:.2g}",
                 "picture": png_uri(style.signed_rgba(sheet, limit), _SHEET_WIDTH),
             }
         )
     return found
 
 
-def activations(answers: Answers, chosen: Sequence[int]) -> dict[str, Any]:
+def activations(predictions: Predictions, chosen: Sequence[int]) -> dict[str, Any]:
     """What each ReLU puts out for some test images; for a network without any, what each layer does.
 
     Args:
-        answers: network and data.
+        predictions: network and data.
         chosen: indices into the test set; empty for the first of each of four classes.
 
     Raises:
         RunError: there is no test image of such an index.
     """
-    test = answers.splits.test
+    test = predictions.splits.test
     indices = list(chosen) or first_of_each_class(test.labels, _CHOSEN).tolist()
     beyond = [str(index) for index in indices if index >= test.num_examples]
     if beyond:
         raise RunError(f"no test image {', '.join(beyond)}; expected numbers below {test.num_examples}")
-    outputs = layer_outputs(answers.model.module, answers.model.variables, test.images[indices])
+    outputs = layer_outputs(predictions.model.module, predictions.model.variables, test.images[indices])
     shown = {name: values for name, values in outputs.items() if name.startswith("relu")} or outputs
     return {
-        "images": [_card(answers, index) for index in indices],
+        "images": [_card(predictions, index) for index in indices],
         "layers": [
             _layer(name, np.maximum(values, 0)) for name, values in shown.items() if values.ndim in (2, 4)
         ],
@@ -123,7 +125,7 @@ def _layer(name: str, outputs: np.ndarray) -> dict[str, Any]:
     maps = f"{outputs.shape[-1]} maps of {size}" if outputs.ndim == 4 else f"{outputs.shape[-1]} units"
     return {
         "name": name,
-        "text": f"{maps}; full colour at {limit:.2g}",
+        "text": f"{maps}; full color at {limit:.2g}",
         "pictures": [png_uri(style.strength_rgba(sheet, limit), _SHEET_WIDTH) for sheet in sheets],
     }
 

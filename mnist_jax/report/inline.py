@@ -12,7 +12,7 @@ from PIL import Image
 
 from mnist_jax.report import style
 
-# A page sets these custom properties for its light and its dark theme; the figure's own colours stand in.
+# A page sets these custom properties for its light and its dark theme; the figure's own colors stand in.
 _PROPERTIES = {
     style.INK: "--ink",
     style.MUTED: "--muted",
@@ -43,20 +43,20 @@ def png_uri(image: UInt8[np.ndarray, "height width channels"], width: int = 1) -
 
 
 def _with_palette(image: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-    """Gives RGBA of few colours as indices and a palette ``[colours, 4]``: a third of the size or less."""
+    """Gives RGBA of few colors as indices and a palette ``[colors, 4]``: a third of the size or less."""
     if image.shape[-1] != 4:
         return image, None
-    colours, indices = np.unique(np.ascontiguousarray(image).view(np.uint32)[..., 0], return_inverse=True)
-    if len(colours) > 256:
+    colors, indices = np.unique(np.ascontiguousarray(image).view(np.uint32)[..., 0], return_inverse=True)
+    if len(colors) > 256:
         return image, None
-    return indices.reshape(image.shape[:2]).astype(np.uint8), colours.view(np.uint8).reshape(-1, 4)
+    return indices.reshape(image.shape[:2]).astype(np.uint8), colors.view(np.uint8).reshape(-1, 4)
 
 
 def inline_svg(figure: Figure, name: str, description: str) -> str:
-    """Gives a figure as an ``<svg>`` that takes its width, font and colours from the page around it.
+    """Gives a figure as an ``<svg>`` that takes its width, font and colors from the page around it.
 
     Args:
-        figure: made with ``figure_style``; its five colours become the page's ``--ink``, ``--muted``,
+        figure: made with ``figure_style``; its five colors become the page's ``--ink``, ``--muted``,
             ``--line``, ``--accent`` and ``--warm``.
         name: unique on the page; keeps the ids of several figures apart, and the same from run to run.
         description: read out in place of the picture.
@@ -77,8 +77,8 @@ def inline_svg(figure: Figure, name: str, description: str) -> str:
     svg = re.sub(r'\bid="', f'id="{name}-', svg)
     svg = re.sub(r'(href="#|url\(#)', rf"\g<1>{name}-", svg).replace("xlink:href", "href")
     svg = re.sub(r"font-family: [^;\"]*", "font-family: inherit", svg)
-    for colour, variable in _PROPERTIES.items():
-        svg = svg.replace(colour, f"var({variable}, {colour})")
+    for color, variable in _PROPERTIES.items():
+        svg = svg.replace(color, f"var({variable}, {color})")
     return svg
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mnist_jax.data import Splits
-    from mnist_jax.report.record import Answers, RunRecord
+    from mnist_jax.report.record import Predictions, RunRecord
 
 REPORT_FILE = "report.html"
 
@@ -43,17 +43,19 @@ def write_report(
     from mnist_jax.storage.json_files import replace_file
 
     record = read_run(Path(workdir))
-    answers, missing = None, ""
+    predictions, missing = None, ""
     try:
-        answers = answer_test_set(record, splits, variables)
+        predictions = answer_test_set(record, splits, variables)
     except MnistJaxError as error:
         missing = str(error)
     path = record.folder / REPORT_FILE
-    replace_file(path, _render(record, answers, missing, images).encode())
+    replace_file(path, _render(record, predictions, missing, images).encode())
     return path
 
 
-def _render(record: "RunRecord", answers: "Answers | None", missing: str, images: Sequence[int]) -> str:
+def _render(
+    record: "RunRecord", predictions: "Predictions | None", missing: str, images: Sequence[int]
+) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     from mnist_jax.report import images as report_pictures
@@ -67,24 +69,24 @@ def _render(record: "RunRecord", answers: "Answers | None", missing: str, images
         lstrip_blocks=True,
     )
     pictures = {}
-    if answers is not None:
+    if predictions is not None:
         pictures = {
-            "calibration": report_sections.calibration(answers),
-            "grids": report_pictures.grids(answers),
-            "augmented": report_pictures.augmented(answers),
-            "filters": report_pictures.filters(answers),
-            "activations": report_pictures.activations(answers, images),
-            "pictures_step": answers.model.step,
+            "calibration": report_sections.calibration(predictions),
+            "grids": report_pictures.grids(predictions),
+            "augmented": report_pictures.augmented(predictions),
+            "filters": report_pictures.filters(predictions),
+            "activations": report_pictures.activations(predictions, images),
+            "pictures_step": predictions.model.step,
         }
     return templates.get_template("report.html").render(
         name=record.folder.name,
         record=record,
         missing=missing,
         pictures=pictures,
-        grey=record.run["image_shape"][-1] == 1,
+        gray=record.run["image_shape"][-1] == 1,
         headline=report_sections.headline(record),
         curves=report_sections.curves(record),
-        classes=report_sections.classes(record, answers),
+        classes=report_sections.classes(record, predictions),
         config=report_sections.config_groups(record),
         environment=report_sections.environment(record),
         commands=report_sections.commands(record),

@@ -1,4 +1,4 @@
-"""What a report is made of: the files of a run, and its network's answers on the test set."""
+"""What a report is made of: the files of a run, and its network's predictions on the test set."""
 
 import json
 from dataclasses import dataclass
@@ -37,8 +37,8 @@ class RunRecord:
 
 
 @dataclass(frozen=True)
-class Answers:
-    """A network's answers on the whole test set.
+class Predictions:
+    """A network's predictions on the whole test set.
 
     Attributes:
         model: the network.
@@ -69,7 +69,9 @@ def read_run(workdir: Path) -> RunRecord:
     return RunRecord(workdir.absolute(), config, run, summary, metrics)
 
 
-def answer_test_set(record: RunRecord, splits: Splits | None, variables: dict[str, PyTree] | None) -> Answers:
+def answer_test_set(
+    record: RunRecord, splits: Splits | None, variables: dict[str, PyTree] | None
+) -> Predictions:
     """Runs the network over the test set of its run.
 
     Args:
@@ -90,7 +92,7 @@ def answer_test_set(record: RunRecord, splits: Splits | None, variables: dict[st
             f"(sha256 {splits.test.sha256[:12]}, expected {expected[:12]})"
         )
     model = load(record.folder, "latest") if variables is None else _as_model(record, variables)
-    return Answers(model, splits, model.predict(splits.test.images))
+    return Predictions(model, splits, model.predict(splits.test.images))
 
 
 def _as_model(record: RunRecord, variables: dict[str, PyTree]) -> LoadedModel:

@@ -16,7 +16,7 @@ from mnist_jax.metrics.predictions import (
 )
 from mnist_jax.report import figures as visualize
 from mnist_jax.report.inline import inline_svg
-from mnist_jax.report.record import Answers, RunRecord
+from mnist_jax.report.record import Predictions, RunRecord
 from mnist_jax.report.reproduce import train_command
 from mnist_jax.runtime.environment import collect_versions
 from mnist_jax.terminal.console import format_duration, format_percent
@@ -91,13 +91,13 @@ def curves(record: RunRecord) -> dict[str, Any]:
     return {"figures": drawn, "caption": f"{caption}, on {', '.join(reasons)}." if reasons else f"{caption}."}
 
 
-def classes(record: RunRecord, answers: Answers | None) -> dict[str, Any] | None:
+def classes(record: RunRecord, predictions: Predictions | None) -> dict[str, Any] | None:
     """Confusion matrix and accuracy by class: of the run's end, or else of the checkpoint at hand."""
     names = record.run["class_names"]
     if record.summary:
         confusion = np.array(record.summary["confusion_matrix"])
-    elif answers is not None:
-        confusion = count_confusions(answers.probabilities, answers.splits.test.labels)
+    elif predictions is not None:
+        confusion = count_confusions(predictions.probabilities, predictions.splits.test.labels)
     else:
         return None
     total = confusion.sum(axis=1)
@@ -126,11 +126,11 @@ def classes(record: RunRecord, answers: Answers | None) -> dict[str, Any] | None
     }
 
 
-def calibration(answers: Answers) -> dict[str, str]:
+def calibration(predictions: Predictions) -> dict[str, str]:
     """The calibration plot, and in words which way the network errs."""
-    labels, probabilities = answers.splits.test.labels, answers.probabilities
+    labels, probabilities = predictions.splits.test.labels, predictions.probabilities
     bins = calibration_bins(probabilities, labels)
-    smoothing = answers.model.config.optim.label_smoothing
+    smoothing = predictions.model.config.optim.label_smoothing
     confidence = float(probabilities.max(axis=1).mean())
     accuracy = float((probabilities.argmax(axis=1) == labels).mean())
     return {

@@ -1,4 +1,4 @@
-"""Colours, colour maps and axes of all figures; matplotlib's global state is left alone."""
+"""Colors, color maps and axes of all figures; matplotlib's global state is left alone."""
 
 from typing import Any
 
@@ -111,7 +111,7 @@ def activation_sheet(outputs: Float[np.ndarray, "..."]) -> Float[np.ndarray, "ro
 
 
 def picture_rgba(image: Shaped[np.ndarray, "height width channels"]) -> UInt8[np.ndarray, "height width 4"]:
-    """Makes RGBA of an image, uint8 or float in [0, 1]: grey becomes black ink of that opacity."""
+    """Makes RGBA of an image, uint8 or float in [0, 1]: gray becomes black ink of that opacity."""
     pixels = image if image.dtype == np.uint8 else np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)
     if pixels.shape[-1] == 1:
         rgba = np.zeros((*pixels.shape[:2], 4), np.uint8)
@@ -123,14 +123,14 @@ def picture_rgba(image: Shaped[np.ndarray, "height width channels"]) -> UInt8[np
 def strength_rgba(
     sheet: Float[np.ndarray, "height width"], limit: float
 ) -> UInt8[np.ndarray, "height width 4"]:
-    """Colours values from 0 (all but transparent) to ``limit`` and beyond (full blue); NaN is transparent."""
+    """Colors values from 0 (all but transparent) to ``limit`` and beyond (full blue); NaN is transparent."""
     return STRENGTH_MAP(sheet / (limit or 1.0), bytes=True)  # type: ignore[return-value]
 
 
 def signed_rgba(
     sheet: Float[np.ndarray, "height width"], limit: float
 ) -> UInt8[np.ndarray, "height width 4"]:
-    """Colours values from ``-limit`` (orange) over 0 to ``limit`` (blue); 0 and NaN are transparent."""
+    """Colors values from ``-limit`` (orange) over 0 to ``limit`` (blue); 0 and NaN are transparent."""
     return SIGNED_MAP(0.5 + 0.5 * sheet / (limit or 1.0), bytes=True)  # type: ignore[return-value]
 
 

@@ -14,10 +14,10 @@ from ml_collections import ConfigDict
 from mnist_jax.errors import ConfigError
 from mnist_jax.models.cnn import create_model
 from mnist_jax.ops.convolution import resolve_implementation
-from mnist_jax.runtime.collectives import from_first
+from mnist_jax.runtime.collectives import broadcast_from_primary
 from mnist_jax.runtime.devices import Layout
 from mnist_jax.training.augment import random_affine
-from mnist_jax.training.epoch import EpochLog, StreamKeys, make_run_steps, make_train_steps
+from mnist_jax.training.epoch import EpochLog, RunKeys, make_run_steps, make_train_steps
 from mnist_jax.training.optimizer import create_learning_rate_fn, create_optimizer
 from mnist_jax.training.state import TrainState, create_train_state
 from mnist_jax.training.step import AugmentFn, train_step
@@ -53,7 +53,7 @@ class Experiment:
     learning_rate_fn: optax.Schedule
     tx: optax.GradientTransformation
     augment_fn: AugmentFn | None
-    keys: StreamKeys
+    keys: RunKeys
 
     @property
     def num_classes(self) -> int:
@@ -71,8 +71,8 @@ class Experiment:
         return self.steps_per_epoch * self.config.num_epochs
 
     def create_state(self) -> TrainState:
-        """Initialises the state of step 0 on every device."""
-        return self.layout.replicate(from_first(self._initial_state()))
+        """Initializes the state of step 0 on every device."""
+        return self.layout.replicate(broadcast_from_primary(self._initial_state()))
 
     def create_log(self) -> EpochLog:
         """Makes the empty log of an epoch on every device."""
@@ -194,7 +194,7 @@ def build_experiment(
         learning_rate_fn=learning_rate_fn,
         tx=tx,
         augment_fn=build_augment_fn(config.augment),
-        keys=StreamKeys.from_seed(config.seed),
+        keys=RunKeys.from_seed(config.seed),
     )
     try:
         experiment.abstract_checkpoint()

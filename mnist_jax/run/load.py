@@ -59,7 +59,7 @@ class LoadedModel:
 
         Args:
             images: uint8 in 0 to 255 or floating point in [0, 1], ``[N, H, W, C]`` for any N; a missing
-                channel axis of grey images and a missing batch axis are added.
+                channel axis of gray images and a missing batch axis are added.
 
         Returns:
             float32 ``[N, classes]``, or ``[classes]`` for a single image.

@@ -10,7 +10,7 @@ from mnist_jax.data import Dataset, Splits
 from mnist_jax.errors import RunError
 from mnist_jax.models.cnn import count_parameters, summarize_layers
 from mnist_jax.run.experiment import Experiment
-from mnist_jax.run.summary import Tally
+from mnist_jax.run.summary import RunTotals
 from mnist_jax.runtime.environment import describe_device
 from mnist_jax.storage.metrics_log import MetricsWriter
 from mnist_jax.terminal.console import RunConsole
@@ -32,7 +32,7 @@ class RunLog:
         folder: of the run.
         console: what a person sees.
         writer: ``metrics.jsonl`` and TensorBoard.
-        tally: the times, kept by whoever measures them.
+        totals: the times, kept by whoever measures them.
     """
 
     experiment: Experiment
@@ -42,7 +42,7 @@ class RunLog:
     folder: Path
     console: RunConsole
     writer: MetricsWriter
-    tally: Tally
+    totals: RunTotals
 
     @property
     def eval_split(self) -> str:
@@ -162,8 +162,8 @@ class RunLog:
             eval_split=self.eval_split,
             eval_loss=result.loss,
             eval_accuracy=result.accuracy,
-            seconds=self.tally.epoch_seconds,
-            images_per_second=num_images / self.tally.epoch_seconds,
+            seconds=self.totals.epoch_seconds,
+            images_per_second=num_images / self.totals.epoch_seconds,
             eval_seconds=eval_seconds,
         )
 

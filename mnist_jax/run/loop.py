@@ -18,11 +18,11 @@ from mnist_jax.errors import RunError
 from mnist_jax.run import resume
 from mnist_jax.run.experiment import Experiment, build_experiment
 from mnist_jax.run.log import RunLog
-from mnist_jax.run.summary import Tally, describe_dataset, make_summary
-from mnist_jax.runtime.collectives import check_equal, gather, on_first
+from mnist_jax.run.summary import RunTotals, describe_dataset, make_summary
+from mnist_jax.runtime.collectives import check_equal, gather, on_primary
 from mnist_jax.runtime.compilation import CompiledFunction
 from mnist_jax.runtime.devices import device_faults, make_layout
-from mnist_jax.runtime.distributed import is_first, several
+from mnist_jax.runtime.distributed import is_multiprocess, is_primary
 from mnist_jax.runtime.signals import StopRequest
 from mnist_jax.storage.json_files import SUMMARY_FILE, write_config, write_json_atomic
 from mnist_jax.storage.metrics_log import MetricsWriter
@@ -94,7 +94,7 @@ def _prepare_and_run(config: ConfigDict, workdir: str, console: RunConsole) -> R
 def _open_together(workdir: str) -> Iterator[Path]:
     """Opens the folder, which process 0 holds for all."""
     with contextlib.ExitStack() as held:
-        yield Path(on_first(lambda: str(held.enter_context(open_workdir(workdir)))))
+        yield Path(on_primary(lambda: str(held.enter_context(open_workdir(workdir)))))
 
 
 def split_train(train: Dataset, num_examples: int, num_validation: int) -> tuple[Dataset, Dataset | None]:
@@ -114,7 +114,7 @@ class _Run:
     folder: Path
     console: RunConsole
     stop: StopRequest
-    tally: Tally = field(default_factory=Tally)
+    totals: RunTotals = field(default_factory=RunTotals)
     test_result: EvaluationResult | None = None
 
     def execute(self) -> RunResult:
@@ -126,7 +126,7 @@ class _Run:
             "class_names": list(self.experiment.class_names),
         }
         self.settings = resume.Settings(as_dict(config), run_facts)
-        finished = on_first(
+        finished = on_primary(
             lambda: resume.check_folder(self.folder, self.settings, self.experiment.total_steps)
         )
         if self.splits.notice:
@@ -141,8 +141,8 @@ class _Run:
             on_warning=self.console.note,
         ) as self.checkpoints:
             state, log, step = self._start()
-            on_first(lambda: write_config(self.folder, as_dict(config), run_facts))
-            with MetricsWriter(self.folder, resume_step=step, enabled=is_first()) as writer:
+            on_primary(lambda: write_config(self.folder, as_dict(config), run_facts))
+            with MetricsWriter(self.folder, resume_step=step, enabled=is_primary()) as writer:
                 self.log = RunLog(
                     self.experiment,
                     self.splits,
@@ -151,7 +151,7 @@ class _Run:
                     self.folder,
                     self.console,
                     writer,
-                    self.tally,
+                    self.totals,
                 )
                 self.log.opening(state, step)
                 return self._train(state, log, step)
@@ -164,7 +164,7 @@ class _Run:
         # config.json may have been lost or changed by hand; what a checkpoint was made with is in itself.
         resume.check_checkpoint(self.checkpoints.read_meta(latest), self.settings)
         restored, meta = self.checkpoints.restore(latest, self.experiment.abstract_checkpoint())
-        self.tally = Tally(**meta["tally"])
+        self.totals = RunTotals(**meta["totals"])
         return restored["state"], restored["log"], int(meta["step"])
 
     def _train(self, state: TrainState, log: EpochLog, step: int) -> RunResult:
@@ -193,14 +193,14 @@ class _Run:
                 arguments += () if static else (np.int32(length),)
                 compiled_before = train_steps.compile_seconds
                 program = train_steps.compiled(*arguments, **lengths)
-                self.tally.compile_seconds += train_steps.compile_seconds - compiled_before
+                self.totals.compile_seconds += train_steps.compile_seconds - compiled_before
                 self._begin_work()
                 started = time.perf_counter()
                 state, log = jax.block_until_ready(program(*arguments))
                 seconds = time.perf_counter() - started
                 step += length
-                self.tally.train_seconds += seconds
-                self.tally.epoch_seconds += seconds
+                self.totals.train_seconds += seconds
+                self.totals.epoch_seconds += seconds
                 self.log.after_call(log, step, length, seconds)
                 at_epoch_end = step % experiment.steps_per_epoch == 0
                 evaluation = self._end_epoch(state, log, step) if at_epoch_end else None
@@ -233,7 +233,7 @@ class _Run:
 
     def _agree(self, seconds: float, since_save: float) -> tuple[float, float, bool]:
         """What all processes take for true after a call: the first one's clock, and anyone's signal."""
-        if not several():
+        if not is_multiprocess():
             return seconds, since_save, self.stop.requested
         everyone = gather(seconds, since_save, self.stop.signal or 0)
         number = int(everyone[:, 2].max())
@@ -254,7 +254,7 @@ class _Run:
         compiled_before = function.compile_seconds
         for data in self.eval_data.values():
             function.compiled(state.eval_variables(), *data)
-        self.tally.compile_seconds += function.compile_seconds - compiled_before
+        self.totals.compile_seconds += function.compile_seconds - compiled_before
 
     def _end_epoch(self, state: TrainState, log: EpochLog, step: int) -> EvaluationResult:
         """Evaluates, writes the epoch's lines, and returns the evaluation."""
@@ -267,10 +267,10 @@ class _Run:
                 self.test_result, test_seconds = self._evaluate(state, "test")
                 self.log.evaluated(self.test_result, step, "test", test_seconds)
         self.log.epoch_done(log, step, result, eval_seconds)
-        self.tally.epoch_seconds = 0.0
-        best, epoch = self.tally.best, step // experiment.steps_per_epoch
+        self.totals.epoch_seconds = 0.0
+        best, epoch = self.totals.best, step // experiment.steps_per_epoch
         if best is None or self.validation is None or result.accuracy > best["accuracy"]:
-            self.tally.best = {"step": step, "epoch": epoch, "split": split, "accuracy": result.accuracy}
+            self.totals.best = {"step": step, "epoch": epoch, "split": split, "accuracy": result.accuracy}
         return result
 
     def _evaluate(self, state: TrainState, split: str) -> tuple[EvaluationResult, float]:
@@ -279,7 +279,7 @@ class _Run:
         started = time.perf_counter()
         result = self.evaluator(state.eval_variables(), *self.eval_data[split])
         seconds = time.perf_counter() - started
-        self.tally.eval_seconds += seconds
+        self.totals.eval_seconds += seconds
         if not np.isfinite(result.loss):
             raise RunError(
                 f"the loss of the evaluation after step {int(state.step)} is not finite; expected a "
@@ -316,7 +316,7 @@ class _Run:
             metrics = {"accuracy": evaluation.accuracy, "loss": evaluation.loss}
         meta = {
             "epoch": step // self.experiment.steps_per_epoch,
-            "tally": asdict(self.tally),
+            "totals": asdict(self.totals),
             "config": self.settings.config,
             "run": self.settings.run,
         }
@@ -341,8 +341,8 @@ class _Run:
             describe_dataset(self.splits, self.train, self.validation),
             state,
             self.test_result,
-            self.tally,
+            self.totals,
         )
-        on_first(lambda: write_json_atomic(self.folder / SUMMARY_FILE, summary))
+        on_primary(lambda: write_json_atomic(self.folder / SUMMARY_FILE, summary))
         self.log.closing(summary)
         return RunResult(summary, state)

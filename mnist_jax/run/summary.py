@@ -17,7 +17,7 @@ from mnist_jax.training.state import TrainState
 
 
 @dataclass
-class Tally:
+class RunTotals:
     """What a run has spent and reached so far; saved with each checkpoint.
 
     Attributes:
@@ -56,7 +56,7 @@ def make_summary(
     dataset: dict[str, Any],
     state: TrainState,
     evaluation: EvaluationResult,
-    tally: Tally,
+    totals: RunTotals,
 ) -> dict[str, Any]:
     """Puts together what ``summary.json`` holds; docs/files_of_a_run.md tells the meaning of each field."""
     num_steps = experiment.total_steps
@@ -67,15 +67,15 @@ def make_summary(
         "test_loss": evaluation.loss,
         "per_class_accuracy": evaluation.per_class_accuracy,
         "confusion_matrix": evaluation.confusion_matrix,
-        "best": tally.best,
+        "best": totals.best,
         "final_step": int(state.step),
         "epochs": experiment.config.num_epochs,
         "seed": experiment.config.seed,
-        "train_seconds": tally.train_seconds,
-        "compile_seconds": tally.compile_seconds,
-        "eval_seconds": tally.eval_seconds,
-        "images_per_second": num_steps * experiment.config.batch_size / tally.train_seconds,
-        "steps_per_second": num_steps / tally.train_seconds,
+        "train_seconds": totals.train_seconds,
+        "compile_seconds": totals.compile_seconds,
+        "eval_seconds": totals.eval_seconds,
+        "images_per_second": num_steps * experiment.config.batch_size / totals.train_seconds,
+        "steps_per_second": num_steps / totals.train_seconds,
         **describe_device(),
         "num_params": count_parameters(state.params),
         "peak_host_memory_bytes": peak_host_memory_bytes(),

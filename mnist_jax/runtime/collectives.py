@@ -13,12 +13,12 @@ from jax.experimental import multihost_utils
 
 from mnist_jax import errors
 from mnist_jax.errors import ConfigError, MnistJaxError, RunError
-from mnist_jax.runtime.distributed import lost_processes, several
+from mnist_jax.runtime.distributed import is_multiprocess, lost_processes
 
 T = TypeVar("T")
 
 
-def on_first(work: Callable[[], T]) -> T:
+def on_primary(work: Callable[[], T]) -> T:
     """Does something in process 0 only and tells all what came of it.
 
     Args:
@@ -30,7 +30,7 @@ def on_first(work: Callable[[], T]) -> T:
     Raises:
         MnistJaxError: what ``work`` raised, in every process.
     """
-    if not several():
+    if not is_multiprocess():
         return work()
     if jax.process_index() > 0:
         return _take_outcome(_broadcast(b""))
@@ -47,7 +47,7 @@ def on_first(work: Callable[[], T]) -> T:
 def gather(*numbers: float) -> np.ndarray:
     """Gives the numbers of every process to all: float32 ``[processes, len(numbers)]``."""
     row = np.asarray(numbers, np.float32)
-    if not several():
+    if not is_multiprocess():
         return row[None]
     with lost_processes():
         return np.asarray(multihost_utils.process_allgather(row))
@@ -64,7 +64,7 @@ def raise_together(error: BaseException | None, what: str) -> None:
         BaseException: ``error``.
         RunError: something went wrong in another process, which says what.
     """
-    if several():
+    if is_multiprocess():
         failed = np.flatnonzero(gather(float(error is not None))[:, 0])
         if error is None and len(failed):
             raise RunError(f"{what} failed in process {failed[0]}, which says why; this one ends too")
@@ -78,7 +78,7 @@ def check_equal(text: str, what: str) -> None:
     Raises:
         RunError: one has something else; which one.
     """
-    if not several():
+    if not is_multiprocess():
         return
     first = _broadcast(text.encode()).decode()
     differ = np.flatnonzero(gather(float(first != text))[:, 0])
@@ -88,9 +88,9 @@ def check_equal(text: str, what: str) -> None:
         )
 
 
-def from_first(tree: Any) -> Any:
+def broadcast_from_primary(tree: Any) -> Any:
     """Gives every process the arrays that process 0 has; in a single process it does nothing."""
-    if not several():
+    if not is_multiprocess():
         return tree
     with lost_processes():
         return multihost_utils.broadcast_one_to_all(tree)
@@ -98,12 +98,12 @@ def from_first(tree: Any) -> Any:
 
 def _broadcast(content: bytes) -> bytes:
     """Gives all processes the bytes of process 0."""
-    length = int(from_first(np.int32(len(content))))
+    length = int(broadcast_from_primary(np.int32(len(content))))
     # Few sizes, so that few programs are compiled.
     padded = np.zeros(max(1024, 1 << (length - 1).bit_length()), np.uint8)
     if jax.process_index() == 0:
         padded[:length] = np.frombuffer(content, np.uint8)
-    return np.asarray(from_first(padded), np.uint8)[:length].tobytes()
+    return np.asarray(broadcast_from_primary(padded), np.uint8)[:length].tobytes()
 
 
 def _take_outcome(content: bytes) -> Any:

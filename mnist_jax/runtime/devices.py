@@ -12,7 +12,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
 from mnist_jax.errors import RunError
-from mnist_jax.runtime.distributed import LOST, is_loss
+from mnist_jax.runtime.distributed import PEER_LOST, is_peer_failure
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,8 @@ def device_faults(advice: str) -> Iterator[None]:
     try:
         yield
     except (jax.errors.JaxRuntimeError, ValueError) as error:
-        if is_loss(error):
-            raise RunError(LOST) from error
+        if is_peer_failure(error):
+            raise RunError(PEER_LOST) from error
         if not isinstance(error, jax.errors.JaxRuntimeError):
             raise
         reason = str(error).strip().splitlines()[0]

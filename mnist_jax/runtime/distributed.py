@@ -94,7 +94,7 @@ def join(
         raise RunError(
             f"{who} cannot join the others{f' at {address}' if address else ''}: {reason}"
         ) from error
-    _say_at_abort(LOST)
+    _say_at_abort(PEER_LOST)
     with lost_processes():
         _meet(jax)
 
@@ -122,19 +122,19 @@ def refuse_several(what: str, initialize: str = "auto", num_processes: int = 0, 
         )
 
 
-LOST = (
+PEER_LOST = (
     "another process of this run has ended or cannot be reached, so this one ends too; the same command, "
     "started for all of them, goes on from the last checkpoint"
 )
 
 
-def is_first() -> bool:
+def is_primary() -> bool:
     """Whether this is the process that writes and prints: process 0, or the only one."""
     jax = sys.modules.get("jax")
     return jax is None or not jax.distributed.is_initialized() or jax.process_index() == 0
 
 
-def several() -> bool:
+def is_multiprocess() -> bool:
     """Whether the run has more than one process."""
     jax = sys.modules.get("jax")
     return jax is not None and jax.distributed.is_initialized() and jax.process_count() > 1
@@ -150,12 +150,12 @@ def lost_processes() -> Iterator[None]:
     try:
         yield
     except (RuntimeError, ValueError) as error:
-        if not is_loss(error):
+        if not is_peer_failure(error):
             raise
-        raise RunError(LOST) from error
+        raise RunError(PEER_LOST) from error
 
 
-def is_loss(error: BaseException) -> bool:
+def is_peer_failure(error: BaseException) -> bool:
     """Whether an error says that another process of the run is gone."""
     import jax
 

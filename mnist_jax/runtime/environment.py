@@ -90,7 +90,7 @@ def _git(root: Path, *arguments: str) -> str | None:
 def describe_device() -> dict[str, str | int]:
     """Gives ``device`` (one line), ``num_devices`` and ``num_processes`` of JAX' default platform.
 
-    Starts JAX' backend if it has not been started, so call it after ``jax.distributed`` is initialised.
+    Starts JAX' backend if it has not been started, so call it after ``jax.distributed`` is initialized.
     """
     import jax
 

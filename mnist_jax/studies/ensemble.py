@@ -16,7 +16,7 @@ from mnist_jax.metrics.voting import describe_vote, soft_vote
 from mnist_jax.models.cnn import MODELS, count_parameters
 from mnist_jax.run.experiment import Experiment, build_experiment
 from mnist_jax.run.load import ENSEMBLE_FILE, MEMBERS_DIR, load
-from mnist_jax.run.summary import Tally
+from mnist_jax.run.summary import RunTotals
 from mnist_jax.runtime.devices import device_faults
 from mnist_jax.runtime.environment import (
     collect_versions,
@@ -51,7 +51,7 @@ class Member:
 def list_members(config: ConfigDict) -> list[Member]:
     """The members that a configuration names: each network with each seed.
 
-    The seeds change slowest, so that neighbouring members are of different networks.
+    The seeds change slowest, so that neighboring members are of different networks.
 
     Raises:
         ConfigError: a name or a list of seeds is wrong.
@@ -189,7 +189,7 @@ class _EnsembleRun:
         for seed, state in zip(trained.seeds, trained.states, strict=True):
             result = evaluate_logits(trainer.logits(state, self.measured.images), self.measured.labels)
             experiment = self._experiment(model, seed)
-            tally = Tally(
+            totals = RunTotals(
                 train_seconds=trained.train_seconds / count, compile_seconds=trained.compile_seconds / count
             )
             save_member(
@@ -197,7 +197,7 @@ class _EnsembleRun:
                 experiment,
                 state,
                 self.facts,
-                tally,
+                totals,
                 result if self.facts["split"] == "test" else None,
             )
             records.append(
@@ -209,8 +209,8 @@ class _EnsembleRun:
                     "errors": result.errors,
                     "final_step": int(state.step),
                     "side_by_side": count,
-                    "train_seconds": tally.train_seconds,
-                    "compile_seconds": tally.compile_seconds,
+                    "train_seconds": totals.train_seconds,
+                    "compile_seconds": totals.compile_seconds,
                     "num_params": count_parameters(state.params),
                 }
             )

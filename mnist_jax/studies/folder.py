@@ -1,4 +1,4 @@
-"""The folder of a study, an ensemble or pseudo labelling, and its members' own folders."""
+"""The folder of a study, an ensemble or pseudo labeling, and its members' own folders."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -13,7 +13,7 @@ from mnist_jax.config.check import as_dict, default_config, flatten
 from mnist_jax.data import Dataset, Splits
 from mnist_jax.errors import ConfigError
 from mnist_jax.run.experiment import Experiment
-from mnist_jax.run.summary import Tally, describe_dataset, make_summary
+from mnist_jax.run.summary import RunTotals, describe_dataset, make_summary
 from mnist_jax.storage.json_files import (
     CONFIG_FILE,
     SUMMARY_FILE,
@@ -88,7 +88,7 @@ def save_member(
     experiment: Experiment,
     state: TrainState,
     facts: Mapping[str, Any],
-    tally: Tally,
+    totals: RunTotals,
     evaluation: EvaluationResult | None = None,
 ) -> None:
     """Leaves a member as the folder of a run, for ``evaluate``, ``predict`` and ``load``.
@@ -98,7 +98,7 @@ def save_member(
         experiment: the member's, with its seed in the configuration.
         state: after the last step.
         facts: for ``run`` in ``config.json``, see `describe_data`.
-        tally: the times.
+        totals: the times.
         evaluation: of the test set, for ``summary.json``; None where the test set was not looked at.
 
     Raises:
@@ -109,10 +109,10 @@ def save_member(
     config = as_dict(experiment.config)
     write_config(folder, config, facts)
     log = jax.device_put(EpochLog.empty(experiment.steps_per_epoch), jax.devices()[0])
-    meta = {"epoch": experiment.config.num_epochs, "tally": asdict(tally), "config": config, "run": facts}
+    meta = {"epoch": experiment.config.num_epochs, "totals": asdict(totals), "config": config, "run": facts}
     with Checkpoints(folder / CHECKPOINTS_DIR, keep_latest=1, keep_best=0) as checkpoints:
         checkpoints.save(int(state.step), {"state": state, "log": log}, meta)
         checkpoints.wait()
     if evaluation is not None:
-        summary = make_summary(experiment, dict(facts["dataset"]), state, evaluation, tally)
+        summary = make_summary(experiment, dict(facts["dataset"]), state, evaluation, totals)
         write_json_atomic(folder / SUMMARY_FILE, summary)

@@ -15,14 +15,14 @@ from mnist_jax.data.pictures.read import read_pictures
 from mnist_jax.errors import ConfigError, DataError, RunError
 from mnist_jax.metrics.statistics import summarize
 from mnist_jax.run.experiment import Experiment, build_experiment
-from mnist_jax.run.summary import Tally
+from mnist_jax.run.summary import RunTotals
 from mnist_jax.runtime.devices import device_faults
 from mnist_jax.runtime.environment import collect_versions, describe_device, running_commit
 from mnist_jax.runtime.signals import StopRequest
 from mnist_jax.storage.json_files import SUMMARY_FILE, write_json_atomic
 from mnist_jax.storage.workdir import open_workdir
 from mnist_jax.studies.folder import describe_data, open_records, save_member
-from mnist_jax.studies.labelling import draw_labelled, student_set, supervised_set, trusted
+from mnist_jax.studies.labeling import confident, draw_labeled, student_set, supervised_set
 from mnist_jax.studies.results_file import append_results, read_results
 from mnist_jax.studies.seeds import prepare_split
 from mnist_jax.studies.trainer import Data, MemberTrainer, member_layout
@@ -41,9 +41,9 @@ def run_pseudo_label(
 ) -> dict[str, Any]:
     """Does the whole comparison for each seed that is not finished yet.
 
-    For each seed: labelled images are drawn; a teacher learns from them for ``teacher_steps``; in each round
+    For each seed: labeled images are drawn; a teacher learns from them for ``teacher_steps``; in each round
     it labels the pool, and a student learns from both for ``student_steps`` and is the next teacher; and a
-    supervised-only network learns from the labelled images for as many steps as all of these together.
+    supervised-only network learns from the labeled images for as many steps as all of these together.
 
     Args:
         config: any configuration, see ``pseudo_label``; ``num_epochs`` only gives ``optim.warmup_epochs`` its
@@ -58,16 +58,16 @@ def run_pseudo_label(
     Raises:
         ConfigError: the configuration is wrong, or the folder holds something else.
         DataError: the data or the pool is missing or damaged.
-        RunError: the folder, the device or the numbers are at fault, or no pseudo label is trusted.
+        RunError: the folder, the device or the numbers are at fault, or no pseudo label is confident.
         Stopped: by a signal; seeds that are finished are kept.
     """
     console = console or RunConsole(enabled=False)
     config, splits, train, measured = prepare_split(config, split)
     seeds = parse_seeds(config.pseudo_label.seeds)
-    if config.pseudo_label.labelled_examples >= train.num_examples:
+    if config.pseudo_label.labeled_examples >= train.num_examples:
         raise ConfigError(
             [
-                f"pseudo_label.labelled_examples: {config.pseudo_label.labelled_examples}; expected fewer "
+                f"pseudo_label.labeled_examples: {config.pseudo_label.labeled_examples}; expected fewer "
                 f"than the {train.num_examples} training images"
             ]
         )
@@ -112,13 +112,13 @@ class _PseudoLabelRun:
         settings = self.config.pseudo_label
         images, labels = self.train.images, self.train.labels
         try:
-            chosen = draw_labelled(labels, settings.labelled_examples, self.train.num_classes, seed)
+            chosen = draw_labeled(labels, settings.labeled_examples, self.train.num_classes, seed)
         except ValueError as error:
-            raise ConfigError([f"pseudo_label.labelled_examples: {error}"]) from error
-        labelled = images[chosen], labels[chosen]
+            raise ConfigError([f"pseudo_label.labeled_examples: {error}"]) from error
+        labeled = images[chosen], labels[chosen]
         pool, hidden = self._pool(chosen)
         seconds = 0.0
-        data = supervised_set(*labelled, self._size("teacher"), seed)
+        data = supervised_set(*labeled, self._size("teacher"), seed)
         state, teacher_result, taken = self._fit("teacher", "teacher", seed, data)
         seconds += taken
         rounds, last = [], "teacher"
@@ -127,15 +127,15 @@ class _PseudoLabelRun:
             probabilities = self._trainer(self._steps(last)).probabilities(
                 state, pool, num_views=settings.views, key=jax.random.fold_in(views_key, number)
             )
-            accepted = trusted(probabilities, settings.threshold)
+            accepted = confident(probabilities, settings.threshold)
             self._require_some(accepted, probabilities, seed)
             data = student_set(
-                labelled,
+                labeled,
                 pool,
                 probabilities,
                 accepted,
                 num_examples=self._size("student"),
-                labelled_share=settings.labelled_share,
+                labeled_share=settings.labeled_share,
                 soft=settings.targets == "soft",
                 seed=seed,
             )
@@ -147,14 +147,14 @@ class _PseudoLabelRun:
                 right = probabilities[accepted].argmax(axis=1) == hidden[accepted]
                 figures["pseudo_label_accuracy"] = float(right.mean())
             rounds.append(figures | headline(result))
-        data = supervised_set(*labelled, self._size("alone"), seed)
+        data = supervised_set(*labeled, self._size("alone"), seed)
         _, alone_result, _ = self._fit("alone", "supervised only", seed, data)
         self._keep(seed, state, result, seconds)
         return {
             "seed": seed,
             "split": self.facts["split"],
             "transductive": self.facts["transductive"],
-            "labelled": len(chosen),
+            "labeled": len(chosen),
             "pool": settings.pool,
             "pool_size": len(pool),
             **headline(result),
@@ -207,7 +207,7 @@ class _PseudoLabelRun:
         return state, result, seconds
 
     def _pool(self, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        """The unlabelled images, and their hidden labels where there are any, to judge the pseudo labels."""
+        """The unlabeled images, and their hidden labels where there are any, to judge the pseudo labels."""
         settings = self.config.pseudo_label
         if settings.pool == "test":
             return self.splits.test.images, None
@@ -233,7 +233,7 @@ class _PseudoLabelRun:
             self._experiment(self._steps("student"), seed),
             state,
             self.facts | {"dataset": dataset},
-            Tally(train_seconds=seconds),
+            RunTotals(train_seconds=seconds),
             result if self.facts["split"] == "test" else None,
         )
 
@@ -278,7 +278,7 @@ def _summary(records: list[dict[str, Any]], config: ConfigDict, facts: dict[str,
         "split": facts["split"],
         "transductive": facts["transductive"],
         "test_labels_used_for_choice": False,
-        "labelled": config.pseudo_label.labelled_examples,
+        "labeled": config.pseudo_label.labeled_examples,
         "seeds": [record["seed"] for record in records],
         "statistics": {name: asdict(summarize(series)) for name, series in values.items()},
         "steps": records[0]["steps"],

@@ -16,14 +16,14 @@ from mnist_jax.runtime.devices import Layout, make_layout
 from mnist_jax.runtime.signals import StopRequest
 from mnist_jax.studies.vmapped_steps import (
     batch_sharding,
-    make_member_steps,
+    make_member_train_steps,
     member_mesh,
     place_members,
     place_shared,
     stack_members,
     take_member,
 )
-from mnist_jax.training.epoch import EpochLog, StreamKeys
+from mnist_jax.training.epoch import EpochLog, RunKeys
 from mnist_jax.training.logits import make_logits_fn, make_view_probabilities_fn, softmax
 from mnist_jax.training.plan import CallPlan
 from mnist_jax.training.state import TrainState, create_train_state
@@ -107,10 +107,10 @@ class MemberTrainer:
         program = self._programs.get(count)
         if program is None:
             run_steps = experiment.make_run_steps(batch_sharding(mesh))
-            program = CompiledFunction(make_member_steps(run_steps, mesh, static_length=self._static))
+            program = CompiledFunction(make_member_train_steps(run_steps, mesh, static_length=self._static))
             self._programs[count] = program
         compiled_before = program.compile_seconds
-        keys = [StreamKeys.from_seed(seed) for seed in seeds]
+        keys = [RunKeys.from_seed(seed) for seed in seeds]
         states = place_members(stack_members([self.create_state(key) for key in keys]), mesh)
         logs = place_members(stack_members([EpochLog.empty(experiment.steps_per_epoch) for _ in seeds]), mesh)
         stacked_keys = place_members(stack_members(keys), mesh)
@@ -150,7 +150,7 @@ class MemberTrainer:
             compile_seconds=program.compile_seconds - compiled_before,
         )
 
-    def create_state(self, keys: StreamKeys) -> TrainState:
+    def create_state(self, keys: RunKeys) -> TrainState:
         """The state of step 0 for the streams of one seed."""
         return create_train_state(
             keys.params,
@@ -216,7 +216,7 @@ class MemberTrainer:
     def bytes_of_member(self, data: Data) -> int:
         """Device memory that training one member takes beside the data, as its compiled program says."""
         experiment = self.experiment
-        keys = StreamKeys.from_seed(0)
+        keys = RunKeys.from_seed(0)
         state, log = self.create_state(keys), EpochLog.empty(experiment.steps_per_epoch)
         static: dict[str, Any] = {"num_steps": 1} if self._static else {}
         dynamic = () if self._static else (np.int32(1),)

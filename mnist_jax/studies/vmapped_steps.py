@@ -15,7 +15,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, PyTree
 
-from mnist_jax.training.epoch import EpochLog, StreamKeys
+from mnist_jax.training.epoch import EpochLog, RunKeys
 from mnist_jax.training.state import TrainState
 
 _AXIS = "member"
@@ -73,7 +73,7 @@ def place_shared(tree: PyTree, mesh: Mesh) -> PyTree:
     return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
 
 
-def make_member_steps(
+def make_member_train_steps(
     run_steps: Callable[..., tuple[TrainState, EpochLog]], mesh: Mesh, *, static_length: bool = True
 ) -> Callable[..., tuple[TrainState, EpochLog]]:
     """Compiles ``run(states, logs, images, labels, keys, num_steps) -> (states, logs)``.
@@ -89,7 +89,7 @@ def make_member_steps(
     each, shared = PartitionSpec(_AXIS), PartitionSpec()
     shared_batches = batch_sharding(mesh) is not None
 
-    def together(run_one: Callable[..., Any], states: Any, logs: Any, keys: StreamKeys, *data: Any) -> Any:
+    def together(run_one: Callable[..., Any], states: Any, logs: Any, keys: RunKeys, *data: Any) -> Any:
         one = functools.partial(_run_with_data, run_one, data)
         return jax.vmap(one, spmd_axis_name=_AXIS if shared_batches else None)(states, logs, keys)
 
@@ -98,7 +98,7 @@ def make_member_steps(
         logs: EpochLog,
         images: Array,
         labels: Array,
-        keys: StreamKeys,
+        keys: RunKeys,
         num_steps: int | Array,
     ) -> tuple[TrainState, EpochLog]:
         run_one: Callable[..., Any] = run_steps
@@ -124,6 +124,6 @@ def make_member_steps(
 
 
 def _run_with_data(
-    run_one: Callable[..., Any], data: tuple[Any, ...], state: TrainState, log: EpochLog, keys: StreamKeys
+    run_one: Callable[..., Any], data: tuple[Any, ...], state: TrainState, log: EpochLog, keys: RunKeys
 ) -> Any:
     return run_one(state, log, *data[:2], keys, *data[2:])

@@ -21,7 +21,7 @@ _BOX_WIDTH = 78
 
 
 class RunConsole:
-    """Prints to one stream, in colour and with a live bar on a terminal, as plain lines anywhere else.
+    """Prints to one stream, in color and with a live bar on a terminal, as plain lines anywhere else.
 
     Attributes:
         live: whether the stream is a terminal on which a line can be redrawn.

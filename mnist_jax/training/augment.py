@@ -39,7 +39,7 @@ class _Source(NamedTuple):
 
     index: Any  # int32, the nearest pixel (order 0) or the one before (order 1)
     weight: Any  # share of the pixel after ``index``, for order 1
-    inside: Any  # bool, False beyond the centres of the first and last pixel
+    inside: Any  # bool, False beyond the centers of the first and last pixel
 
 
 def apply_affine_transform(
@@ -56,9 +56,9 @@ def apply_affine_transform(
 ) -> Float[Array, "batch height width channels"]:
     """Warps each image as Keras' function of that name does (row_axis=0, col_axis=1, channel_axis=2).
 
-    The matrix is rotation · shift · shear · zoom, from result to source, about the image's centre. Keras 3
+    The matrix is rotation · shift · shear · zoom, from result to source, about the image's center. Keras 3
     reads it as (x, y): ``tx`` and ``zx`` work along the columns, ``ty`` and ``zy`` along the rows. On images
-    that are not square it swaps the two centre coordinates too (height/2 for columns), and so does this.
+    that are not square it swaps the two center coordinates too (height/2 for columns), and so does this.
 
     Each image depends on its own parameters only. Positions from NumPy and Python numbers are SciPy's to the
     last bit. From JAX arrays they are float32, good to about 1e-6 pixel: bilinear values hardly move, but
@@ -74,7 +74,7 @@ def apply_affine_transform(
         zx: Zoom factor; 1 is none, below 1 enlarges.
         zy: Zoom factor.
         fill_mode: ``"nearest"`` repeats the edge pixels; ``"constant"`` gives ``cval`` to every position
-            beyond the centres of the edge pixels.
+            beyond the centers of the edge pixels.
         cval: Fill value for ``"constant"``.
         order: 0 for the nearest pixel, 1 for bilinear interpolation.
 
@@ -141,7 +141,7 @@ def random_affine_params(
         Float32 ``[batch_size]`` for each parameter.
     """
     height, width = image_shape[:2]
-    centres_and_ranges = {
+    centers_and_ranges = {
         "theta": (0.0, rotation_degrees),
         "tx": (0.0, width_shift_fraction * width),
         "ty": (0.0, height_shift_fraction * height),
@@ -149,10 +149,10 @@ def random_affine_params(
         "zx": (1.0, zoom_fraction),
         "zy": (1.0, zoom_fraction),
     }
-    keys = jax.random.split(key, len(centres_and_ranges))
+    keys = jax.random.split(key, len(centers_and_ranges))
     draws = {
-        name: jax.random.uniform(name_key, (batch_size,), minval=centre - spread, maxval=centre + spread)
-        for name_key, (name, (centre, spread)) in zip(keys, centres_and_ranges.items(), strict=True)
+        name: jax.random.uniform(name_key, (batch_size,), minval=center - spread, maxval=center + spread)
+        for name_key, (name, (center, spread)) in zip(keys, centers_and_ranges.items(), strict=True)
     }
     return AffineParams(**draws)
 
@@ -235,14 +235,14 @@ def _locate_on_host(params: list[Any], height: int, width: int, order: int) -> t
     """Source positions in float64, by Keras' matrix products and SciPy's order of summation."""
     theta, tx, ty, shear, zx, zy = params
     theta, shear = np.deg2rad(theta), np.deg2rad(shear)
-    centre_x, centre_y = height / 2 - 0.5, width / 2 - 0.5
+    center_x, center_y = height / 2 - 0.5, width / 2 - 0.5
     warp = (
         _matrix([[np.cos(theta), -np.sin(theta), 0], [np.sin(theta), np.cos(theta), 0], [0, 0, 1]])
         @ _shift_matrix(tx, ty)
         @ _matrix([[1, -np.sin(shear), 0], [0, np.cos(shear), 0], [0, 0, 1]])
         @ _matrix([[zx, 0, 0], [0, zy, 0], [0, 0, 1]])
     )
-    matrix = _shift_matrix(centre_x, centre_y) @ warp @ _shift_matrix(-centre_x, -centre_y)
+    matrix = _shift_matrix(center_x, center_y) @ warp @ _shift_matrix(-center_x, -center_y)
     (xx, xy, x_shift), (yx, yy, y_shift) = np.moveaxis(matrix, 0, -1)[:2, :, :, None, None]
     row, column = np.arange(height)[:, None], np.arange(width)[None, :]
     source_row = (y_shift + row * yy) + column * yx

@@ -19,7 +19,7 @@ TrainStep = Callable[[TrainState, dict[str, Array], jax.Array], tuple[TrainState
 # JAX builds these anew with anything for leaves (shapes, shardings, None), which no check may refuse.
 @no_type_check
 @flax.struct.dataclass
-class StreamKeys:
+class RunKeys:
     """Typed keys of the named random streams of a run, all from one seed."""
 
     params: jax.Array
@@ -27,13 +27,13 @@ class StreamKeys:
     shuffle: jax.Array
 
     @classmethod
-    def from_seed(cls, seed: int) -> "StreamKeys":
+    def from_seed(cls, seed: int) -> "RunKeys":
         """Splits the seed once."""
         params, train, shuffle = jax.random.split(jax.random.key(seed), 3)
         return cls(params, train, shuffle)
 
 
-# As StreamKeys.
+# As RunKeys.
 @no_type_check
 @flax.struct.dataclass
 class EpochLog:
@@ -115,7 +115,7 @@ def make_run_steps(
         log: EpochLog,
         images: UInt8[Array, "examples height width channels"],
         labels: Shaped[Array, "examples ..."],
-        keys: StreamKeys,
+        keys: RunKeys,
         num_steps: int | Int[Array, ""],
     ) -> tuple[TrainState, EpochLog]:
         order = epoch_order(keys.shuffle, state.step // steps_per_epoch, num_examples)

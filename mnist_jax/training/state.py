@@ -53,7 +53,7 @@ def create_train_state(
     *,
     use_ema: bool = False,
 ) -> TrainState:
-    """Initialises a model and its optimizer.
+    """Initializes a model and its optimizer.
 
     Args:
         key: typed key of the parameters.
@@ -64,7 +64,7 @@ def create_train_state(
             values.
     """
 
-    def initialise(key: jax.Array) -> TrainState:
+    def initialize(key: jax.Array) -> TrainState:
         variables = model.init(key, jnp.zeros((1, *image_shape), jnp.float32), train=False)
         params, batch_stats = variables["params"], variables.get("batch_stats", {})
         return TrainState(
@@ -77,7 +77,7 @@ def create_train_state(
             tx=tx,
         )
 
-    return jax.jit(initialise)(key)
+    return jax.jit(initialize)(key)
 
 
 @jax.jit

@@ -289,7 +289,7 @@ def test_what_looks_odd_but_may_be_meant_is_said(small, tmp_path, change, notice
     assert notice in load_folder("mnist", small.write(tmp_path)).notice
 
 
-def test_real_mnist_is_recognised(real_mnist):
+def test_real_mnist_is_recognized(real_mnist):
     splits = load_folder("mnist", real_mnist)
     assert splits.train.images.shape == (60_000, 28, 28, 1) and splits.test.num_examples == 10_000
     np.testing.assert_array_equal(splits.train.labels[:10], [5, 0, 4, 1, 9, 2, 1, 3, 1, 4])

@@ -9,7 +9,7 @@ from mnist_jax.errors import DataError
 
 
 def save(path: Path, value, size=(8, 6), mode="L", **options) -> Path:
-    """A picture of one colour; size is (width, height)."""
+    """A picture of one color; size is (width, height)."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new(mode, size, value).save(path, **options)
     return path
@@ -39,14 +39,14 @@ def test_pictures_become_a_data_set_with_its_classes_spread(root):
     np.testing.assert_array_equal(splits.train.images[:, 0, 0, 0], [0, 1, 10, 11, 20, 21])
 
 
-def test_one_coloured_picture_makes_all_rgb(root):
+def test_one_colored_picture_makes_all_rgb(root):
     save(root / "train" / "dog" / "9.png", (200, 0, 0), mode="RGB")
     splits = load_folder("pets", root)
     assert splits.train.image_shape == splits.test.image_shape == (6, 8, 3)
     np.testing.assert_array_equal(splits.train.images[-1, 0, 0], [200, 0, 0])
 
 
-def test_grey_pictures_saved_as_rgb_palette_or_opaque_rgba_stay_grey(root):
+def test_gray_pictures_saved_as_rgb_palette_or_opaque_rgba_stay_gray(root):
     save(root / "train" / "dog" / "7.png", (9, 9, 9), mode="RGB")
     save(root / "train" / "dog" / "8.bmp", (9, 9, 9, 255), mode="RGBA")
     Image.new("L", (8, 6), 9).convert("P").save(root / "train" / "dog" / "9.gif")

@@ -271,7 +271,7 @@ def test_another_data_set_is_read_where_it_is_prepared_as_array_record(prepare):
     ("name", "changes", "message"),
     [
         ("RedTrainOnly", {"splits": ("train",)}, "has no test; expected the features image and label"),
-        ("RedUnlabelled", {"label": "colour"}, "has no label; expected the features image and label"),
+        ("RedUnlabeled", {"label": "color"}, "has no label; expected the features image and label"),
         ("RedManySizes", {"widths": (6, 7)}, "as the first one"),
     ],
 )

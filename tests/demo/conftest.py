@@ -94,12 +94,12 @@ def demo(run):
 
 @pytest.fixture(scope="session")
 def untrained():
-    """A recogniser that guesses: two convolutions, ten classes, warmed up."""
+    """A recognizer that guesses: two convolutions, ten classes, warmed up."""
     import jax
     import jax.numpy as jnp
     from ml_collections import ConfigDict
 
-    from mnist_jax.demo.recognition import Recogniser
+    from mnist_jax.demo.recognition import Recognizer
     from mnist_jax.models.cnn import CNN
     from mnist_jax.run.load import LoadedModel
     from mnist_jax.runtime.devices import make_layout
@@ -116,9 +116,9 @@ def untrained():
         run={"dataset": {"name": "mnist", "num_test": 10_000, "notice": ""}},
         layout=make_layout(),
     )
-    recogniser = Recogniser(model)
-    recogniser.warm_up()
-    return recogniser
+    recognizer = Recognizer(model)
+    recognizer.warm_up()
+    return recognizer
 
 
 def ask(url, path="api/recognise", **options):

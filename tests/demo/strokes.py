@@ -46,27 +46,27 @@ def _walk(pixels):
     """Walks over all pixels, straight on where it can, from loose ends first."""
     left, walks = set(pixels), []
     while left:
-        start = min(left, key=lambda pixel: (len(_neighbours(pixel, left)), pixel))
+        start = min(left, key=lambda pixel: (len(_neighbors(pixel, left)), pixel))
         walk = [start]
         left.discard(start)
         # A walk that sets out from a pixel walked before is joined to it.
-        joints = _neighbours(start, pixels - left - {start})
+        joints = _neighbors(start, pixels - left - {start})
         if walks and joints:
             walk.insert(0, min(joints))
-        while ways := _neighbours(walk[-1], left):
+        while ways := _neighbors(walk[-1], left):
             back = walk[max(0, len(walk) - 5)]
             heading = np.subtract(walk[-1], back)
             step = max(ways, key=lambda way: (_cosine(np.subtract(way, walk[-1]), heading), way))
             walk.append(step)
             left.discard(step)
-        ends = [pixel for pixel in _neighbours(walk[-1], pixels) if pixel not in walk[-4:]]
+        ends = [pixel for pixel in _neighbors(walk[-1], pixels) if pixel not in walk[-4:]]
         walk += ends[:1]
         if len(walk) > _ENLARGED or not walks:
             walks.append(walk)
     return walks
 
 
-def _neighbours(pixel, among):
+def _neighbors(pixel, among):
     return [near for dr, dc in _AROUND if (near := (pixel[0] + dr, pixel[1] + dc)) in among]
 
 

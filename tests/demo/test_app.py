@@ -13,7 +13,7 @@ from mnist_jax.data.pictures.mnist_form import to_mnist
 from mnist_jax.demo import app as app_module
 from mnist_jax.demo.about import describe_model
 from mnist_jax.demo.app import create_app
-from mnist_jax.demo.recognition import BATCH_SIZES, Recogniser, first_layer
+from mnist_jax.demo.recognition import BATCH_SIZES, Recognizer, first_layer
 from mnist_jax.models.cnn import CNN
 from mnist_jax.models.soft_vote import SoftVote, join_variables
 from tests.demo.pictures import encode, seven
@@ -82,7 +82,7 @@ def decode(pixels):
 
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF"])
-def test_recognise_answers_what_the_model_says_of_the_picture_in_mnists_form(client, untrained, kind):
+def test_recognize_answers_what_the_model_says_of_the_picture_in_mnists_form(client, untrained, kind):
     response = client.post("/api/recognise", content=encode(seven(), kind))
     assert response.status_code == 200
     answer = response.json()
@@ -124,21 +124,21 @@ def test_other_networks_are_answered_too(untrained, kind):
         module = CNN(features=(), dense_features=4)
         variables = module.init(jax.random.key(0), jnp.zeros((1, 28, 28, 1)))
     image = to_mnist(seven() / 255)
-    answer = Recogniser(replace(model, module=module, variables=variables)).recognise([image])[0]
+    answer = Recognizer(replace(model, module=module, variables=variables)).recognize([image])[0]
     assert (answer.activations is None) == (kind == "dense")
     if kind == "ensemble":
-        alone = untrained.recognise([image])[0]
+        alone = untrained.recognize([image])[0]
         np.testing.assert_allclose(answer.probabilities, alone.probabilities, atol=1e-6)
         np.testing.assert_array_equal(answer.activations, alone.activations)
 
 
 def test_others_in_the_batch_change_nothing(untrained):
     images = [to_mnist(np.roll(seven(), shift, 0) / 255) for shift in range(5)]
-    together = untrained.recognise(images)
+    together = untrained.recognize(images)
     assert len(together) == 5 <= BATCH_SIZES[-1]
     for image, answer in zip(images, together, strict=True):
         np.testing.assert_allclose(
-            answer.probabilities, untrained.recognise([image])[0].probabilities, atol=1e-6
+            answer.probabilities, untrained.recognize([image])[0].probabilities, atol=1e-6
         )
 
 

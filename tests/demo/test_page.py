@@ -60,7 +60,7 @@ def replay(page, images, labels):
     return wrong
 
 
-def test_digits_drawn_as_strokes_are_recognised(empty):
+def test_digits_drawn_as_strokes_are_recognized(empty):
     images, labels = test_digits()
     wrong = replay(empty, images[:NUM_DIGITS], labels[:NUM_DIGITS])
     assert len(wrong) <= NUM_DIGITS - LEAST_RIGHT, wrong
@@ -257,7 +257,7 @@ def contrast(page, selector):
     """WCAG's contrast ratio of an element's text with the page behind it."""
     return page.evaluate(
         """(() => {
-        const light = (colour) => colour.match(/\\d+/g).slice(0, 3).map((v) => v / 255)
+        const light = (color) => color.match(/\\d+/g).slice(0, 3).map((v) => v / 255)
           .map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4))
           .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
         const style = (element) => getComputedStyle(element);

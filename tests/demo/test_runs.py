@@ -11,7 +11,7 @@ from mnist_jax.errors import RunError
 
 @pytest.fixture(autouse=True)
 def whole_unless_named_damaged(monkeypatch):
-    monkeypatch.setattr(CheckpointFolder, "is_whole", lambda self, step: "damaged" not in str(self.path))
+    monkeypatch.setattr(CheckpointFolder, "is_intact", lambda self, step: "damaged" not in str(self.path))
 
 
 def make_run(folder, steps, time):

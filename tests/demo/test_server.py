@@ -136,10 +136,10 @@ def test_a_client_that_hangs_up_halfway_harms_nobody(demo):
     for _ in range(5):
         with socket.create_connection(("127.0.0.1", demo.port), timeout=20) as connection:
             connection.sendall(head + b"x" * 10)
-    assert recognise_for(demo, seconds=0)[0] == [200]
+    assert recognize_for(demo, seconds=0)[0] == [200]
 
 
-def recognise_for(demo, seconds):
+def recognize_for(demo, seconds):
     """One client's statuses and latencies, asking again and again for some seconds, at least once."""
     connection = http.client.HTTPConnection("127.0.0.1", demo.port, timeout=60)
     body, statuses, latencies = encode(seven(168)), [], []
@@ -161,7 +161,7 @@ def test_many_users_at_once(demo, seconds, record_property):
     results = []
 
     def client():
-        results.append(recognise_for(demo, seconds))
+        results.append(recognize_for(demo, seconds))
 
     threads = [threading.Thread(target=client) for _ in range(NUM_CLIENTS)]
     for thread in threads:

@@ -30,7 +30,7 @@ from tests.e2e.training_runs import (
 )
 
 FIFTY_STEPS = ["--config.num_epochs=1", "--config.data.train_examples=864"]
-LOST = "another process of this run has ended or cannot be reached"
+PEER_LOST = "another process of this run has ended or cannot be reached"
 
 
 def launch(commands: Commands, *words, processes=2, devices=2, **options):
@@ -144,7 +144,7 @@ def test_a_killed_process_ends_the_other_and_both_go_on_together(commands, toget
     code, _, err = finish(processes[1 - victim], seconds=60)
     assert code == 1 and time.monotonic() - killed < 60
     told = [line for line in err.splitlines() if line.startswith("error: ")]
-    assert len(told) == 1 and LOST in told[0], err
+    assert len(told) == 1 and PEER_LOST in told[0], err
     assert "Traceback" not in err
     finish(processes[victim])
     assert not (workdir / "summary.json").exists()
@@ -169,7 +169,7 @@ def test_the_launcher_ends_what_is_left_of_a_run(commands, tmp_path):
 
 
 def lost_lines(err):
-    return [line for line in err.splitlines() if line.startswith("error: ") and LOST in line]
+    return [line for line in err.splitlines() if line.startswith("error: ") and PEER_LOST in line]
 
 
 @pytest.mark.parametrize("receiver", ["launcher", "process 0", "process 1"])

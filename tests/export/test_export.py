@@ -20,7 +20,7 @@ from mnist_jax.export.predict_function import (
     check_predictions,
     describe_model,
     images_to_check_on,
-    prediction_function,
+    make_predict_function,
 )
 from mnist_jax.export.stablehlo import from_stablehlo, to_stablehlo
 
@@ -135,12 +135,12 @@ def test_stablehlo_is_read_with_jax_alone(run_export, small_model, digits, tmp_p
 def test_an_export_that_differs_is_not_written(run_export, file_format, monkeypatch, tmp_path):
     path = tmp_path / "m"
     path.write_text("old")
-    true_function = portable.prediction_function
+    true_function = portable.make_predict_function
 
     def wrong_function(model):
         return lambda images: 1 - true_function(model)(images)
 
-    monkeypatch.setattr(portable, "prediction_function", wrong_function)
+    monkeypatch.setattr(portable, "make_predict_function", wrong_function)
     code, out, err = run_export("--format", file_format, "--out", path)
     assert (code, out) == (1, "")
     assert "differs from the model" in err
@@ -206,7 +206,7 @@ def test_lesser_dtypes_are_exported_in_float32(small_model, digits):
     import dataclasses
 
     half = dataclasses.replace(small_model, module=small_model.module.clone(dtype="bfloat16"))
-    predict = jax.jit(prediction_function(half))
+    predict = jax.jit(make_predict_function(half))
     np.testing.assert_allclose(predict(digits), small_model.predict(digits), atol=1e-5)
     assert check_predictions(predict, half, digits) < 1e-5
 
@@ -225,7 +225,7 @@ def test_an_ensemble_is_exported_as_one_network(small_model, digits, name):
         module=SoftVote((small_model.module, small_model.module)),
         variables=join_variables([small_model.variables, other]),
     )
-    function = prediction_function(both)
+    function = make_predict_function(both)
     if name == "onnx":
         predict = from_onnx(to_onnx(function, SHAPE, {}))
     else:
@@ -264,7 +264,7 @@ FUNCTIONS = {
     "reductions": lambda x: (
         x.sum(axis=(1, 2)) + x.max(axis=(1, 2)) - x.min(axis=(1, 2)) + x.mean(axis=(1, 2))
     ),
-    "normalisation": lambda x: jax.nn.log_softmax(x) + jax.nn.logsumexp(x, axis=(1, 2, 3), keepdims=True),
+    "normalization": lambda x: jax.nn.log_softmax(x) + jax.nn.logsumexp(x, axis=(1, 2, 3), keepdims=True),
     "products": lambda x: jnp.einsum("nhwc,nhvc->nwv", x, x) @ jnp.ones((5, 3)),
     "broadcast": lambda x: (
         jnp.concatenate([x, jnp.broadcast_to(x.max(axis=1, keepdims=True), x.shape)], axis=-1)

@@ -48,7 +48,7 @@ def forward(params: Arrays, stats: Arrays, images: np.ndarray, train: bool) -> t
     """Gives logits and the statistics after this batch."""
     new_stats = {}
 
-    def normalise(x: np.ndarray, name: str) -> np.ndarray:
+    def normalize(x: np.ndarray, name: str) -> np.ndarray:
         mean, var = stats[f"{name}/mean"], stats[f"{name}/var"]
         if train:
             axes = tuple(range(x.ndim - 1))
@@ -66,12 +66,12 @@ def forward(params: Arrays, stats: Arrays, images: np.ndarray, train: bool) -> t
     x = images
     for i in range(len(FEATURES)):
         x = convolve(x, params[f"conv{i}/kernel"]) + params[f"conv{i}/bias"]
-        x = relu(normalise(x, f"bn{i}"))
+        x = relu(normalize(x, f"bn{i}"))
         if i in POOL_AFTER:
             x = pool(x)
     x = x.reshape(len(x), -1)
     x = x @ params["dense/kernel"] + params["dense/bias"]
-    x = relu(normalise(x, f"bn{len(FEATURES)}"))
+    x = relu(normalize(x, f"bn{len(FEATURES)}"))
     return x @ params["head/kernel"] + params["head/bias"], new_stats
 
 

@@ -73,7 +73,7 @@ def test_the_vote_as_a_network_is_the_mean_of_its_members():
     logits = vote.apply(join_variables(variables), images, train=False)
     members = [jax.nn.softmax(m.apply(v, images)) for m, v in zip(modules, variables, strict=True)]
     np.testing.assert_allclose(jax.nn.softmax(logits), jnp.stack(members).mean(axis=0), atol=1e-6)
-    # The same structure as an initialisation of its own: a module like any other.
+    # The same structure as an initialization of its own: a module like any other.
     own = jax.eval_shape(vote.init, jax.random.key(0), images)
     assert jax.tree.structure(own) == jax.tree.structure(join_variables(variables))
     assert hash(vote) == hash(make_soft_vote(modules))

@@ -87,7 +87,7 @@ def assert_close(actual, expected, tolerance):
 @pytest.mark.parametrize(
     "sizes",
     [(8, 28, 28, 1, 32, 3), (8, 14, 13, 3, 16, 3), (5, 9, 9, 8, 8, 3)],
-    ids=["the network's first", "colour", "too many inputs"],
+    ids=["the network's first", "color", "too many inputs"],
 )
 def test_value_statistics_and_gradients_equal_linen(sizes, pool, implementation):
     assert_equal_to_plain(sizes, pool, implementation)
@@ -114,7 +114,7 @@ def test_the_networks_first_convolution_has_few_inputs_and_no_other():
     assert not has_few_inputs(jnp.zeros((3, 3, 64, 64)))
 
 
-def test_images_of_one_colour_have_no_variance():
+def test_images_of_one_color_have_no_variance():
     model = Ours(6, 3, False)
     images = jnp.full((2, 6, 6, 1), 0.7)
     variables = model.init(jax.random.key(0), images)

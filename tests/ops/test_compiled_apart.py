@@ -8,7 +8,7 @@ import pytest
 from mnist_jax.ops.compiled_apart import compiled_apart
 
 
-def neighbours(x, step):
+def neighbors(x, step):
     return jnp.sin(x[step:]) - jnp.cos(x[:-step])
 
 
@@ -24,10 +24,10 @@ def uses(function):
 
 def test_values_and_gradients_are_the_same():
     x = jnp.linspace(0.0, 3.0, 20)
-    apart = compiled_apart(neighbours, static_argnames="step")
-    np.testing.assert_allclose(apart(x, step=2), neighbours(x, 2), rtol=1e-6)
-    np.testing.assert_allclose(apart(x, step=3), neighbours(x, 3), rtol=1e-6)
-    gradient, expected = (jax.grad(lambda x, f=f: jnp.sum(uses(f)(x)))(x) for f in (apart, neighbours))
+    apart = compiled_apart(neighbors, static_argnames="step")
+    np.testing.assert_allclose(apart(x, step=2), neighbors(x, 2), rtol=1e-6)
+    np.testing.assert_allclose(apart(x, step=3), neighbors(x, 3), rtol=1e-6)
+    gradient, expected = (jax.grad(lambda x, f=f: jnp.sum(uses(f)(x)))(x) for f in (apart, neighbors))
     np.testing.assert_allclose(gradient, expected, rtol=1e-5, atol=1e-6)
 
 
@@ -44,7 +44,7 @@ def test_lists_and_members_side_by_side():
 @pytest.mark.skipif(jax.default_backend() != "cpu", reason="looks at what XLA makes for a CPU")
 def test_the_caller_does_not_calculate_it_again():
     x = jnp.linspace(0.0, 3.0, 2000)
-    program = jax.jit(uses(compiled_apart(neighbours, static_argnames="step"))).lower(x).compile().as_text()
+    program = jax.jit(uses(compiled_apart(neighbors, static_argnames="step"))).lower(x).compile().as_text()
     entry = program[program.index("ENTRY") :]
     assert " call(" in entry and " sine(" not in entry
-    assert " call(" not in jax.jit(uses(neighbours)).lower(x).compile().as_text()
+    assert " call(" not in jax.jit(uses(neighbors)).lower(x).compile().as_text()

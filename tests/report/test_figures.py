@@ -177,7 +177,7 @@ def test_pictures_come_back_from_their_address_unchanged(channels):
         np.testing.assert_array_equal(np.asarray(opened), pixels)
 
 
-def test_grey_becomes_ink_of_that_opacity_and_float_counts_from_0_to_1():
+def test_gray_becomes_ink_of_that_opacity_and_float_counts_from_0_to_1():
     ink = figure_style.picture_rgba(np.array([[[0], [255]]], np.uint8))
     assert ink.tolist() == [[[0, 0, 0, 0], [0, 0, 0, 255]]]
     assert figure_style.picture_rgba(np.full((1, 1, 3), 0.5)).tolist() == [[[128, 128, 128, 255]]]
@@ -190,7 +190,7 @@ def test_a_wide_picture_repeats_its_pixels():
     np.testing.assert_array_equal(shown, image.repeat(3, axis=0).repeat(3, axis=1))
 
 
-def test_svg_takes_colours_from_the_page_and_has_ids_of_its_own():
+def test_svg_takes_colors_from_the_page_and_has_ids_of_its_own():
     svg = inline_svg(visualize.training_curve(RECORDS, "loss"), "curve", 'Loss "<1>"')
     assert svg.startswith("<svg viewBox=") and 'aria-label="Loss &quot;&lt;1>&quot;"' in svg
     assert "var(--accent, #2a6fb4)" in svg and "font-family: inherit" in svg

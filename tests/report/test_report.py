@@ -291,7 +291,7 @@ def test_in_a_browser_it_is_complete_quiet_and_fits(finished, browser_page, them
     ink, paper = browser_page.evaluate(
         "[getComputedStyle(document.body).color, getComputedStyle(document.body).backgroundColor]"
     )
-    brightness = [sum(map(int, re.findall(r"\d+", colour)[:3])) for colour in (ink, paper)]
+    brightness = [sum(map(int, re.findall(r"\d+", color)[:3])) for color in (ink, paper)]
     assert (brightness[0] < brightness[1]) == (theme == "light") and abs(brightness[0] - brightness[1]) > 450
 
 

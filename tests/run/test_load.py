@@ -122,7 +122,7 @@ def test_any_number_of_images_goes_through_few_programs(model, monkeypatch):
         np.zeros((2, 10, 9, 1), np.int64),
         np.zeros((10, 9), bool),
     ],
-    ids=["turned", "in colour", "integers", "booleans"],
+    ids=["turned", "in color", "integers", "booleans"],
 )
 def test_other_images_are_refused(model, images):
     with pytest.raises(ValueError, match=r"expected uint8 in 0 to 255 or floating point.*\[N, 10, 9, 1\]"):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mnist_jax.data.dataset import Dataset, Splits
-from mnist_jax.run.summary import Tally, describe_dataset, make_summary
+from mnist_jax.run.summary import RunTotals, describe_dataset, make_summary
 from mnist_jax.storage.json_files import plain_json
 from mnist_jax.training.evaluation import EvaluationResult
 
@@ -53,8 +53,8 @@ def summary(splits):
         confusion_matrix=[[3, 3], [0, 0]],
     )
     best = {"step": 20, "epoch": 5, "split": "test", "accuracy": 0.75}
-    tally = Tally(train_seconds=4.0, eval_seconds=1.0, compile_seconds=2.0, best=best)
-    return make_summary(experiment, describe_dataset(splits, splits.train, None), state, evaluation, tally)
+    totals = RunTotals(train_seconds=4.0, eval_seconds=1.0, compile_seconds=2.0, best=best)
+    return make_summary(experiment, describe_dataset(splits, splits.train, None), state, evaluation, totals)
 
 
 def test_it_has_every_field_that_is_promised(summary):
@@ -93,6 +93,6 @@ def test_it_is_json_as_it_stands(summary):
 
 
 def test_a_new_tally_has_spent_nothing():
-    tally = Tally()
-    spent = (tally.train_seconds, tally.eval_seconds, tally.compile_seconds, tally.epoch_seconds)
-    assert spent == (0, 0, 0, 0) and tally.best is None
+    totals = RunTotals()
+    spent = (totals.train_seconds, totals.eval_seconds, totals.compile_seconds, totals.epoch_seconds)
+    assert spent == (0, 0, 0, 0) and totals.best is None

@@ -9,15 +9,21 @@ import pytest
 from mnist_jax.errors import CheckpointError, ConfigError, RunError
 from mnist_jax.run import loop
 from mnist_jax.runtime import collectives as agreement
-from mnist_jax.runtime.collectives import check_equal, from_first, gather, on_first, raise_together
+from mnist_jax.runtime.collectives import (
+    broadcast_from_primary,
+    check_equal,
+    gather,
+    on_primary,
+    raise_together,
+)
 from mnist_jax.runtime.signals import StopRequest
 
 
 def test_a_single_process_agrees_with_itself():
     np.testing.assert_array_equal(gather(1.5, 2), [[1.5, 2]])
-    assert on_first(lambda: {"a": 1}) == {"a": 1}
+    assert on_primary(lambda: {"a": 1}) == {"a": 1}
     tree = {"a": object()}
-    assert from_first(tree) is tree
+    assert broadcast_from_primary(tree) is tree
     check_equal("text", "the images")
     raise_together(None, "saving")
     with pytest.raises(CheckpointError, match="full"):
@@ -53,10 +59,10 @@ def test_what_the_first_process_raises_all_raise(of_two, error):
     sent = []
     of_two(0, sent)
     with pytest.raises(type(error)) as first:
-        on_first(lambda: raising(error))
+        on_primary(lambda: raising(error))
     of_two(1, sent)
     with pytest.raises(type(error)) as second:
-        on_first(lambda: pytest.fail("only the first process does it"))
+        on_primary(lambda: pytest.fail("only the first process does it"))
     assert first.value is error and str(second.value) == str(error)
     assert second.value.exit_code == error.exit_code
 
@@ -65,7 +71,7 @@ def test_what_the_first_process_gives_all_get(of_two):
     sent = []
     for index in (0, 1):
         of_two(index, sent)
-        assert on_first(lambda: {"final_step": 3, "best": None}) == {"final_step": 3, "best": None}
+        assert on_primary(lambda: {"final_step": 3, "best": None}) == {"final_step": 3, "best": None}
 
 
 def test_a_failure_elsewhere_is_raised_here(monkeypatch):

@@ -114,5 +114,5 @@ def test_what_nothing_tells_is_named(asked, monkeypatch, reason, field):
 
 
 def test_one_process_is_the_first_and_has_lost_nobody():
-    assert distributed.is_first() and not distributed.several()
-    assert not distributed.is_loss(ValueError("Gloo AllReduce failed: Connection closed by peer"))
+    assert distributed.is_primary() and not distributed.is_multiprocess()
+    assert not distributed.is_peer_failure(ValueError("Gloo AllReduce failed: Connection closed by peer"))

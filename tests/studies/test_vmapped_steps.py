@@ -9,14 +9,14 @@ import pytest
 
 from mnist_jax.studies.vmapped_steps import (
     batch_sharding,
-    make_member_steps,
+    make_member_train_steps,
     member_mesh,
     place_members,
     place_shared,
     stack_members,
     take_member,
 )
-from mnist_jax.training.epoch import EpochLog, StreamKeys, make_run_steps, make_train_steps
+from mnist_jax.training.epoch import EpochLog, RunKeys, make_run_steps, make_train_steps
 from mnist_jax.training.optimizer import create_optimizer
 from mnist_jax.training.state import create_train_state
 from mnist_jax.training.step import train_step
@@ -43,7 +43,7 @@ def setting(tiny_model, tiny_data):
         return make(step, **sizes, batch_sharding=sharding, static_length=static)
 
     def create(seed):
-        keys = StreamKeys.from_seed(seed)
+        keys = RunKeys.from_seed(seed)
         state = create_train_state(keys.params, tiny_model, TINY_IMAGE_SHAPE, tx, use_ema=True)
         return state, EpochLog.empty(num_examples // BATCH), keys
 
@@ -54,7 +54,7 @@ def run_together(setting, seeds, data, mesh, static):
     make_run, create = setting
     states, logs, keys = (stack_members(list(trees)) for trees in zip(*map(create, seeds), strict=True))
     states, logs, keys = place_members((states, logs, keys), mesh)
-    run = make_member_steps(make_run(static, batch_sharding(mesh)), mesh, static_length=static)
+    run = make_member_train_steps(make_run(static, batch_sharding(mesh)), mesh, static_length=static)
     return run(states, logs, *place_shared(data, mesh), keys, STEPS if static else np.int32(STEPS))
 
 

@@ -100,7 +100,7 @@ def test_the_box_holds_every_word_at_any_width(monkeypatch, columns):
 
 
 @pytest.mark.parametrize("variables", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
-def test_no_colour_where_none_is_wanted(monkeypatch, variables):
+def test_no_color_where_none_is_wanted(monkeypatch, variables):
     for name, value in ({"TERM": "xterm-256color"} | variables).items():
         monkeypatch.setenv(name, value)
     file = Terminal()

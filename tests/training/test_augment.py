@@ -133,7 +133,7 @@ def test_far_away_positions_stay_in_the_image(digits):
         np.testing.assert_array_equal(warped, np.broadcast_to(digits[:, :1, -1:], digits.shape))
 
 
-def test_an_image_does_not_depend_on_its_neighbours(digits):
+def test_an_image_does_not_depend_on_its_neighbors(digits):
     params = random_affine_params(jax.random.key(3), 5, digits.shape[1:], **ARTICLE)
     warp = jax.jit(apply_affine_transform)
     together = warp(digits, *params)

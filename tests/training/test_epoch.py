@@ -9,12 +9,12 @@ import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mnist_jax.metrics.sums import Metrics
-from mnist_jax.training.epoch import EpochLog, StreamKeys, epoch_order, make_train_steps
+from mnist_jax.training.epoch import EpochLog, RunKeys, epoch_order, make_train_steps
 from mnist_jax.training.step import train_step
 from tests.trees import assert_close, assert_same_bits, same_bits
 
 NUM_EXAMPLES, BATCH_SIZE, STEPS_PER_EPOCH = 83, 4, 20  # three examples are left over
-KEYS = StreamKeys.from_seed(0)
+KEYS = RunKeys.from_seed(0)
 
 
 def add_noise(key, images):
@@ -50,7 +50,7 @@ def run(train_steps, make_tiny_state, tiny_model, tiny_data):
 
 
 @pytest.fixture(scope="module")
-def whole(run):
+def intact(run):
     """One epoch in one call."""
     return run([STEPS_PER_EPOCH])
 
@@ -62,12 +62,12 @@ def test_the_order_is_a_permutation():
 
 def test_the_order_is_a_function_of_seed_and_epoch():
     orders = {
-        (seed, epoch): np.asarray(epoch_order(StreamKeys.from_seed(seed).shuffle, epoch, 100))
+        (seed, epoch): np.asarray(epoch_order(RunKeys.from_seed(seed).shuffle, epoch, 100))
         for seed in (0, 1)
         for epoch in (0, 1)
     }
     assert len({order.tobytes() for order in orders.values()}) == 4
-    traced = jax.jit(lambda epoch: epoch_order(StreamKeys.from_seed(1).shuffle, epoch, 100))(jnp.int32(1))
+    traced = jax.jit(lambda epoch: epoch_order(RunKeys.from_seed(1).shuffle, epoch, 100))(jnp.int32(1))
     np.testing.assert_array_equal(traced, orders[1, 1])
 
 
@@ -75,7 +75,7 @@ def test_the_streams_of_a_seed_are_different():
     data = {
         tuple(np.asarray(jax.random.key_data(key)).tolist())
         for seed in (0, 1)
-        for key in jax.tree.leaves(StreamKeys.from_seed(seed))
+        for key in jax.tree.leaves(RunKeys.from_seed(seed))
     }
     assert len(data) == 6
 
@@ -130,7 +130,7 @@ def test_one_program_serves_every_dynamic_length(make_tiny_state, tiny_perceptro
 
 
 def test_another_seed_gives_another_run(run, whole):
-    assert not same_bits(run([20], StreamKeys.from_seed(1))[0].params, whole[0].params)
+    assert not same_bits(run([20], RunKeys.from_seed(1))[0].params, whole[0].params)
 
 
 def test_what_fills_no_batch_is_left_out_of_the_epoch(run, whole, tiny_data):

@@ -1,8 +1,8 @@
 """Pictures from anywhere, brought to the form of the data a model was trained on (no JAX).
 
 `load_image` reads a file as numbers; `to_mnist` then does what the makers of MNIST did to NIST's forms (LeCun
-et al. 1998): the ink's bounding box is scaled into 20x20 keeping its aspect, and placed so that its centre of
-mass is at the centre of 28x28. `fit_to_shape` is for data sets that have no such form.
+et al. 1998): the ink's bounding box is scaled into 20x20 keeping its aspect, and placed so that its center of
+mass is at the center of 28x28. `fit_to_shape` is for data sets that have no such form.
 """
 
 import warnings
@@ -79,18 +79,18 @@ def load_image(
 
 
 def to_mnist(
-    grey: Float[np.ndarray, "height width"],
+    gray: Float[np.ndarray, "height width"],
     image_shape: tuple[int, ...] = MNIST_SHAPE,
     box: int = MNIST_BOX,
 ) -> UInt8[np.ndarray, "out_height out_width 1"]:
-    """Brings a picture of one character to MNIST's form: light on black, in the box, centred by mass.
+    """Brings a picture of one character to MNIST's form: light on black, in the box, centered by mass.
 
     Dark ink on light paper and light on dark are told apart by the picture's border; a linear fall of light
     over the paper and its noise are taken away; thin pen strokes are thickened to what is usual in MNIST. A
     picture that has MNIST's size and form already is returned as it is (or as its negative).
 
     Args:
-        grey: Luminance in [0, 1], as `load_image` gives it.
+        gray: Luminance in [0, 1], as `load_image` gives it.
         image_shape: Height and width of the result.
         box: Side of the box that the ink fills where the smaller side of the result is 28.
 
@@ -99,19 +99,19 @@ def to_mnist(
 
     Raises:
         DataError: When there is no ink to be seen.
-        ValueError: When ``grey`` is not a two-dimensional array of finite numbers.
+        ValueError: When ``gray`` is not a two-dimensional array of finite numbers.
 
     Source:
         http://yann.lecun.com/exdb/mnist; LeCun et al., Gradient-based learning applied to document
         recognition, 1998.
     """
-    grey = np.asarray(grey, np.float64)
-    if grey.ndim != 2 or not grey.size or not np.isfinite(grey).all():
-        raise ValueError(f"grey must be [height, width] of finite numbers, got shape {list(grey.shape)}")
+    gray = np.asarray(gray, np.float64)
+    if gray.ndim != 2 or not gray.size or not np.isfinite(gray).all():
+        raise ValueError(f"gray must be [height, width] of finite numbers, got shape {list(gray.shape)}")
     height, width = image_shape[:2]
     box_side = round(min(height, width) * box / MNIST_SHAPE[0])
-    ink = _ink(grey)
-    if grey.shape == (height, width) and _has_mnist_form(ink, box_side):
+    ink = _ink(gray)
+    if gray.shape == (height, width) and _has_mnist_form(ink, box_side):
         return _to_uint8(ink)[..., None]
     character = _fit_into_box(ink, box_side)
     return _to_uint8(_place_by_mass(character, height, width))[..., None]
@@ -120,7 +120,7 @@ def to_mnist(
 def fit_to_shape(
     image: Float[np.ndarray, "height width *channels"], image_shape: tuple[int, int, int]
 ) -> UInt8[np.ndarray, "out_height out_width out_channels"]:
-    """Resizes a picture, with antialiasing, and changes between grey and colour as the shape asks.
+    """Resizes a picture, with antialiasing, and changes between gray and color as the shape asks.
 
     Args:
         image: In [0, 1], ``[height, width]``, or ``[height, width, 1 or 3]``.
@@ -159,19 +159,19 @@ def _to_array(picture: "Image.Image", channels: int) -> np.ndarray:
         if not np.isfinite(values).all():
             raise DataError("holds values that are not finite numbers")
         reduced = np.asarray(Image.fromarray(values).reduce(factor))
-        grey = np.clip(reduced / _full_scale(values, picture.mode), 0, 1)
-        return grey if channels == 1 else np.repeat(grey[..., None], 3, axis=2)
+        gray = np.clip(reduced / _full_scale(values, picture.mode), 0, 1)
+        return gray if channels == 1 else np.repeat(gray[..., None], 3, axis=2)
     has_alpha = picture.has_transparency_data
     picture = picture.convert("RGBA" if has_alpha else "RGB").reduce(factor)
     pixels = np.asarray(picture, np.float32) / 255
-    grey = np.asarray(picture.convert("L"), np.float32) / 255
-    colour = grey if channels == 1 else pixels[..., :3]
+    gray = np.asarray(picture.convert("L"), np.float32) / 255
+    color = gray if channels == 1 else pixels[..., :3]
     if not has_alpha:
-        return colour
+        return color
     alpha = pixels[..., 3]
-    fill = _background_for(grey, alpha)
+    fill = _background_for(gray, alpha)
     alpha = alpha if channels == 1 else alpha[..., None]
-    return alpha * colour + (1 - alpha) * np.float32(fill)
+    return alpha * color + (1 - alpha) * np.float32(fill)
 
 
 def _full_scale(values: np.ndarray, mode: str) -> float:
@@ -183,7 +183,7 @@ def _full_scale(values: np.ndarray, mode: str) -> float:
     return max(65535.0, float(values.max()))
 
 
-def _background_for(grey: np.ndarray, alpha: np.ndarray) -> float:
+def _background_for(gray: np.ndarray, alpha: np.ndarray) -> float:
     """The luminance to lay a transparent picture on, judged where what is visible meets what is not.
 
     There is either paper (an even tone that the character differs from), the soft rim of a character drawn
@@ -192,16 +192,16 @@ def _background_for(grey: np.ndarray, alpha: np.ndarray) -> float:
     visible = alpha > 0.02
     clear = np.pad(~visible, 1)
     beside_clear = clear[:-2, 1:-1] | clear[2:, 1:-1] | clear[1:-1, :-2] | clear[1:-1, 2:]
-    rim = grey[visible & beside_clear]
+    rim = gray[visible & beside_clear]
     if not rim.size:
         return 1.0
     rim_tone = float(np.median(rim))
-    darkest, lightest = np.percentile(grey[visible], [1, 99])
+    darkest, lightest = np.percentile(gray[visible], [1, 99])
     if max(lightest - rim_tone, rim_tone - darkest) < 0.2:
         return 0.0 if rim_tone > 0.5 else 1.0
     if np.ptp(np.percentile(rim, [10, 90])) < 0.1:
         return rim_tone
-    core = grey[visible & ~beside_clear]
+    core = gray[visible & ~beside_clear]
     core_tone = float(core.mean()) if core.size else lightest
     return 0.0 if core_tone > rim.mean() else 1.0
 
@@ -211,10 +211,10 @@ def luminance(rgb: Float[np.ndarray, "height width 3"]) -> Float[np.ndarray, "he
     return rgb @ np.array([0.299, 0.587, 0.114], rgb.dtype)
 
 
-def _ink(grey: np.ndarray) -> np.ndarray:
+def _ink(gray: np.ndarray) -> np.ndarray:
     """Ink in [0, 1], whatever the paper: 0 on the paper and its noise, about 1 in full strokes."""
-    paper, noise = _paper(grey)
-    difference = grey - paper
+    paper, noise = _paper(gray)
+    difference = gray - paper
     # Ink lies far from the paper's tone and on one side, noise near and on both: the cube tells.
     if (difference**3).sum() < 0:
         # Dark ink swallows a share of the light that falls on it, so less where the paper is dim.
@@ -228,15 +228,15 @@ def _ink(grey: np.ndarray) -> np.ndarray:
     return np.clip(ink / peak, 0, 1) if peak < 0.9 or noise else np.clip(ink, 0, 1)
 
 
-def _paper(grey: np.ndarray) -> tuple[np.ndarray, float]:
+def _paper(gray: np.ndarray) -> tuple[np.ndarray, float]:
     """The paper's luminance, a plane fitted to the border, and the noise (standard deviation) around it."""
-    height, width = grey.shape
+    height, width = gray.shape
     rim = max(1, min(height, width) // 28)
-    on_border = np.ones(grey.shape, bool)
+    on_border = np.ones(gray.shape, bool)
     on_border[rim : height - rim, rim : width - rim] = False
     rows, columns = np.nonzero(on_border)
     plane = np.stack([np.ones(rows.size), rows / height - 0.5, columns / width - 0.5], axis=1)
-    tones = grey[on_border]
+    tones = gray[on_border]
     coefficients = np.array([np.median(tones), 0.0, 0.0])
     deviation = np.abs(tones - coefficients[0])
     # Strokes may cross the border: the plane is fitted to the 70% of it that lie nearest, again and again.
@@ -262,7 +262,7 @@ def _bounds(ink: np.ndarray, faintest: float = 0.3) -> tuple[int, int, int, int]
     return (*ends(strokes.sum(axis=1)), *ends(strokes.sum(axis=0)))
 
 
-def _centre_of_mass(ink: np.ndarray) -> tuple[float, float]:
+def _center_of_mass(ink: np.ndarray) -> tuple[float, float]:
     rows, columns = ink.sum(axis=1), ink.sum(axis=0)
     return float(rows @ np.arange(rows.size) / rows.sum()), float(
         columns @ np.arange(columns.size) / columns.sum()
@@ -275,7 +275,7 @@ def _has_mnist_form(ink: np.ndarray, box_side: int) -> bool:
     for faintest in (0.1, 0.3):
         top, bottom, left, right = _bounds(ink, faintest)
         largest_side.append(max(bottom - top, right - left))
-    offsets = np.abs(np.subtract(_centre_of_mass(ink), np.array(ink.shape) // 2))
+    offsets = np.abs(np.subtract(_center_of_mass(ink), np.array(ink.shape) // 2))
     return bool(
         largest_side[0] >= 0.85 * box_side and largest_side[1] <= 1.1 * box_side and offsets.max() <= 1
     )
@@ -320,10 +320,10 @@ def _thicken(ink: np.ndarray, size: int) -> np.ndarray:
 
 
 def _place_by_mass(character: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Pastes with a whole-pixel shift that brings the centre of mass nearest to the centre."""
-    centre_row, centre_column = _centre_of_mass(character)
-    top = int(np.floor(height // 2 - centre_row + 0.5))
-    left = int(np.floor(width // 2 - centre_column + 0.5))
+    """Pastes with a whole-pixel shift that brings the center of mass nearest to the center."""
+    center_row, center_column = _center_of_mass(character)
+    top = int(np.floor(height // 2 - center_row + 0.5))
+    left = int(np.floor(width // 2 - center_column + 0.5))
     top = min(max(top, 0), height - character.shape[0])
     left = min(max(left, 0), width - character.shape[1])
     placed = np.zeros((height, width))

@@ -24,7 +24,7 @@ resampling = Image.Resampling
 
 
 def draw(points, side=560, pen=50, paper=0, ink=255) -> Image.Image:
-    """A pen drawing of points in a 20 x 20 box, somewhat off the centre of a square sheet."""
+    """A pen drawing of points in a 20 x 20 box, somewhat off the center of a square sheet."""
     sheet = Image.new("L", (side, side), paper)
     scale = side / 40
     line = [((x + 6) * scale, (y + 13) * scale) for x, y in points]
@@ -56,7 +56,7 @@ def difference(result: np.ndarray, expected: np.ndarray) -> float:
     return float(np.abs(result[..., 0].astype(int) - expected).mean())
 
 
-def centre_of_mass(image):
+def center_of_mass(image):
     grid = np.arange(28)
     return (image.sum(1) @ grid) / image.sum(), (image.sum(0) @ grid) / image.sum()
 
@@ -64,17 +64,17 @@ def centre_of_mass(image):
 # --- to_mnist ---
 
 
-def test_box_and_centre_are_those_of_mnist(digit):
+def test_box_and_center_are_those_of_mnist(digit):
     rows, columns = np.nonzero(digit > 25)
     assert max(np.ptp(rows), np.ptp(columns)) + 1 in (19, 20, 21)
     assert digit.max() == 255
-    np.testing.assert_allclose(centre_of_mass(digit.astype(float)), (14, 14), atol=0.55)
+    np.testing.assert_allclose(center_of_mass(digit.astype(float)), (14, 14), atol=0.55)
 
 
 @pytest.mark.parametrize("negative", [False, True])
 def test_mnist_form_passes_unchanged(digit, negative):
-    grey = np.float32(255 - digit if negative else digit) / np.float32(255)
-    np.testing.assert_array_equal(to_mnist(grey)[..., 0], digit)
+    gray = np.float32(255 - digit if negative else digit) / np.float32(255)
+    np.testing.assert_array_equal(to_mnist(gray)[..., 0], digit)
 
 
 @pytest.mark.parametrize("negative", [False, True])
@@ -83,8 +83,8 @@ def test_mnist_form_passes_unchanged(digit, negative):
 def test_resized_with_margins_is_recovered(digit, negative, side, resample):
     canvas = Image.new("L", (300, 200))
     canvas.paste(Image.fromarray(digit).resize((side, side), resample), (40, 10))
-    grey = np.asarray(canvas) / 255
-    assert difference(to_mnist(1 - grey if negative else grey), digit) < 14
+    gray = np.asarray(canvas) / 255
+    assert difference(to_mnist(1 - gray if negative else gray), digit) < 14
 
 
 @pytest.mark.parametrize("quality", [50, 75, 95])
@@ -149,15 +149,15 @@ def test_other_sizes_scale_the_box(drawing):
 @pytest.mark.parametrize("shape", [(28, 28), (200, 300), (1, 1), (3, 1)])
 def test_blank_pictures_are_refused(tone, noise, shape):
     rng = np.random.default_rng(0)
-    grey = tone + (rng.normal(0, noise, shape) if min(shape) > 3 else 0)
+    gray = tone + (rng.normal(0, noise, shape) if min(shape) > 3 else 0)
     with pytest.raises(DataError, match="blank"):
-        to_mnist(np.broadcast_to(grey, shape))
+        to_mnist(np.broadcast_to(gray, shape))
 
 
-@pytest.mark.parametrize("grey", [np.zeros((4, 4, 3)), np.zeros((0, 4)), np.full((4, 4), np.nan)])
-def test_to_mnist_wants_a_finite_plane(grey):
+@pytest.mark.parametrize("gray", [np.zeros((4, 4, 3)), np.zeros((0, 4)), np.full((4, 4), np.nan)])
+def test_to_mnist_wants_a_finite_plane(gray):
     with pytest.raises(Exception, match="finite numbers|[Tt]ype-check"):
-        to_mnist(grey)
+        to_mnist(gray)
 
 
 @pytest.mark.skipif("MNIST_JAX_DATA_DIR" not in os.environ, reason="needs MNIST_JAX_DATA_DIR with real MNIST")
@@ -174,12 +174,12 @@ def test_every_mnist_test_digit_gives_itself():
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "BMP", "TIFF", "GIF", "PPM"])
-def test_grey_formats_are_exact(digit, file_format, tmp_path):
+def test_gray_formats_are_exact(digit, file_format, tmp_path):
     path = tmp_path / f"digit.{file_format.lower()}"
     Image.fromarray(digit).save(path)
-    grey = load_image(path)
-    assert grey.dtype == np.float32
-    np.testing.assert_array_equal(grey, digit.astype(np.float32) / 255)
+    gray = load_image(path)
+    assert gray.dtype == np.float32
+    np.testing.assert_array_equal(gray, digit.astype(np.float32) / 255)
 
 
 @pytest.mark.parametrize("mode", ["RGB", "P", "LA", "RGBA"])
@@ -225,7 +225,7 @@ def test_first_frame_of_an_animation(digit):
     np.testing.assert_allclose(load_image(file), digit / 255, atol=1e-6)
 
 
-def test_colour_is_kept_on_request():
+def test_color_is_kept_on_request():
     red = Image.new("RGB", (3, 2), (255, 0, 0))
     np.testing.assert_array_equal(load_image(saved(red), channels=3)[0, 0], [1, 0, 0])
     np.testing.assert_allclose(load_image(saved(red)), 0.299, atol=0.002)
@@ -239,9 +239,9 @@ def test_colour_is_kept_on_request():
 def test_large_pictures_are_reduced(mode):
     for shape in ((3000, 5000), (1, 5000)):
         picture = Image.fromarray(np.full(shape, 77, np.uint8 if mode == "L" else np.uint16))
-        grey = load_image(saved(picture))
-        assert max(grey.shape) <= images.MAX_SIDE
-        np.testing.assert_allclose(grey, 77 / (255 if mode == "L" else 65535), atol=1e-6)
+        gray = load_image(saved(picture))
+        assert max(gray.shape) <= images.MAX_SIDE
+        np.testing.assert_allclose(gray, 77 / (255 if mode == "L" else 65535), atol=1e-6)
 
 
 def png_of_size(width, height):
@@ -291,11 +291,11 @@ def test_damaged_files_are_read_or_refused(digit, file_format):
         for position in rng.integers(0, len(damaged), 3):
             damaged[position] = rng.integers(0, 256)
         try:
-            grey = load_image(io.BytesIO(bytes(damaged)))
+            gray = load_image(io.BytesIO(bytes(damaged)))
         except DataError:
             refused += 1
         else:
-            assert np.isfinite(grey).all()
+            assert np.isfinite(gray).all()
     assert refused
 
 
@@ -303,13 +303,13 @@ def test_damaged_files_are_read_or_refused(digit, file_format):
 
 
 def test_fit_to_shape_resizes_and_changes_channels(digit):
-    grey = digit / 255
-    np.testing.assert_array_equal(fit_to_shape(grey, (28, 28, 1))[..., 0], digit)
-    colour = fit_to_shape(grey, (14, 14, 3))
-    assert colour.dtype == np.uint8
-    np.testing.assert_array_equal(colour[..., 0], colour[..., 2])
-    np.testing.assert_allclose(colour[..., 0], digit.reshape(14, 2, 14, 2).mean((1, 3)), atol=0.51)
-    back = fit_to_shape(colour / 255, (14, 14, 1))
-    np.testing.assert_allclose(back, colour[..., :1], atol=1)
+    gray = digit / 255
+    np.testing.assert_array_equal(fit_to_shape(gray, (28, 28, 1))[..., 0], digit)
+    color = fit_to_shape(gray, (14, 14, 3))
+    assert color.dtype == np.uint8
+    np.testing.assert_array_equal(color[..., 0], color[..., 2])
+    np.testing.assert_allclose(color[..., 0], digit.reshape(14, 2, 14, 2).mean((1, 3)), atol=0.51)
+    back = fit_to_shape(color / 255, (14, 14, 1))
+    np.testing.assert_allclose(back, color[..., :1], atol=1)
     with pytest.raises(ValueError, match="1 or 3 channels are needed"):
         fit_to_shape(np.zeros((4, 4, 2)), (28, 28, 1))

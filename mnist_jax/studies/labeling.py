@@ -1,4 +1,4 @@
-"""Which images keep their label, which pseudo labels are trusted, what a student learns from."""
+"""Which images keep their label, which pseudo labels are confident, what a student learns from."""
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
@@ -6,14 +6,14 @@ from jaxtyping import Float, Int, UInt8
 Images = UInt8[np.ndarray, "_ height width channels"]
 
 
-def draw_labelled(
-    labels: Int[np.ndarray, " examples"], num_labelled: int, num_classes: int, seed: int
-) -> Int[np.ndarray, " labelled"]:
+def draw_labeled(
+    labels: Int[np.ndarray, " examples"], num_labeled: int, num_classes: int, seed: int
+) -> Int[np.ndarray, " labeled"]:
     """Draws the images whose labels are used, as equally many of each class as the number allows.
 
     Args:
         labels: of all training images.
-        num_labelled: images to draw.
+        num_labeled: images to draw.
         num_classes: classes of the data.
         seed: decides which.
 
@@ -23,24 +23,24 @@ def draw_labelled(
     Raises:
         ValueError: for more images than there are, fewer than classes, or a class with too few.
     """
-    if not num_classes <= num_labelled < len(labels):
+    if not num_classes <= num_labeled < len(labels):
         raise ValueError(
-            f"{num_labelled} labelled images; expected at least one of each of the {num_classes} classes, "
+            f"{num_labeled} labeled images; expected at least one of each of the {num_classes} classes, "
             f"and fewer than the {len(labels)} there are"
         )
     rng = np.random.default_rng([seed, 0])
-    more = set(rng.permutation(num_classes)[: num_labelled % num_classes].tolist())
+    more = set(rng.permutation(num_classes)[: num_labeled % num_classes].tolist())
     drawn = []
     for label in range(num_classes):
         members = np.flatnonzero(labels == label)
-        wanted = num_labelled // num_classes + (label in more)
+        wanted = num_labeled // num_classes + (label in more)
         if wanted > len(members):
             raise ValueError(f"class {label} has {len(members)} images; expected at least {wanted}")
         drawn.append(rng.choice(members, wanted, replace=False))
     return np.sort(np.concatenate(drawn))
 
 
-def trusted(
+def confident(
     probabilities: Float[np.ndarray, "pool classes"], threshold: float
 ) -> Int[np.ndarray, " accepted"]:
     """Gives the indices of the images whose likeliest class has at least this probability."""
@@ -56,33 +56,33 @@ def repeat_to(
 
 
 def supervised_set(
-    images: Images, labels: Int[np.ndarray, " labelled"], num_examples: int, seed: int
+    images: Images, labels: Int[np.ndarray, " labeled"], num_examples: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Repeats the labelled images to the number that a training without pseudo labels takes."""
+    """Repeats the labeled images to the number that a training without pseudo labels takes."""
     rows = repeat_to(np.arange(len(labels)), num_examples, np.random.default_rng([seed, 1]))
     return images[rows], labels[rows]
 
 
 def student_set(
-    labelled: tuple[Images, Int[np.ndarray, " labelled"]],
+    labeled: tuple[Images, Int[np.ndarray, " labeled"]],
     pool_images: Images,
     probabilities: Float[np.ndarray, "pool classes"],
     accepted: Int[np.ndarray, " accepted"],
     *,
     num_examples: int,
-    labelled_share: float,
+    labeled_share: float,
     soft: bool,
     seed: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Puts together what a student learns from, always of one size, so that one program trains them all.
 
     Args:
-        labelled: images and their true labels.
-        pool_images: the unlabelled images.
+        labeled: images and their true labels.
+        pool_images: the unlabeled images.
         probabilities: the teacher's, of the pool.
         accepted: indices into the pool, at least one.
         num_examples: size of the set.
-        labelled_share: share of it that has true labels, repeated as often as needed.
+        labeled_share: share of it that has true labels, repeated as often as needed.
         soft: whether pseudo labels are the teacher's probabilities, or its likeliest class.
         seed: decides what is drawn.
 
@@ -90,10 +90,10 @@ def student_set(
         uint8 images, and int32 labels ``[N]`` or, for soft ones, float32 ``[N, classes]``.
     """
     rng = np.random.default_rng([seed, 2])
-    images, labels = labelled
-    num_labelled = min(max(1, round(labelled_share * num_examples)), num_examples - 1)
-    true_rows = repeat_to(np.arange(len(labels)), num_labelled, rng)
-    pseudo_rows = repeat_to(accepted, num_examples - num_labelled, rng)
+    images, labels = labeled
+    num_labeled = min(max(1, round(labeled_share * num_examples)), num_examples - 1)
+    true_rows = repeat_to(np.arange(len(labels)), num_labeled, rng)
+    pseudo_rows = repeat_to(accepted, num_examples - num_labeled, rng)
     together = np.concatenate([images[true_rows], pool_images[pseudo_rows]])
     if not soft:
         pseudo = probabilities[pseudo_rows].argmax(axis=1).astype(np.int32)

@@ -3,34 +3,34 @@
 import numpy as np
 import pytest
 
-from mnist_jax.studies.labelling import draw_labelled, repeat_to, student_set, supervised_set, trusted
+from mnist_jax.studies.labeling import confident, draw_labeled, repeat_to, student_set, supervised_set
 
 LABELS = np.repeat(np.arange(3, dtype=np.int32), 20)
 
 
-def test_labelled_images_are_balanced_and_depend_on_the_seed_alone():
-    drawn = draw_labelled(LABELS, 10, 3, seed=4)
+def test_labeled_images_are_balanced_and_depend_on_the_seed_alone():
+    drawn = draw_labeled(LABELS, 10, 3, seed=4)
     assert sorted(np.bincount(LABELS[drawn])) == [3, 3, 4]
     assert len(set(drawn)) == 10
-    assert (drawn == draw_labelled(LABELS, 10, 3, seed=4)).all()
-    assert (drawn != draw_labelled(LABELS, 10, 3, seed=5)).any()
+    assert (drawn == draw_labeled(LABELS, 10, 3, seed=4)).all()
+    assert (drawn != draw_labeled(LABELS, 10, 3, seed=5)).any()
 
 
 @pytest.mark.parametrize(("number", "problem"), [(2, "at least one of each"), (60, "fewer than the 60")])
 def test_numbers_that_cannot_be_drawn_are_refused(number, problem):
     with pytest.raises(ValueError, match=problem):
-        draw_labelled(LABELS, number, 3, seed=0)
+        draw_labeled(LABELS, number, 3, seed=0)
 
 
 def test_a_class_with_too_few_images_is_refused():
     with pytest.raises(ValueError, match="class 2 has 5 images; expected at least 10"):
-        draw_labelled(LABELS[:45], 30, 3, seed=0)
+        draw_labeled(LABELS[:45], 30, 3, seed=0)
 
 
 def test_trust_goes_by_the_highest_probability():
     probabilities = np.array([[0.5, 0.5], [0.04, 0.96], [0.95, 0.05]])
-    assert trusted(probabilities, 0.95).tolist() == [1, 2]
-    assert trusted(probabilities, 0.0).tolist() == [0, 1, 2]
+    assert confident(probabilities, 0.95).tolist() == [1, 2]
+    assert confident(probabilities, 0.0).tolist() == [0, 1, 2]
 
 
 def test_repeating_takes_each_as_often_as_any_other():
@@ -41,21 +41,21 @@ def test_repeating_takes_each_as_often_as_any_other():
 
 @pytest.fixture
 def parts():
-    """Labelled images of brightness 0 to 2, a pool of brightness 100 to 109, and a teacher's answers."""
-    labelled = (np.arange(3, dtype=np.uint8).reshape(3, 1, 1, 1), np.array([0, 1, 2], np.int32))
+    """Labeled images of brightness 0 to 2, a pool of brightness 100 to 109, and a teacher's answers."""
+    labeled = (np.arange(3, dtype=np.uint8).reshape(3, 1, 1, 1), np.array([0, 1, 2], np.int32))
     pool = np.arange(100, 110, dtype=np.uint8).reshape(10, 1, 1, 1)
-    return labelled, pool, np.random.default_rng(0).dirichlet(np.ones(3), 10)
+    return labeled, pool, np.random.default_rng(0).dirichlet(np.ones(3), 10)
 
 
 def test_hard_labels_are_the_teachers_choice_beside_the_true_ones(parts):
-    labelled, pool, probabilities = parts
+    labeled, pool, probabilities = parts
     images, labels = student_set(
-        labelled,
+        labeled,
         pool,
         probabilities,
         np.array([2, 7]),
         num_examples=20,
-        labelled_share=0.3,
+        labeled_share=0.3,
         soft=False,
         seed=0,
     )
@@ -68,9 +68,9 @@ def test_hard_labels_are_the_teachers_choice_beside_the_true_ones(parts):
 
 
 def test_soft_labels_are_the_teachers_probabilities(parts):
-    labelled, pool, probabilities = parts
+    labeled, pool, probabilities = parts
     images, targets = student_set(
-        labelled, pool, probabilities, np.arange(10), num_examples=20, labelled_share=0.3, soft=True, seed=0
+        labeled, pool, probabilities, np.arange(10), num_examples=20, labeled_share=0.3, soft=True, seed=0
     )
     assert (targets.shape, targets.dtype) == ((20, 3), np.float32)
     for brightness, target in zip(images.ravel().astype(int), targets, strict=True):
@@ -78,7 +78,7 @@ def test_soft_labels_are_the_teachers_probabilities(parts):
         np.testing.assert_allclose(target, truth, rtol=1e-6)
 
 
-def test_the_supervised_set_is_of_labelled_images_alone(parts):
+def test_the_supervised_set_is_of_labeled_images_alone(parts):
     images, labels = supervised_set(*parts[0], 9, seed=1)
     assert (images.ravel() == labels).all()
     assert np.bincount(labels).tolist() == [3, 3, 3]
