@@ -35,7 +35,7 @@ def of_two(monkeypatch):
     """Two processes, this one being the given number; what the first one sends is kept in a list."""
 
     def be(index, sent):
-        monkeypatch.setattr(agreement, "several", lambda: True)
+        monkeypatch.setattr(agreement, "is_multiprocess", lambda: True)
         monkeypatch.setattr(agreement.jax, "process_index", lambda: index)
 
         def broadcast(content):
@@ -75,7 +75,7 @@ def test_what_the_first_process_gives_all_get(of_two):
 
 
 def test_a_failure_elsewhere_is_raised_here(monkeypatch):
-    monkeypatch.setattr(agreement, "several", lambda: True)
+    monkeypatch.setattr(agreement, "is_multiprocess", lambda: True)
     monkeypatch.setattr(agreement, "gather", lambda *numbers: np.array([[0.0], [1.0]]))
     with pytest.raises(RunError, match="saving checkpoint 3 failed in process 1"):
         raise_together(None, "saving checkpoint 3")
@@ -84,7 +84,7 @@ def test_a_failure_elsewhere_is_raised_here(monkeypatch):
 def test_a_signal_that_came_while_agreeing_is_for_the_next_time(monkeypatch):
     """The others have not heard of it: to stop for it now would leave them alone in the next step."""
     stop = StopRequest()
-    monkeypatch.setattr(loop, "several", lambda: True)
+    monkeypatch.setattr(loop, "is_multiprocess", lambda: True)
 
     def while_gathering(*numbers):
         rows = np.array([numbers, numbers], np.float32)
@@ -100,7 +100,7 @@ def test_a_signal_that_came_while_agreeing_is_for_the_next_time(monkeypatch):
 
 def test_a_signal_of_another_process_is_everyones(monkeypatch):
     stop = StopRequest()
-    monkeypatch.setattr(loop, "several", lambda: True)
+    monkeypatch.setattr(loop, "is_multiprocess", lambda: True)
     monkeypatch.setattr(loop, "gather", lambda *numbers: np.array([[3, 4, 0], [5, 6, signal.SIGINT]]))
     assert loop._Run._agree(SimpleNamespace(stop=stop), 1.0, 2.0) == (3.0, 4.0, True)
     assert stop.exit_code == 130
