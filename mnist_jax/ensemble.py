@@ -1,6 +1,7 @@
 """``python -m mnist_jax.ensemble``: trains fixed members side by side and lets them vote."""
 
 from mnist_jax import cli
+from mnist_jax.terminal.format import format_percent
 
 COMMAND = cli.Command(
     "python -m mnist_jax.ensemble",
@@ -58,17 +59,19 @@ def main(arguments: cli.Arguments) -> int:
         return 0
     soft, majority = summary["soft_vote"], summary["majority_vote"]
     mean = sum(member["accuracy"] for member in summary["members"]) / len(summary["members"])
-    console.print(f"{summary['split']}: members' mean accuracy {100 * mean:.3f}%")
+    console.print(f"{summary['split']}: members' mean accuracy {format_percent(mean, 3)}")
     console.print(
-        f"soft vote {100 * soft['accuracy']:.3f}% ({soft['errors']} errors), ", _gain(summary["gain"])
+        f"soft vote {format_percent(soft['accuracy'], 3)} ({soft['errors']} errors), ", _gain(summary["gain"])
     )
-    console.print(f"majority vote {100 * majority['accuracy']:.3f}% ({majority['errors']} errors)")
+    console.print(f"majority vote {format_percent(majority['accuracy'], 3)} ({majority['errors']} errors)")
     console.print(
-        f"members disagree on {100 * summary['disagreement']:.3f}%; soft vote's loss {soft['loss']:.4f}, "
-        f"calibration error {soft['calibration_error']:.4f}"
+        f"members disagree on {format_percent(summary['disagreement'], 3)}; "
+        f"soft vote's loss {soft['loss']:.4f}, calibration error {soft['calibration_error']:.4f}"
     )
     for row in summary["accuracy_by_size"]:
-        console.print(f"  {row['size']:>2} members: {100 * row['accuracy']:.3f}% (mean of {row['groups']})")
+        console.print(
+            f"  {row['size']:>2} members: {format_percent(row['accuracy'], 3)} (mean of {row['groups']})"
+        )
     console.print(f"one model for evaluate and predict: --workdir {workdir}")
     return 0
 

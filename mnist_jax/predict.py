@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from mnist_jax import cli
 from mnist_jax.errors import ConfigError
+from mnist_jax.terminal.format import format_percent
 
 if TYPE_CHECKING:
     import numpy as np
@@ -126,7 +127,9 @@ def _print_table(pictures: Sequence["Picture"], rows: Sequence[dict[str, Any]], 
             _print(heading, sys.stdout)
             heading = ""
         guesses = row.get("top", [row])
-        answers = "   ".join(f"{guess['label']!s:>2} {100 * guess['probability']:6.2f}%" for guess in guesses)
+        answers = "   ".join(
+            f"{guess['label']!s:>2} {format_percent(guess['probability']):>7}" for guess in guesses
+        )
         _print(f"{_name_of(row):<{width}}  {answers}", sys.stdout)
         if show:
             _print_image(picture, sys.stdout)

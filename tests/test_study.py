@@ -55,7 +55,7 @@ def without_times(records):
 
 
 @pytest.fixture(scope="module")
-def intact(tmp_path_factory):
+def whole(tmp_path_factory):
     """The folder of a study of four seeds, two side by side, and its summary."""
     folder = tmp_path_factory.mktemp("study") / "whole"
     return folder, run_study(tiny_config(), range(4), str(folder), side_by_side=2)

@@ -19,7 +19,7 @@ from mnist_jax.report.inline import inline_svg
 from mnist_jax.report.record import Predictions, RunRecord
 from mnist_jax.report.reproduce import train_command
 from mnist_jax.runtime.environment import collect_versions
-from mnist_jax.terminal.console import format_duration, format_percent
+from mnist_jax.terminal.format import format_duration, format_percent
 
 _CURVE_NAMES = {
     "loss": "Loss over the epochs",

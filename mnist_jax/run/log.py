@@ -14,6 +14,7 @@ from mnist_jax.run.summary import RunTotals
 from mnist_jax.runtime.environment import describe_device
 from mnist_jax.storage.metrics_log import MetricsWriter
 from mnist_jax.terminal.console import RunConsole
+from mnist_jax.terminal.format import format_percent
 from mnist_jax.terminal.progress import Progress
 from mnist_jax.training.epoch import EpochLog
 from mnist_jax.training.evaluation import EvaluationResult
@@ -181,7 +182,7 @@ class RunLog:
             images_per_second=summary["images_per_second"],
             workdir=str(self.folder),
             files=[path.name for path in sorted(self.folder.iterdir()) if not path.name.startswith(".")],
-            best=f"epoch {best['epoch']}, {best['split']} accuracy {best['accuracy']:.2%}"
+            best=f"epoch {best['epoch']}, {best['split']} accuracy {format_percent(best['accuracy'])}"
             if self.validation
             else "",
             notice=f"{self.splits.train.source}: not the data set asked for"

@@ -56,6 +56,29 @@ def read_config(workdir: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[s
     return content, run
 
 
+def read_summary(workdir: str | os.PathLike[str]) -> dict[str, Any]:
+    """Reads ``summary.json``, which a run writes at its end.
+
+    Returns:
+        what it holds; empty for a run that has not finished.
+
+    Raises:
+        RunError: the file is damaged or cannot be read.
+    """
+    path = Path(workdir) / SUMMARY_FILE
+    try:
+        summary = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {error.strerror}; expected the folder of a run") from error
+    except ValueError as error:
+        raise RunError(f"cannot read {path}: {error}; delete it to finish the run anew") from error
+    if not isinstance(summary, dict):
+        raise RunError(f"cannot read {path}: expected one JSON object; delete it to finish the run anew")
+    return summary
+
+
 def write_json_atomic(path: str | os.PathLike[str], content: Any) -> None:
     """Writes ``content`` as indented JSON so that ``path`` holds the old file or the new one, never a part.
 

@@ -31,7 +31,8 @@ from mnist_jax.studies.folder import describe_data, open_records, save_member
 from mnist_jax.studies.results_file import append_results, read_results
 from mnist_jax.studies.seeds import epoch_reporter, prepare_split
 from mnist_jax.studies.trainer import MemberTrainer, Trained, member_layout
-from mnist_jax.terminal.console import RunConsole, format_percent
+from mnist_jax.terminal.console import RunConsole
+from mnist_jax.terminal.format import format_percent
 from mnist_jax.training.logits import evaluate_logits, make_logits_fn, softmax
 
 

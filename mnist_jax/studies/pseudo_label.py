@@ -27,6 +27,7 @@ from mnist_jax.studies.results_file import append_results, read_results
 from mnist_jax.studies.seeds import prepare_split
 from mnist_jax.studies.trainer import Data, MemberTrainer, member_layout
 from mnist_jax.terminal.console import RunConsole
+from mnist_jax.terminal.format import format_percent
 from mnist_jax.training.evaluation import EvaluationResult
 from mnist_jax.training.logits import evaluate_logits, headline
 from mnist_jax.training.state import TrainState
@@ -203,7 +204,9 @@ class _PseudoLabelRun:
         trained = trainer.train([seed], data, self.stop)
         state, seconds = trained.states[0], trained.train_seconds
         result = evaluate_logits(trainer.logits(state, self.measured.images), self.measured.labels)
-        self.console.print((f"  seed {seed}: {name} {_percent(result.accuracy)}, {seconds:.0f} s", "dim"))
+        self.console.print(
+            (f"  seed {seed}: {name} {format_percent(result.accuracy)}, {seconds:.0f} s", "dim")
+        )
         return state, result, seconds
 
     def _pool(self, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
@@ -255,14 +258,10 @@ def describe_seed(record: dict[str, Any]) -> str:
     last = record["rounds"][-1]
     teacher, alone = record["teacher"]["accuracy"], record["supervised_only"]["accuracy"]
     return (
-        f"seed {record['seed']}: {record['split']} accuracy of teacher {_percent(teacher)}, student "
-        f"{_percent(record['accuracy'])}, supervised only {_percent(alone)}; "
+        f"seed {record['seed']}: {record['split']} accuracy of teacher {format_percent(teacher)}, student "
+        f"{format_percent(record['accuracy'])}, supervised only {format_percent(alone)}; "
         f"{last['accepted']:,} of {record['pool_size']:,} pseudo labels used{flag}"
     )
-
-
-def _percent(fraction: float) -> str:
-    return f"{100 * fraction:.2f}%"
 
 
 def _summary(records: list[dict[str, Any]], config: ConfigDict, facts: dict[str, Any]) -> dict[str, Any]:

@@ -22,7 +22,8 @@ from mnist_jax.storage.workdir import open_workdir
 from mnist_jax.studies.folder import describe_data, open_records
 from mnist_jax.studies.results_file import append_results, read_results
 from mnist_jax.studies.trainer import MemberTrainer, Trained, member_layout
-from mnist_jax.terminal.console import RunConsole, format_duration, format_percent
+from mnist_jax.terminal.console import RunConsole
+from mnist_jax.terminal.format import format_duration, format_percent
 from mnist_jax.training.logits import evaluate_logits, headline
 
 # As many as the last of five folds of MNIST's 60,000 would be too many to give up: a twelfth.

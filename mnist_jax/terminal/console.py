@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import IO, TYPE_CHECKING
 
 import mnist_jax
+from mnist_jax.terminal.format import format_duration, format_percent
 from mnist_jax.terminal.streams import PatientStream
 
 if TYPE_CHECKING:
@@ -244,21 +245,6 @@ def model_summary_lines(
     }
     lines = [line(cells[0]), rule, *(line(row) for row in cells[1:]), rule]
     return lines + [f"{name:<{len(rule) - 16}}{count:>16,}" for name, count in totals.items()]
-
-
-def format_percent(fraction: float) -> str:
-    """Gives a fraction in percent with two digits, such as ``"99.55%"``: one example in 10,000 shows."""
-    return f"{100 * fraction:.2f}%"
-
-
-def format_duration(seconds: float) -> str:
-    """Gives seconds as a person says them: ``"8.4 s"``, ``"1 min 25 s"``, ``"2 h 03 min"``."""
-    if seconds < 59.95:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def _count(number: int, one: str, many: str = "") -> str:

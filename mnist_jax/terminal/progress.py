@@ -5,7 +5,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from mnist_jax.terminal.console import RunConsole, format_duration, format_percent
+from mnist_jax.terminal.console import RunConsole
+from mnist_jax.terminal.format import format_duration, format_percent
 
 if TYPE_CHECKING:
     from rich.table import Table

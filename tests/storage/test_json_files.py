@@ -9,7 +9,13 @@ import numpy as np
 import pytest
 
 from mnist_jax.errors import RunError
-from mnist_jax.storage.json_files import plain_json, read_config, write_config, write_json_atomic
+from mnist_jax.storage.json_files import (
+    plain_json,
+    read_config,
+    read_summary,
+    write_config,
+    write_json_atomic,
+)
 from tests.full_disk import small_disk
 
 
@@ -107,6 +113,20 @@ def test_config_comes_back_with_the_data_that_was_used(tmp_path):
 def test_config_with_a_key_of_the_files_own_is_refused(tmp_path):
     with pytest.raises(ValueError, match="'run'"):
         write_config(tmp_path, {"run": 1}, {})
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"null", b"\xff\xfe"])
+def test_a_damaged_summary_is_one_line(tmp_path, content):
+    (tmp_path / "summary.json").write_bytes(content)
+    with pytest.raises(RunError, match=r"cannot read .*summary\.json.*delete it to finish") as caught:
+        read_summary(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_run_that_has_not_finished_has_an_empty_summary(tmp_path):
+    assert read_summary(tmp_path) == {}
+    write_json_atomic(tmp_path / "summary.json", {"test_errors": 45})
+    assert read_summary(tmp_path) == {"test_errors": 45}
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[1]", b'{"run": 3}', b"\xff\xfe"])

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from mnist_jax.terminal.console import RunConsole, format_duration, format_percent, model_summary_lines
+from mnist_jax.terminal.console import RunConsole, model_summary_lines
 
 OPENING = {
     "device": "cpu: AMD EPYC, 2 cores",
@@ -135,26 +135,6 @@ def test_model_summary_is_printed_as_it_is():
     RunConsole(file=file).model_summary(rows, num_trainable=5130, num_non_trainable=0)
     expected = model_summary_lines(rows, num_trainable=5130, num_non_trainable=0)
     assert [line.replace("─", "-") for line in file.getvalue().splitlines()] == [*expected, ""]
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0, "0.0 s"),
-        (8.44, "8.4 s"),
-        (59.96, "1 min 00 s"),
-        (85, "1 min 25 s"),
-        (3599.6, "1 h 00 min"),
-        (7380, "2 h 03 min"),
-    ],
-)
-def test_durations(seconds, text):
-    assert format_duration(seconds) == text
-
-
-def test_percent_shows_one_example_in_ten_thousand():
-    assert format_percent(0.9955) == "99.55%"
-    assert format_percent(float("nan")) == "nan%"
 
 
 def test_importing_is_light():

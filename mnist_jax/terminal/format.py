@@ -1,0 +1,16 @@
+"""Numbers as text."""
+
+
+def format_percent(fraction: float, decimals: int = 2) -> str:
+    """Returns a fraction in percent, such as ``"99.55%"``: with two decimals one example in 10,000 shows."""
+    return f"{100 * fraction:.{decimals}f}%"
+
+
+def format_duration(seconds: float) -> str:
+    """Returns seconds as people say them: ``"8.4 s"``, ``"1 min 25 s"``, ``"2 h 03 min"``."""
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
