@@ -8,11 +8,9 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from mnist_jax.config.check import check, check_against_data
-from mnist_jax.data import load_splits
+from mnist_jax.config.check import check
+from mnist_jax.run.datasets import load_run_data
 from mnist_jax.run.experiment import build_experiment
-from mnist_jax.run.loop import split_train
-from mnist_jax.run.summary import describe_dataset
 from mnist_jax.runtime.compilation import CompiledFunction
 from mnist_jax.runtime.devices import make_layout
 from mnist_jax.training.epoch import EpochLog, RunKeys
@@ -38,13 +36,10 @@ class Speedrun:
             DataError: the data is missing or damaged.
         """
         config = check(config)
-        splits = load_splits(config.data.name, data_dir=config.data.dir, fallback=config.data.fallback)
-        check_against_data(config, splits.train.num_examples)
-        train, validation = split_train(
-            splits.train, config.data.train_examples, config.data.validation_examples
-        )
-        self.dataset = describe_dataset(splits, train, validation)
-        self.split = "test" if validation is None else "validation"
+        data = load_run_data(config)
+        train = data.train
+        self.dataset = data.facts()["dataset"]
+        self.split = data.eval_split
         layout = make_layout()
         self.experiment = build_experiment(
             config,
@@ -54,7 +49,7 @@ class Speedrun:
             num_train=train.num_examples,
         )
         self._data = jax.device_put((train.images, train.labels), layout.replicated)
-        self._evaluated = splits.test if validation is None else validation
+        self._evaluated = data.test if data.validation is None else data.validation
         self._static = layout.platform != "cpu"
         self._initialize = CompiledFunction(jax.jit(self._initial))
         self._steps = CompiledFunction(self.experiment.make_train_steps())

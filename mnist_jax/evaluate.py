@@ -22,8 +22,7 @@ def main(arguments: cli.Arguments) -> int:
     import json
     from dataclasses import asdict
 
-    from mnist_jax.data import load_splits
-    from mnist_jax.errors import DataError
+    from mnist_jax.run.datasets import load_recorded
     from mnist_jax.run.load import load
     from mnist_jax.runtime import distributed
     from mnist_jax.runtime.compile_cache import enable_compile_cache
@@ -33,17 +32,7 @@ def main(arguments: cli.Arguments) -> int:
     distributed.join()
     enable_compile_cache(lambda note: print(note, file=sys.stderr))
     model = load(arguments["workdir"], arguments["checkpoint"])
-    recorded = model.config.data
-    splits = load_splits(
-        recorded.name, data_dir=arguments["data_dir"] or recorded.dir, fallback=recorded.fallback
-    )
-    expected = model.run["dataset"]["test_sha256"]
-    if splits.test.sha256 != expected:
-        raise DataError(
-            f"the test set from {splits.test.source} is not that of the run (sha256 "
-            f"{splits.test.sha256[:12]}, expected {expected[:12]}); "
-            "give --data_dir"
-        )
+    splits = load_recorded(model.config, model.run, arguments["data_dir"])
     batch_size = arguments["batch_size"] or model.config.eval_batch_size
     evaluator = Evaluator(
         model.module.apply,

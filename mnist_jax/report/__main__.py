@@ -40,10 +40,12 @@ def main(arguments: cli.Arguments) -> int:
 
 
 def _load(workdir: str, data_dir: str) -> "Splits":
-    from mnist_jax.data import load_splits
+    from mnist_jax.config.check import from_dict
+    from mnist_jax.run.datasets import load_recorded
     from mnist_jax.storage.json_files import read_config
 
-    return load_splits(read_config(workdir)[0]["data"]["name"], data_dir=data_dir)
+    config, run = read_config(workdir)
+    return load_recorded(from_dict(config), run, data_dir)
 
 
 if __name__ == "__main__":

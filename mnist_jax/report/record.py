@@ -10,8 +10,9 @@ import numpy as np
 from jaxtyping import PyTree
 
 from mnist_jax.config.check import from_dict
-from mnist_jax.data import Splits, load_splits
-from mnist_jax.errors import DataError, RunError
+from mnist_jax.data import Splits
+from mnist_jax.errors import RunError
+from mnist_jax.run.datasets import load_recorded
 from mnist_jax.run.load import LoadedModel, load, recorded_experiment
 from mnist_jax.storage.json_files import METRICS_FILE, SUMMARY_FILE, read_config
 from mnist_jax.storage.metrics_log import read_metrics
@@ -70,7 +71,9 @@ def read_run(workdir: Path) -> RunRecord:
 
 
 def answer_test_set(
-    record: RunRecord, splits: Splits | None, variables: dict[str, PyTree] | None
+    record: RunRecord,
+    splits: Splits | None = None,
+    variables: dict[str, PyTree] | None = None,
 ) -> Predictions:
     """Runs the network over the test set of its run.
 
@@ -83,14 +86,7 @@ def answer_test_set(
         MnistJaxError: there is no checkpoint to restore, or the data cannot be had or is not that of the run.
     """
     if splits is None:
-        data = from_dict(record.config).data
-        splits = load_splits(data.name, data_dir=data.dir, fallback=data.fallback)
-    expected = record.run["dataset"]["test_sha256"]
-    if splits.test.sha256 != expected:
-        raise DataError(
-            f"the test set from {splits.test.source} is not that of the run "
-            f"(sha256 {splits.test.sha256[:12]}, expected {expected[:12]})"
-        )
+        splits = load_recorded(from_dict(record.config), record.run)
     model = load(record.folder, "latest") if variables is None else _as_model(record, variables)
     return Predictions(model, splits, model.predict(splits.test.images))
 

@@ -12,13 +12,14 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from mnist_jax.checkpoints.manager import Checkpoints
-from mnist_jax.config.check import as_dict, check, check_against_data
-from mnist_jax.data import Dataset, Splits, load_splits
+from mnist_jax.config.check import as_dict, check
+from mnist_jax.data import Dataset, Splits
 from mnist_jax.errors import RunError
 from mnist_jax.run import resume
+from mnist_jax.run.datasets import RunData, load_run_data
 from mnist_jax.run.experiment import Experiment, build_experiment
 from mnist_jax.run.log import RunLog
-from mnist_jax.run.summary import RunTotals, describe_dataset, make_summary
+from mnist_jax.run.summary import RunTotals, make_summary
 from mnist_jax.runtime.collectives import check_equal, gather, on_primary
 from mnist_jax.runtime.compilation import CompiledFunction
 from mnist_jax.runtime.devices import device_faults, make_layout
@@ -74,11 +75,10 @@ def train_and_evaluate(config: ConfigDict, workdir: str, console: RunConsole | N
 
 
 def _prepare_and_run(config: ConfigDict, workdir: str, console: RunConsole) -> RunResult:
-    splits = load_splits(config.data.name, data_dir=config.data.dir, fallback=config.data.fallback)
-    check_against_data(config, splits.train.num_examples)
     layout = make_layout()
+    data = load_run_data(config)
+    splits, train, validation = data.splits, data.train, data.validation
     check_equal(splits.train.sha256 + splits.test.sha256, "the images")
-    train, validation = split_train(splits.train, config.data.train_examples, config.data.validation_examples)
     experiment = build_experiment(
         config,
         layout,
@@ -95,12 +95,6 @@ def _open_together(workdir: str) -> Iterator[Path]:
     """Opens the folder, which process 0 holds for all."""
     with contextlib.ExitStack() as held:
         yield Path(on_primary(lambda: str(held.enter_context(open_workdir(workdir)))))
-
-
-def split_train(train: Dataset, num_examples: int, num_validation: int) -> tuple[Dataset, Dataset | None]:
-    """Takes the first ``num_examples`` (0 = all) and holds out the last ``num_validation`` of them."""
-    used = train.take(num_examples) if num_examples else train
-    return used.hold_out(num_validation) if num_validation else (used, None)
 
 
 @dataclass
@@ -120,11 +114,7 @@ class _Run:
     def execute(self) -> RunResult:
         """Does the whole run, or what is left of it."""
         config = self.experiment.config
-        run_facts = {
-            "dataset": describe_dataset(self.splits, self.train, self.validation),
-            "image_shape": list(self.experiment.image_shape),
-            "class_names": list(self.experiment.class_names),
-        }
+        run_facts = RunData(self.splits, self.train, self.validation).facts()
         self.settings = resume.Settings(as_dict(config), run_facts)
         finished = on_primary(
             lambda: resume.check_folder(self.folder, self.settings, self.experiment.total_steps)
@@ -338,7 +328,7 @@ class _Run:
         self.checkpoints.wait()
         summary = make_summary(
             self.experiment,
-            describe_dataset(self.splits, self.train, self.validation),
+            self.settings.run["dataset"],
             state,
             self.test_result,
             self.totals,

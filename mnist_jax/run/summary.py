@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Any
 
-from mnist_jax.data import Dataset, Splits
 from mnist_jax.models.cnn import count_parameters
 from mnist_jax.run.experiment import Experiment
 from mnist_jax.runtime.environment import (
@@ -34,21 +33,6 @@ class RunTotals:
     compile_seconds: float = 0.0
     epoch_seconds: float = 0.0
     best: dict[str, Any] | None = None
-
-
-def describe_dataset(splits: Splits, train: Dataset, validation: Dataset | None) -> dict[str, Any]:
-    """Names the data really used: the sizes are those of this run, the hashes those of the whole splits."""
-    return {
-        "name": splits.train.name,
-        "source": splits.train.source,
-        "num_train": train.num_examples,
-        "num_validation": 0 if validation is None else validation.num_examples,
-        "num_test": splits.test.num_examples,
-        "sha256": splits.train.sha256,
-        "test_sha256": splits.test.sha256,
-        "is_fallback": splits.is_fallback,
-        "notice": splits.notice,
-    }
 
 
 def make_summary(

@@ -10,7 +10,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from mnist_jax.config.seeds import parse_seeds
-from mnist_jax.data import Dataset, Splits
+from mnist_jax.data import Dataset
 from mnist_jax.errors import ConfigError
 from mnist_jax.metrics.voting import describe_vote, soft_vote
 from mnist_jax.models.cnn import MODELS, count_parameters
@@ -27,7 +27,7 @@ from mnist_jax.runtime.environment import (
 from mnist_jax.runtime.signals import StopRequest
 from mnist_jax.storage.json_files import SUMMARY_FILE, write_json_atomic
 from mnist_jax.storage.workdir import open_workdir
-from mnist_jax.studies.folder import describe_data, open_records, save_member
+from mnist_jax.studies.folder import open_records, save_member
 from mnist_jax.studies.results_file import append_results, read_results
 from mnist_jax.studies.seeds import epoch_reporter, prepare_split
 from mnist_jax.studies.trainer import MemberTrainer, Trained, member_layout
@@ -93,13 +93,13 @@ def run_ensemble(
     """
     console = console or RunConsole(enabled=False)
     members = list_members(config)
-    config, splits, train, measured = prepare_split(config, split)
-    if splits.notice:
-        console.notice(splits.notice)
-    facts = describe_data(splits, train, None if split == "test" else measured) | {"split": split}
+    config, data, measured = prepare_split(config, split)
+    if data.splits.notice:
+        console.notice(data.splits.notice)
+    facts = data.facts() | {"split": split}
     with open_workdir(workdir) as folder, StopRequest() as stop, device_faults("a smaller --side_by_side"):
         open_records(folder, "ensemble", config, facts, free=("seed",))
-        run = _EnsembleRun(config, splits, train, measured, folder, facts, console)
+        run = _EnsembleRun(config, data.train, measured, folder, facts, console)
         run.train_missing(members, side_by_side, stop)
         write_json_atomic(
             folder / ENSEMBLE_FILE,
@@ -113,7 +113,6 @@ def run_ensemble(
 @dataclass
 class _EnsembleRun:
     config: ConfigDict
-    splits: Splits
     train: Dataset
     measured: Dataset
     folder: Path

@@ -10,10 +10,9 @@ from ml_collections import ConfigDict
 
 from mnist_jax.checkpoints.manager import Checkpoints
 from mnist_jax.config.check import as_dict, default_config, flatten
-from mnist_jax.data import Dataset, Splits
 from mnist_jax.errors import ConfigError
 from mnist_jax.run.experiment import Experiment
-from mnist_jax.run.summary import RunTotals, describe_dataset, make_summary
+from mnist_jax.run.summary import RunTotals, make_summary
 from mnist_jax.storage.json_files import (
     CONFIG_FILE,
     SUMMARY_FILE,
@@ -29,15 +28,6 @@ from mnist_jax.training.state import TrainState
 # What changes where and how fast members are trained and what they leave, never what they compute.
 _FREE = ("report", "data.dir", "data.fallback", "log_every_steps", "steps_per_call")
 _FREE_GROUPS = ("checkpoint.", "distributed.")
-
-
-def describe_data(splits: Splits, train: Dataset, validation: Dataset | None) -> dict[str, Any]:
-    """What ``config.json`` keeps of the data, under ``run``."""
-    return {
-        "dataset": describe_dataset(splits, train, validation),
-        "image_shape": list(train.image_shape),
-        "class_names": list(train.class_names),
-    }
 
 
 def open_records(
@@ -97,7 +87,7 @@ def save_member(
         folder: the member's own; made where it is missing.
         experiment: the member's, with its seed in the configuration.
         state: after the last step.
-        facts: for ``run`` in ``config.json``, see `describe_data`.
+        facts: for ``run`` in ``config.json``, see `datasets.RunData.facts`.
         totals: the times.
         evaluation: of the test set, for ``summary.json``; None where the test set was not looked at.
 

@@ -10,10 +10,11 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from mnist_jax.config.seeds import parse_seeds
-from mnist_jax.data import Dataset, Splits
+from mnist_jax.data import Dataset
 from mnist_jax.data.pictures.read import read_pictures
 from mnist_jax.errors import ConfigError, DataError, RunError
 from mnist_jax.metrics.statistics import summarize
+from mnist_jax.run.datasets import RunData
 from mnist_jax.run.experiment import Experiment, build_experiment
 from mnist_jax.run.summary import RunTotals
 from mnist_jax.runtime.devices import device_faults
@@ -21,7 +22,7 @@ from mnist_jax.runtime.environment import collect_versions, describe_device, run
 from mnist_jax.runtime.signals import StopRequest
 from mnist_jax.storage.json_files import SUMMARY_FILE, write_json_atomic
 from mnist_jax.storage.workdir import open_workdir
-from mnist_jax.studies.folder import describe_data, open_records, save_member
+from mnist_jax.studies.folder import open_records, save_member
 from mnist_jax.studies.labeling import confident, draw_labeled, student_set, supervised_set
 from mnist_jax.studies.results_file import append_results, read_results
 from mnist_jax.studies.seeds import prepare_split
@@ -63,25 +64,24 @@ def run_pseudo_label(
         Stopped: by a signal; seeds that are finished are kept.
     """
     console = console or RunConsole(enabled=False)
-    config, splits, train, measured = prepare_split(config, split)
+    config, data, measured = prepare_split(config, split)
     seeds = parse_seeds(config.pseudo_label.seeds)
-    if config.pseudo_label.labeled_examples >= train.num_examples:
+    if config.pseudo_label.labeled_examples >= data.train.num_examples:
         raise ConfigError(
             [
                 f"pseudo_label.labeled_examples: {config.pseudo_label.labeled_examples}; expected fewer "
-                f"than the {train.num_examples} training images"
+                f"than the {data.train.num_examples} training images"
             ]
         )
-    if splits.notice:
-        console.notice(splits.notice)
+    if data.splits.notice:
+        console.notice(data.splits.notice)
     transductive = config.pseudo_label.pool == "test"
     if transductive:
         console.notice("TRANSDUCTIVE: the student learns from the test images (without their labels).")
-    facts = describe_data(splits, train, None if split == "test" else measured)
-    facts |= {"split": split, "transductive": transductive}
+    facts = data.facts() | {"split": split, "transductive": transductive}
     with open_workdir(workdir) as folder, StopRequest() as stop, device_faults("a smaller batch_size"):
         open_records(folder, "pseudo_label", config, facts, free=("seed", "pseudo_label.seeds"))
-        run = _PseudoLabelRun(config, splits, train, measured, folder, facts, console, stop)
+        run = _PseudoLabelRun(config, data, measured, folder, facts, console, stop)
         records = read_results(folder)
         done = {record["seed"] for record in records}
         for seed in seeds:
@@ -98,8 +98,7 @@ def run_pseudo_label(
 @dataclass
 class _PseudoLabelRun:
     config: ConfigDict
-    splits: Splits
-    train: Dataset
+    data: RunData
     measured: Dataset
     folder: Path
     facts: dict[str, Any]
@@ -111,9 +110,9 @@ class _PseudoLabelRun:
     def run_seed(self, seed: int) -> dict[str, Any]:
         """Trains everything for one seed and gives its line of results."""
         settings = self.config.pseudo_label
-        images, labels = self.train.images, self.train.labels
+        images, labels = self.data.train.images, self.data.train.labels
         try:
-            chosen = draw_labeled(labels, settings.labeled_examples, self.train.num_classes, seed)
+            chosen = draw_labeled(labels, settings.labeled_examples, self.data.train.num_classes, seed)
         except ValueError as error:
             raise ConfigError([f"pseudo_label.labeled_examples: {error}"]) from error
         labeled = images[chosen], labels[chosen]
@@ -193,8 +192,8 @@ class _PseudoLabelRun:
         return build_experiment(
             config,
             member_layout(),
-            image_shape=self.train.image_shape,
-            class_names=self.train.class_names,
+            image_shape=self.data.train.image_shape,
+            class_names=self.data.train.class_names,
             num_train=steps * config.batch_size,
         )
 
@@ -213,13 +212,13 @@ class _PseudoLabelRun:
         """The unlabeled images, and their hidden labels where there are any, to judge the pseudo labels."""
         settings = self.config.pseudo_label
         if settings.pool == "test":
-            return self.splits.test.images, None
+            return self.data.test.images, None
         if settings.pool == "folder":
             if self.folder_pool is None:
-                self.folder_pool = _read_folder(settings.pool_dir, self.train)
+                self.folder_pool = _read_folder(settings.pool_dir, self.data.train)
             return self.folder_pool, None
-        rest = np.setdiff1d(np.arange(self.train.num_examples), chosen)
-        return self.train.images[rest], self.train.labels[rest]
+        rest = np.setdiff1d(np.arange(self.data.train.num_examples), chosen)
+        return self.data.train.images[rest], self.data.train.labels[rest]
 
     def _require_some(self, accepted: np.ndarray, probabilities: np.ndarray, seed: int) -> None:
         if not len(accepted):

@@ -7,19 +7,19 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from mnist_jax.config.check import check, check_against_data
-from mnist_jax.data import Dataset, Splits, load_splits
+from mnist_jax.config.check import check
+from mnist_jax.data import Dataset
 from mnist_jax.errors import ConfigError, RunError
 from mnist_jax.metrics.statistics import Summary, summarize
+from mnist_jax.run.datasets import RunData, divide, load_configured
 from mnist_jax.run.experiment import build_experiment
-from mnist_jax.run.loop import split_train
 from mnist_jax.runtime.devices import device_faults
 from mnist_jax.runtime.distributed import refuse_several
 from mnist_jax.runtime.environment import collect_versions, describe_device, running_commit
 from mnist_jax.runtime.signals import StopRequest
 from mnist_jax.storage.json_files import SUMMARY_FILE, write_json_atomic
 from mnist_jax.storage.workdir import open_workdir
-from mnist_jax.studies.folder import describe_data, open_records
+from mnist_jax.studies.folder import open_records
 from mnist_jax.studies.results_file import append_results, read_results
 from mnist_jax.studies.trainer import MemberTrainer, Trained, member_layout
 from mnist_jax.terminal.console import RunConsole
@@ -30,17 +30,17 @@ from mnist_jax.training.logits import evaluate_logits, headline
 _HELD_OUT_SHARE = 12
 
 
-def prepare_split(config: ConfigDict, split: str) -> tuple[ConfigDict, Splits, Dataset, Dataset]:
+def prepare_split(config: ConfigDict, split: str) -> tuple[ConfigDict, RunData, Dataset]:
     """Loads the data and says what to train on and what to measure on.
 
     Args:
         config: any configuration.
-        split: ``validation``: the last ``data.validation_examples`` of train, or the last twelfth (5,000 of
+        split: ``validation``: ``data.validation_examples`` of the training images, or a twelfth (5,000 of
             MNIST's) where the configuration holds nothing out; or ``test``.
 
     Returns:
-        the checked configuration with the images really held out, the splits, the training images and those
-        to measure on.
+        the checked configuration with the number of images really held out, the data, and the images to
+        measure on.
 
     Raises:
         ConfigError: the configuration is wrong, by itself or for this data.
@@ -48,17 +48,16 @@ def prepare_split(config: ConfigDict, split: str) -> tuple[ConfigDict, Splits, D
     """
     config = check(config)
     refuse_several("a study, an ensemble or a student", **config.distributed)
-    splits = load_splits(config.data.name, data_dir=config.data.dir, fallback=config.data.fallback)
+    splits = load_configured(config)
     if split == "validation" and not config.data.validation_examples:
         config = copy.deepcopy(config)
         available = config.data.train_examples or splits.train.num_examples
         config.data.validation_examples = max(1, available // _HELD_OUT_SHARE)
-    check_against_data(config, splits.train.num_examples)
-    train, validation = split_train(splits.train, config.data.train_examples, config.data.validation_examples)
-    measured = splits.test if split == "test" else validation
+    data = divide(config, splits)
+    measured = data.test if split == "test" else data.validation
     if measured is None:
         raise ConfigError(["data.validation_examples: expected images held out for --split validation"])
-    return config, splits, train, measured
+    return config, data, measured
 
 
 def run_study(
@@ -93,7 +92,8 @@ def run_study(
         Stopped: by a signal; what is finished is kept.
     """
     console = console or RunConsole(enabled=False)
-    config, splits, train, measured = prepare_split(config, split)
+    config, data, measured = prepare_split(config, split)
+    train = data.train
     experiment = build_experiment(
         config,
         member_layout(),
@@ -101,23 +101,24 @@ def run_study(
         class_names=train.class_names,
         num_train=train.num_examples,
     )
-    if splits.notice:
-        console.notice(splits.notice)
-    facts = describe_data(splits, train, None if split == "test" else measured) | {"split": split}
+    if data.splits.notice:
+        console.notice(data.splits.notice)
+    facts = data.facts() | {"split": split}
     with open_workdir(workdir) as folder, StopRequest() as stop, device_faults("a smaller --side_by_side"):
         open_records(folder, "study", config, facts, free=("seed",))
         records = read_results(folder)
         done = {record["seed"] for record in records}
         missing = [seed for seed in seeds if seed not in done]
         if missing:
-            trainer, data = MemberTrainer(experiment), (train.images, train.labels)
-            size = trainer.choose_group_size(side_by_side, len(missing), data)
+            trainer, examples = MemberTrainer(experiment), (train.images, train.labels)
+            size = trainer.choose_group_size(side_by_side, len(missing), examples)
             console.note(
                 f"{len(missing)} of {len(seeds)} seeds to train, {size} side by side, measured on {split}"
             )
             for start in range(0, len(missing), size):
                 group = missing[start : start + size]
-                trained = trainer.train(group, data, stop, epoch_reporter(console, group, config.num_epochs))
+                report = epoch_reporter(console, group, config.num_epochs)
+                trained = trainer.train(group, examples, stop, report)
                 new = _measure(trainer, trained, measured, split)
                 append_results(folder, new)
                 records += new

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from mnist_jax.data.dataset import Dataset, Splits
-from mnist_jax.run.summary import RunTotals, describe_dataset, make_summary
+from mnist_jax.run.datasets import RunData
+from mnist_jax.run.summary import RunTotals, make_summary
 from mnist_jax.storage.json_files import plain_json
 from mnist_jax.training.evaluation import EvaluationResult
 
@@ -22,22 +23,6 @@ def make_dataset(num_examples, seed):
 @pytest.fixture
 def splits():
     return Splits(make_dataset(20, 0), make_dataset(6, 1), is_fallback=True, notice="not the real thing")
-
-
-def test_the_data_really_used_is_named(splits):
-    train, validation = splits.train.take(12).hold_out(4)
-    assert describe_dataset(splits, train, validation) == {
-        "name": "dots",
-        "source": "made here",
-        "num_train": 8,
-        "num_validation": 4,
-        "num_test": 6,
-        "sha256": splits.train.sha256,
-        "test_sha256": splits.test.sha256,
-        "is_fallback": True,
-        "notice": "not the real thing",
-    }
-    assert describe_dataset(splits, splits.train, None)["num_validation"] == 0
 
 
 @pytest.fixture
@@ -54,7 +39,8 @@ def summary(splits):
     )
     best = {"step": 20, "epoch": 5, "split": "test", "accuracy": 0.75}
     totals = RunTotals(train_seconds=4.0, eval_seconds=1.0, compile_seconds=2.0, best=best)
-    return make_summary(experiment, describe_dataset(splits, splits.train, None), state, evaluation, totals)
+    dataset = RunData(splits, splits.train, None).facts()["dataset"]
+    return make_summary(experiment, dataset, state, evaluation, totals)
 
 
 def test_it_has_every_field_that_is_promised(summary):

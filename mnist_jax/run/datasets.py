@@ -1,0 +1,111 @@
+"""The data that a configuration names, loaded, divided and described."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from mnist_jax.config.check import check_against_data
+from mnist_jax.data import Dataset, Splits, load_splits
+from mnist_jax.errors import DataError
+
+
+@dataclass(frozen=True)
+class RunData:
+    """What a run trains on, chooses by and is measured on.
+
+    Attributes:
+        splits: the data set as loaded.
+        train: the images to train on.
+        validation: training images held out, or None.
+    """
+
+    splits: Splits
+    train: Dataset
+    validation: Dataset | None
+
+    @property
+    def eval_split(self) -> str:
+        """The split that each epoch is evaluated on."""
+        return "test" if self.validation is None else "validation"
+
+    @property
+    def test(self) -> Dataset:
+        """The test set."""
+        return self.splits.test
+
+    def facts(self) -> dict[str, Any]:
+        """Returns what ``config.json`` keeps of the data, under ``run``.
+
+        The sizes are those of this run, the hashes those of the complete splits.
+        """
+        return {
+            "dataset": {
+                "name": self.splits.train.name,
+                "source": self.splits.train.source,
+                "num_train": self.train.num_examples,
+                "num_validation": 0 if self.validation is None else self.validation.num_examples,
+                "num_test": self.test.num_examples,
+                "sha256": self.splits.train.sha256,
+                "test_sha256": self.test.sha256,
+                "is_fallback": self.splits.is_fallback,
+                "notice": self.splits.notice,
+            },
+            "image_shape": list(self.train.image_shape),
+            "class_names": list(self.train.class_names),
+        }
+
+
+def load_configured(config: ConfigDict, data_dir: str = "") -> Splits:
+    """Loads the data set that a checked configuration names, from ``data_dir`` where one is given.
+
+    Raises:
+        DataError: the data is missing or damaged.
+    """
+    data = config.data
+    return load_splits(data.name, data_dir=data_dir or data.dir, fallback=data.fallback)
+
+
+def load_recorded(config: ConfigDict, run: Mapping[str, Any], data_dir: str = "") -> Splits:
+    """Loads the data of an earlier run, and makes sure that it is the same.
+
+    Args:
+        config: of the run.
+        run: the facts that its ``config.json`` keeps under ``run``.
+        data_dir: where the data is now; empty = where it was.
+
+    Raises:
+        DataError: the data is missing or damaged, or the test set is another one.
+    """
+    splits = load_configured(config, data_dir)
+    expected = run["dataset"]["test_sha256"]
+    if splits.test.sha256 != expected:
+        raise DataError(
+            f"the test set from {splits.test.source} is not that of the run (sha256 "
+            f"{splits.test.sha256[:12]}, expected {expected[:12]}); give --data_dir"
+        )
+    return splits
+
+
+def load_run_data(config: ConfigDict) -> RunData:
+    """Loads and divides the data of a checked configuration.
+
+    Raises:
+        ConfigError: the configuration does not fit the data.
+        DataError: the data is missing or damaged.
+    """
+    return divide(config, load_configured(config))
+
+
+def divide(config: ConfigDict, splits: Splits) -> RunData:
+    """Takes the first ``data.train_examples`` (0 = all) and holds out ``data.validation_examples`` of them.
+
+    Raises:
+        ConfigError: the configuration does not fit the data.
+    """
+    check_against_data(config, splits.train.num_examples)
+    num_examples, num_validation = config.data.train_examples, config.data.validation_examples
+    used = splits.train.take(num_examples) if num_examples else splits.train
+    train, validation = used.hold_out(num_validation) if num_validation else (used, None)
+    return RunData(splits, train, validation)

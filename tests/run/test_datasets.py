@@ -1,0 +1,66 @@
+"""What a configuration takes of a data set, and how the files of a run name it."""
+
+import copy
+
+import numpy as np
+import pytest
+
+from mnist_jax.config.check import check
+from mnist_jax.data.dataset import Dataset, Splits
+from mnist_jax.errors import ConfigError, DataError
+from mnist_jax.run import datasets
+from mnist_jax.run.datasets import RunData, divide, load_recorded
+
+
+def make_dataset(num_examples, seed):
+    images = np.random.default_rng(seed).integers(0, 256, (num_examples, 4, 4, 1)).astype(np.uint8)
+    labels = (np.arange(num_examples) % 2).astype(np.int32)
+    return Dataset.from_arrays(images, labels, name="dots", source="made here", class_names=("a", "b"))
+
+
+@pytest.fixture
+def splits():
+    return Splits(make_dataset(20, 0), make_dataset(6, 1), is_fallback=True, notice="not the real thing")
+
+
+def test_the_data_really_used_is_named(splits):
+    train, validation = splits.train.take(12).hold_out(4)
+    assert RunData(splits, train, validation).facts()["dataset"] == {
+        "name": "dots",
+        "source": "made here",
+        "num_train": 8,
+        "num_validation": 4,
+        "num_test": 6,
+        "sha256": splits.train.sha256,
+        "test_sha256": splits.test.sha256,
+        "is_fallback": True,
+        "notice": "not the real thing",
+    }
+    assert RunData(splits, splits.train, None).facts()["dataset"]["num_validation"] == 0
+
+
+def test_a_configuration_takes_its_examples_and_holds_some_out(splits):
+    data = divide(check({"batch_size": 4, "data": {"train_examples": 12, "validation_examples": 4}}), splits)
+    assert (data.train.num_examples, data.validation.num_examples, data.eval_split) == (8, 4, "validation")
+    data = divide(check({"batch_size": 4}), splits)
+    assert (data.train.num_examples, data.validation, data.eval_split) == (20, None, "test")
+    with pytest.raises(ConfigError, match="train_examples"):
+        divide(check({"batch_size": 4, "data": {"train_examples": 21}}), splits)
+
+
+def test_an_earlier_runs_data_has_to_be_the_same(splits, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        datasets, "load_splits", lambda name, **where: asked.append((name, where["data_dir"])) or splits
+    )
+    config, run = (
+        check({"data": {"name": "dots", "dir": "there"}}),
+        RunData(splits, splits.train, None).facts(),
+    )
+    assert load_recorded(config, run) is splits
+    assert load_recorded(config, run, "here") is splits
+    assert asked == [("dots", "there"), ("dots", "here")]
+    other = copy.deepcopy(run)
+    other["dataset"]["test_sha256"] = "0" * 64
+    with pytest.raises(DataError, match="is not that of the run.*give --data_dir"):
+        load_recorded(config, other)
