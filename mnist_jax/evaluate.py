@@ -33,10 +33,9 @@ def main(arguments: cli.Arguments) -> int:
     enable_compile_cache(lambda note: print(note, file=sys.stderr))
     model = load(arguments["workdir"], arguments["checkpoint"])
     splits = load_recorded(model.config, model.run, arguments["data_dir"])
-    batch_size = arguments["batch_size"] or model.config.eval_batch_size
     evaluator = Evaluator(
         model.module.apply,
-        batch_size=min(batch_size, splits.test.num_examples),
+        batch_size=arguments["batch_size"] or model.config.eval_batch_size,
         num_classes=len(model.class_names),
         batch_sharding=model.layout.batch,
     )

@@ -47,8 +47,7 @@ def main(arguments: cli.Arguments) -> int:
 
     model = load(arguments["workdir"], arguments["checkpoint"])
     standard_input = None if sys.stdin is None else sys.stdin.buffer.read
-    data_name = model.run["dataset"]["name"]
-    pictures = list(read_pictures(arguments.positional, model.image_shape, data_name, standard_input))
+    pictures = list(read_pictures(arguments.positional, model.preparation, standard_input))
     images = [picture.image for picture in pictures if picture.image is not None]
     answers = iter(model.predict(np.stack(images)) if images else [])
     labels = class_labels(model.class_names)

@@ -12,7 +12,8 @@ from PIL import Image
 
 from mnist_jax import cli, predict
 from mnist_jax.data.pictures import read as pictures
-from mnist_jax.data.pictures.read import Picture, fit_to_data, read_pictures, split_array
+from mnist_jax.data.pictures.preparation import Preparation
+from mnist_jax.data.pictures.read import Picture, read_pictures, split_array
 from mnist_jax.errors import DataError
 
 SHAPE = (28, 28, 1)
@@ -51,8 +52,9 @@ def save(
     return paths
 
 
-def read(*arguments, data_name="mnist", shape=SHAPE, standard_input=None) -> list[Picture]:
-    return list(read_pictures([os.fspath(a) for a in arguments], shape, data_name, standard_input))
+def read(*arguments, standard_input=None) -> list[Picture]:
+    preparation = Preparation.of_data_set("mnist", SHAPE)
+    return list(read_pictures([os.fspath(a) for a in arguments], preparation, standard_input))
 
 
 # --- The command ---
@@ -298,28 +300,6 @@ def test_standard_input_that_is_closed_or_used_up(digits, tmp_path):
     first, second = read("-", "-", standard_input=file.read)
     assert first.image is not None
     assert second.error.startswith("empty")
-
-
-# --- The form of the data ---
-
-
-def test_other_data_is_only_resized(digits):
-    small = fit_to_data(np.float32(digits[0]) / 255, (14, 14, 1), "fashion_mnist")
-    assert small.shape == (14, 14, 1)
-    color = fit_to_data(np.float32(digits[0]) / 255, (28, 28, 3), "mnist")
-    np.testing.assert_array_equal(color, np.repeat(digits[0][..., None], 3, axis=-1))
-    negative = np.float32(255 - digits[0]) / 255
-    np.testing.assert_array_equal(fit_to_data(negative, SHAPE, "fashion_mnist")[..., 0], 255 - digits[0])
-    np.testing.assert_array_equal(fit_to_data(negative, SHAPE, "mnist_5k")[..., 0], digits[0])
-
-
-def test_emnist_has_a_larger_box(digits):
-    sheet = np.pad(np.float32(digits[0]) / 255, 20)
-    sides = {}
-    for name in ("mnist", "emnist/letters"):
-        rows, columns = np.nonzero(fit_to_data(sheet, SHAPE, name)[..., 0] > 80)
-        sides[name] = 1 + max(np.ptp(rows), np.ptp(columns))
-    assert sides == {"mnist": 20, "emnist/letters": 24}
 
 
 # --- What is printed ---

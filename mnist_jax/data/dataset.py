@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Int32, Int64, Integer, UInt8
 
+from mnist_jax.data.pictures.preparation import Preparation
 from mnist_jax.errors import DataError
 
 
@@ -44,6 +45,8 @@ class Dataset:
         source: where it came from, for people to read.
         sha256: ``content_sha256(images, labels)``.
         class_names: one name for each label.
+        is_drawn: whether parts of it are drawn over all classes, as people's own data asks, which may be
+            sorted, or are its first and its last examples.
 
     Raises:
         DataError: if a dtype, a shape, a count or a label does not fit, or nothing is in it.
@@ -56,6 +59,7 @@ class Dataset:
     source: str
     sha256: str
     class_names: tuple[str, ...]
+    is_drawn: bool = False
 
     def __post_init__(self) -> None:
         where = f"{self.name} ({self.source})"
@@ -87,6 +91,7 @@ class Dataset:
         name: str,
         source: str,
         class_names: Sequence[str],
+        is_drawn: bool = False,
     ) -> "Dataset":
         """Makes a data set of arrays in memory: labels become int32, the fingerprint is computed.
 
@@ -96,12 +101,13 @@ class Dataset:
             name: the data set's name.
             source: where it came from, for people to read.
             class_names: one name for each label.
+            is_drawn: see the class.
 
         Raises:
             DataError: as the class says.
         """
         labels = labels.astype(np.int32)
-        return cls(images, labels, name, source, content_sha256(images, labels), tuple(class_names))
+        return cls(images, labels, name, source, content_sha256(images, labels), tuple(class_names), is_drawn)
 
     @property
     def num_examples(self) -> int:
@@ -120,7 +126,7 @@ class Dataset:
         return len(self.class_names)
 
     def take(self, num_examples: int) -> "Dataset":
-        """Returns the first ``num_examples`` examples.
+        """Returns the first ``num_examples`` examples, or as many drawn over all classes (``is_drawn``).
 
         Raises:
             DataError: if that is none, or more than there are.
@@ -130,13 +136,15 @@ class Dataset:
                 f"{self.name} ({self.source}): cannot take {num_examples} of {self.num_examples} examples; "
                 f"expected 1 to {self.num_examples}"
             )
-        return self._slice(0, num_examples)
+        if self.is_drawn and num_examples < self.num_examples:
+            return self._part(draw_stratified(self.labels, num_examples))
+        return self._part(np.arange(num_examples))
 
     def hold_out(self, num_examples: int) -> tuple["Dataset", "Dataset"]:
-        """Splits the last ``num_examples`` examples off, for validation.
+        """Splits examples off for validation: the last ones, or drawn over all classes (``is_drawn``).
 
         Returns:
-            (all but the last ``num_examples``, the last ``num_examples``).
+            (all but these, these ``num_examples``).
 
         Raises:
             DataError: if either part would be empty.
@@ -146,11 +154,14 @@ class Dataset:
                 f"{self.name} ({self.source}): cannot hold out {num_examples} of {self.num_examples} "
                 f"examples; expected 1 to {self.num_examples - 1}, so that some are left to train on"
             )
-        boundary = self.num_examples - num_examples
-        return self._slice(0, boundary), self._slice(boundary, self.num_examples)
+        if self.is_drawn:
+            held_out = draw_stratified(self.labels, num_examples)
+        else:
+            held_out = np.arange(self.num_examples - num_examples, self.num_examples)
+        return self._part(np.setdiff1d(np.arange(self.num_examples), held_out)), self._part(held_out)
 
-    def _slice(self, start: int, stop: int) -> "Dataset":
-        images, labels = self.images[start:stop], self.labels[start:stop]
+    def _part(self, indices: np.ndarray) -> "Dataset":
+        images, labels = self.images[indices], self.labels[indices]
         return replace(self, images=images, labels=labels, sha256=content_sha256(images, labels))
 
 
@@ -163,6 +174,9 @@ class Splits:
         test: what to report on.
         is_fallback: True where this is the embedded stand-in for a data set that could not be reached.
         notice: what a person must be told about the data, or "".
+        preparation: what was done to each picture, and is to be done to every other before this data's
+            network sees it; by default that of the data set's name.
+        remarks: how the data was read, prepared and split, where it was not simply taken as it is.
 
     Raises:
         DataError: if the two differ in image shape or in classes.
@@ -172,8 +186,13 @@ class Splits:
     test: Dataset
     is_fallback: bool = False
     notice: str = ""
+    preparation: Preparation = None  # type: ignore[assignment]  # set below
+    remarks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if self.preparation is None:
+            chosen = Preparation.of_data_set(self.train.name, self.train.image_shape)
+            object.__setattr__(self, "preparation", chosen)
         if self.train.image_shape != self.test.image_shape:
             raise DataError(
                 f"{self.train.name} ({self.train.source}): train images are {_size(self.train)} but test "
@@ -207,6 +226,28 @@ def check_labels(
             f"{where}: label {labels[wrong[0]]} at position {wrong[0]} is out of range; "
             f"expected {first_label} to {last_label}"
         )
+
+
+def draw_stratified(
+    labels: Integer[np.ndarray, "num_examples"], num_drawn: int, seed: int = 0
+) -> Int64[np.ndarray, "num_drawn"]:
+    """Draws examples over all classes: one of each first, then by their shares of the data.
+
+    Args:
+        labels: int ``[N]``.
+        num_drawn: how many, at most N. A class' only example is drawn last.
+        seed: decides which. Not that of a run: runs with several seeds are compared on the same examples.
+
+    Returns:
+        int64 ``[num_drawn]``, indices into ``labels``, rising.
+    """
+    rng = np.random.default_rng(seed)
+    place = np.empty(len(labels))
+    for label in np.unique(labels):
+        members = rng.permutation(np.flatnonzero(labels == label))
+        place[members] = (np.arange(len(members)) + 0.5) / len(members)
+        place[members[0]] = -1 if len(members) > 1 else 2
+    return np.sort(np.lexsort((rng.random(len(labels)), place))[:num_drawn])
 
 
 def interleave_classes(labels: Integer[np.ndarray, "num_examples"]) -> Int64[np.ndarray, "num_examples"]:

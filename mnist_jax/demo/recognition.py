@@ -10,8 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree, UInt8
 
-from mnist_jax.data.pictures.mnist_form import load_image
-from mnist_jax.data.pictures.read import fit_to_data
 from mnist_jax.errors import DataError
 from mnist_jax.models.cnn import summarize_layers
 from mnist_jax.run.load import LoadedModel
@@ -69,8 +67,7 @@ class Recognizer:
             DataError: it is no picture, damaged, too large or blank.
         """
         try:
-            pixels = load_image(BytesIO(content), self.model.image_shape[2])
-            return fit_to_data(pixels, self.model.image_shape, self.model.run["dataset"]["name"])
+            return self.model.preparation.load(BytesIO(content))
         except ValueError as error:
             # Files of floating-point pixels may hold numbers that are no tones.
             raise DataError(f"the picture: {error}") from error

@@ -60,6 +60,7 @@ def describe_model(model: LoadedModel, workdir: str | os.PathLike[str]) -> dict[
             "meaning": "probability of each class, in the order of labels",
         },
         "labels": list(model.class_names),
+        "preparation": model.preparation.as_dict(),
         "dataset": {key: dataset.get(key) for key in ("name", "sha256", "test_sha256", "is_fallback")},
         "step": model.step,
         **_test_figures(workdir, model.step),

@@ -51,6 +51,8 @@ class RunData:
                 "test_sha256": self.test.sha256,
                 "is_fallback": self.splits.is_fallback,
                 "notice": self.splits.notice,
+                "remarks": list(self.splits.remarks),
+                "preparation": self.splits.preparation.as_dict(),
             },
             "image_shape": list(self.train.image_shape),
             "class_names": list(self.train.class_names),

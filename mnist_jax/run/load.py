@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 from mnist_jax.checkpoints.folder import find_checkpoints
 from mnist_jax.checkpoints.manager import Checkpoints
 from mnist_jax.config.check import from_dict
+from mnist_jax.data.pictures.preparation import Preparation
 from mnist_jax.errors import CheckpointError, RunError
 from mnist_jax.models.soft_vote import join_variables, make_soft_vote
 from mnist_jax.run.experiment import Experiment, build_experiment
@@ -54,6 +55,15 @@ class LoadedModel:
     run: dict[str, Any]
     layout: Layout
 
+    @property
+    def preparation(self) -> Preparation:
+        """What was done to the pictures it was trained on, and is to be done to any other."""
+        dataset = self.run["dataset"]
+        if "preparation" in dataset:
+            return Preparation.from_dict(dataset["preparation"])
+        height, width, channels = self.image_shape
+        return Preparation.of_data_set(dataset["name"], (height, width, channels))
+
     def predict(self, images: Shaped[Array | np.ndarray, "..."]) -> Float[np.ndarray, "... classes"]:
         """Gives the probability of each class.
 
@@ -65,7 +75,8 @@ class LoadedModel:
             float32 ``[N, classes]``, or ``[classes]`` for a single image.
 
         Raises:
-            ValueError: for images of another shape or dtype than the network was made for.
+            ValueError: for images of another shape or dtype than the network was made for, and for numbers
+                that are no tones in [0, 1].
         """
         images = np.asarray(images)
         if images.shape[-2:] == self.image_shape[:2] and self.image_shape[2] == 1:
@@ -81,6 +92,14 @@ class LoadedModel:
                 "255 or floating point in "
                 f"[0, 1], of shape [N, {', '.join(map(str, self.image_shape))}]"
             )
+        if images.dtype != np.uint8 and images.size:
+            lowest, highest = float(images.min()), float(images.max())
+            # Written so that it also refuses what is not a number; resizing may round a little beyond 1.
+            if not -1e-6 <= lowest <= highest <= 1 + 1e-6:
+                raise ValueError(
+                    f"got numbers from {lowest:g} to {highest:g}; expected floating point in [0, 1]: divide "
+                    "tones from 0 to 255 by 255, or give them as uint8"
+                )
         probabilities = np.empty((len(images), len(self.class_names)), np.float32)
         for start in range(0, len(images), _PREDICT_BATCH):
             chunk = images[start : start + _PREDICT_BATCH]

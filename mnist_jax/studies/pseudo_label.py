@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from mnist_jax.config.seeds import parse_seeds
 from mnist_jax.data import Dataset
+from mnist_jax.data.pictures.preparation import Preparation
 from mnist_jax.data.pictures.read import read_pictures
 from mnist_jax.errors import ConfigError, DataError, RunError
 from mnist_jax.metrics.statistics import summarize
@@ -215,7 +216,7 @@ class _PseudoLabelRun:
             return self.data.test.images, None
         if settings.pool == "folder":
             if self.folder_pool is None:
-                self.folder_pool = _read_folder(settings.pool_dir, self.data.train)
+                self.folder_pool = _read_folder(settings.pool_dir, self.data.splits.preparation)
             return self.folder_pool, None
         rest = np.setdiff1d(np.arange(self.data.train.num_examples), chosen)
         return self.data.train.images[rest], self.data.train.labels[rest]
@@ -240,10 +241,10 @@ class _PseudoLabelRun:
         )
 
 
-def _read_folder(folder: str, train: Dataset) -> np.ndarray:
+def _read_folder(folder: str, preparation: Preparation) -> np.ndarray:
     if not folder:
         raise ConfigError(["pseudo_label.pool_dir: is empty; expected a folder of pictures for pool=folder"])
-    pictures = list(read_pictures([folder], train.image_shape, train.name))
+    pictures = list(read_pictures([folder], preparation))
     images = [picture.image for picture in pictures if picture.image is not None]
     if not images:
         reason = pictures[0].error if pictures else "no pictures in it"

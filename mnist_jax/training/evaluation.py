@@ -42,13 +42,18 @@ def _sum_over_batches(
     apply_fn: Callable[..., Any],
     batch_size: int,
     num_classes: int,
-    batch_sharding: jax.sharding.Sharding | None,
+    batch_sharding: NamedSharding | None,
 ) -> Callable[..., EvaluationSums]:
+    num_shards = 1 if batch_sharding is None else batch_sharding.mesh.size
+    batch_size = math.ceil(batch_size / num_shards) * num_shards
+
     def run(variables: dict[str, PyTree], images: Array, labels: Array) -> EvaluationSums:
         num_examples = images.shape[0]
+        # No larger than the data, rounded up to the devices: six pictures are not padded to a thousand.
+        size = min(batch_size, math.ceil(num_examples / num_shards) * num_shards)
 
         def body(sums: EvaluationSums, start: Array) -> tuple[EvaluationSums, None]:
-            positions = start + jnp.arange(batch_size)
+            positions = start + jnp.arange(size)
             rows = jnp.minimum(positions, num_examples - 1)
             if batch_sharding is not None:
                 rows = lax.with_sharding_constraint(rows, batch_sharding)
@@ -57,7 +62,7 @@ def _sum_over_batches(
                 batch = lax.with_sharding_constraint(batch, batch_sharding)
             return sums.merge(eval_step(apply_fn, variables, *batch)), None
 
-        starts = jnp.arange(math.ceil(num_examples / batch_size)) * batch_size
+        starts = jnp.arange(math.ceil(num_examples / size)) * size
         return lax.scan(body, EvaluationSums.empty(num_classes), starts)[0]
 
     return run
@@ -82,8 +87,8 @@ class Evaluator:
 
         Args:
             apply_fn: the module's ``apply``.
-            batch_size: examples at a time; the last batch is padded and masked. Rounded up to a multiple of
-                the devices.
+            batch_size: examples at a time, at most all of them; the last batch is padded and masked. Rounded
+                up to a multiple of the devices.
             num_classes: classes of the model.
             batch_sharding: how a batch is spread over devices, or None on one device.
 
@@ -92,8 +97,6 @@ class Evaluator:
         """
         if batch_size < 1:
             raise ValueError(f"evaluation batch size is {batch_size}; expected at least 1")
-        num_shards = 1 if batch_sharding is None else batch_sharding.mesh.size
-        batch_size = math.ceil(batch_size / num_shards) * num_shards
         run = _sum_over_batches(apply_fn, batch_size, num_classes, batch_sharding)
         everywhere = None
         if batch_sharding is not None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mnist_jax.data import Dataset, Splits
-from mnist_jax.data.dataset import content_sha256, interleave_classes
+from mnist_jax.data.dataset import content_sha256, draw_stratified, interleave_classes
 from mnist_jax.errors import DataError
 
 IMAGES = np.arange(6 * 4 * 4, dtype=np.uint8).reshape(6, 4, 4, 1)
@@ -101,3 +101,23 @@ def test_interleaving_spreads_every_class_and_keeps_the_order_within_it():
         np.testing.assert_array_equal(np.bincount(labels[order[start : start + 4]]), [2, 1, 1])
     for label in range(3):
         assert (np.diff(order[labels[order] == label]) > 0).all()
+
+
+@given(st.integers(1, 119))
+def test_parts_of_sorted_data_are_drawn_over_all_classes(num_examples):
+    labels = np.repeat(np.arange(3), [20, 40, 60])
+    images = np.arange(120, dtype=np.uint8)[:, None, None, None]
+    dataset = dataclasses.replace(make(images, labels), is_drawn=True)
+    rest, held_out = dataset.hold_out(num_examples)
+    for part in (held_out, dataset.take(num_examples)):
+        assert part.num_examples == num_examples
+        counts = np.bincount(part.labels, minlength=3)
+        assert (np.abs(counts - num_examples * np.array([1, 2, 3]) / 6) <= 1).all()
+    together = np.concatenate([rest.images, held_out.images]).ravel()
+    assert sorted(together) == list(range(120))
+    assert dataset.hold_out(num_examples)[1].sha256 == held_out.sha256
+
+
+def test_a_class_of_one_example_stays_to_be_trained_on():
+    labels = np.array([0, 1, 1, 1, 2, 2])
+    np.testing.assert_array_equal(labels[draw_stratified(labels, 2)], [1, 2])

@@ -35,6 +35,8 @@ def test_the_data_really_used_is_named(splits):
         "test_sha256": splits.test.sha256,
         "is_fallback": True,
         "notice": "not the real thing",
+        "remarks": [],
+        "preparation": splits.preparation.as_dict(),
     }
     assert RunData(splits, splits.train, None).facts()["dataset"]["num_validation"] == 0
 

@@ -155,3 +155,11 @@ def test_a_run_that_does_not_tell_of_its_data_is_refused(states, workdir, tmp_pa
     write_config(tmp_path, as_dict(states[0]), {"dataset": RUN["dataset"]})
     with pytest.raises(RunError, match="does not tell run.image_shape"):
         mnist_jax.load(tmp_path)
+
+
+@pytest.mark.parametrize("wrong", [255.0, -0.1, np.nan, np.inf])
+def test_numbers_that_are_no_tones_are_refused(small_model, wrong):
+    images = np.zeros((2, 28, 28), np.float32)
+    images[1, 3, 4] = wrong
+    with pytest.raises(ValueError, match=r"expected floating point in \[0, 1\]"):
+        small_model.predict(images)

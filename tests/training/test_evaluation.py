@@ -102,3 +102,17 @@ def test_a_batch_size_below_one_is_refused(batch_size):
 def test_an_empty_data_set_is_refused():
     with pytest.raises(ValueError, match="the data set is empty"):
         Evaluator(apply_fn, batch_size=4, num_classes=NUM_CLASSES)(VARIABLES, IMAGES[:0], LABELS[:0])
+
+
+def test_a_batch_is_never_larger_than_the_data(tiny_model, make_tiny_state, tiny_data):
+    images, labels = tiny_data
+    seen = []
+
+    def apply_fn(variables, batch, train):
+        seen.append(batch.shape[0])
+        return tiny_model.apply(variables, batch, train=train)
+
+    evaluate = Evaluator(apply_fn, batch_size=1000, num_classes=3)
+    result = evaluate(make_tiny_state().eval_variables(), images[:6], labels[:6])
+    assert result.num_examples == 6
+    assert set(seen) == {6}

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Shaped, UInt8
 
-from mnist_jax.data.pictures.mnist_form import MNIST_BOX, fit_to_shape, load_image, luminance, to_mnist
+from mnist_jax.data.pictures.decode import find_white
+from mnist_jax.data.pictures.preparation import Preparation
 from mnist_jax.errors import DataError
 
 STANDARD_INPUT = "-"
@@ -20,8 +21,7 @@ ReadFn = Callable[[int], bytes]
 # In a folder only these are taken for pictures; a file that is named itself may have any name.
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".npy")
 
-# EMNIST's characters fill 24x24 of 28x28, MNIST's 20x20 (Cohen et al. 2017, arXiv:1702.05373).
-_EMNIST_BOX = 24
+_NPY_MAGIC = b"\x93NUMPY"
 
 # More than any picture that is accepted, and than the 70,000 digits of MNIST in float64.
 _MAX_BYTES = 2**30
@@ -46,16 +46,14 @@ class Picture:
 
 def read_pictures(
     arguments: Sequence[str],
-    image_shape: Sequence[int],
-    data_name: str,
+    preparation: Preparation,
     standard_input: ReadFn | None = None,
 ) -> Iterator[Picture]:
-    """Reads everything that was named, in the order given, and brings it to the form of a data set.
+    """Reads everything that was named, in the order given, and prepares it.
 
     Args:
         arguments: picture files, ``.npy`` files, folders (their pictures by name; nothing deeper), or ``-``.
-        image_shape: height, width and channels (1 or 3) that the network takes.
-        data_name: the data set it was trained on, see `fit_to_data`.
+        preparation: that of the data which the network was trained on.
         standard_input: gives at most so many bytes of what ``-`` stands for; None where that is closed.
 
     Yields:
@@ -68,32 +66,7 @@ def read_pictures(
             yield Picture(argument, error=str(error))
             continue
         for file in files:
-            yield from _read_file(file, tuple(image_shape), data_name, standard_input)
-
-
-def fit_to_data(
-    pixels: Float[np.ndarray, "height width *channels"], image_shape: Sequence[int], data_name: str
-) -> UInt8[np.ndarray, "out_height out_width out_channels"]:
-    """Brings a picture to the form of the data that a network was trained on.
-
-    Characters of MNIST, its embedded digits and EMNIST get the form of those sets (see `images.to_mnist`);
-    pictures for any other data are resized to its shape.
-
-    Args:
-        pixels: in [0, 1], ``[H, W]``, ``[H, W, 1]`` or ``[H, W, 3]``.
-        image_shape: height, width and channels (1 or 3) that the network takes.
-        data_name: such as ``mnist`` or ``emnist/letters``.
-
-    Raises:
-        DataError: for a picture of a character in which there is no ink to be seen.
-    """
-    height, width, channels = image_shape
-    is_emnist = data_name.startswith("emnist/")
-    if channels != 1 or not (is_emnist or data_name in ("mnist", "mnist_5k")):
-        return fit_to_shape(pixels, (height, width, channels))
-    if pixels.ndim == 3:
-        pixels = pixels[..., 0] if pixels.shape[-1] == 1 else luminance(pixels)
-    return to_mnist(pixels, (height, width), _EMNIST_BOX if is_emnist else MNIST_BOX)
+            yield from _read_file(file, preparation, standard_input)
 
 
 def split_array(
@@ -118,17 +91,33 @@ def split_array(
             f"an array of shape {list(array.shape)}; expected [height, width] or [pictures, height, width], "
             "and perhaps 1 or 3 channels after that"
         )
+    fractions = to_fractions(array)
+    return fractions if is_several else fractions[None], is_several
+
+
+def to_fractions(array: Shaped[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+    """Takes numbers for luminance by their type and their range, the same for all of an array.
+
+    Args:
+        array: truth values; whole numbers from 0 to 255, or nothing but 0 and 1, or ``uint16`` in any of the
+            usual depths (`decode.find_white`); floating point from 0 to 1, or from 0 to 255.
+
+    Returns:
+        float32 in [0, 1].
+
+    Raises:
+        DataError: for another type or range.
+    """
     if array.dtype.kind not in "biuf":
         raise DataError(f"an array of type {array.dtype}; expected numbers")
     lowest, highest = float(array.min()), float(array.max())
-    is_fraction = array.dtype.kind == "b" or (array.dtype.kind == "f" and highest <= 1)
+    limit = 65535 if array.dtype == np.uint16 else 255
     # Written so that it also refuses what is not a number.
-    if not (lowest >= 0 and highest <= (1 if is_fraction else 255)):
+    if not 0 <= lowest <= highest <= limit:
         raise DataError(
-            f"numbers from {lowest:g} to {highest:g}; expected 0 to 255, or fractions from 0 to 1"
+            f"numbers from {lowest:g} to {highest:g}; expected 0 to {limit}, or fractions from 0 to 1"
         )
-    fractions = array.astype(np.float32) / np.float32(1 if is_fraction else 255)
-    return fractions if is_several else fractions[None], is_several
+    return array.astype(np.float32) / np.float32(find_white(highest))
 
 
 def _pictures_in(folder: Path) -> list[str]:
@@ -146,22 +135,33 @@ def _pictures_in(folder: Path) -> list[str]:
     return pictures
 
 
-def _read_file(
-    file: str, image_shape: tuple[int, ...], data_name: str, standard_input: ReadFn | None
-) -> Iterator[Picture]:
+def _read_file(file: str, preparation: Preparation, standard_input: ReadFn | None) -> Iterator[Picture]:
     try:
-        source = _open(file, standard_input)
-        with source:
-            arrays, is_several = _read_pixels(source, image_shape[2])
+        with _open(file, standard_input) as source:
+            magic = source.read(len(_NPY_MAGIC))
+            source.seek(0)
+            if magic != _NPY_MAGIC:
+                yield Picture(file, image=_prepare_file(source, preparation))
+                return
+            arrays, is_several = split_array(_load_array(source))
     except DataError as error:
         yield Picture(file, error=str(error))
         return
     for number, pixels in enumerate(arrays):
         index = number if is_several else None
         try:
-            yield Picture(file, index, fit_to_data(pixels, image_shape, data_name))
+            yield Picture(file, index, preparation.apply(pixels))
         except DataError as error:
             yield Picture(file, index, error=str(error))
+
+
+def _prepare_file(source: io.BufferedReader | io.BytesIO, preparation: Preparation) -> np.ndarray:
+    try:
+        return preparation.load(source)
+    except DataError as error:
+        # The name of the file stands in a field of its own.
+        name = getattr(source, "name", "the picture")
+        raise DataError(str(error).removeprefix(f"{name}: ")) from error
 
 
 def _open(file: str, standard_input: ReadFn | None) -> io.BufferedReader | io.BytesIO:
@@ -186,20 +186,6 @@ def _read_whole(read: ReadFn) -> io.BytesIO:
     if len(content) > _MAX_BYTES:
         raise DataError(f"more than the {_MAX_BYTES:,} bytes accepted from a pipe")
     return io.BytesIO(content)
-
-
-def _read_pixels(source: io.BufferedReader | io.BytesIO, channels: int) -> tuple[np.ndarray, bool]:
-    """Pictures with an axis for them, and whether the file itself has that axis."""
-    magic = source.read(6)
-    source.seek(0)
-    if magic == b"\x93NUMPY":
-        return split_array(_load_array(source))
-    try:
-        return load_image(source, channels)[None], False
-    except DataError as error:
-        # The name of the file stands in a field of its own.
-        name = getattr(source, "name", "the picture")
-        raise DataError(str(error).removeprefix(f"{name}: ")) from error
 
 
 def _load_array(source: io.BufferedReader | io.BytesIO) -> np.ndarray:

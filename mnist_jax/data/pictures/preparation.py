@@ -1,0 +1,102 @@
+"""How pictures are made ready for a network: chosen by the data, kept with the run, the same everywhere."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from mnist_jax.data.pictures.decode import MAX_SIDE, load_image
+from mnist_jax.data.pictures.fit import fit_to_shape, luminance
+from mnist_jax.data.pictures.mnist_form import MNIST_BOX, to_mnist
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+# EMNIST's characters fill 24x24 of 28x28, MNIST's 20x20 (Cohen et al. 2017, arXiv:1702.05373).
+_EMNIST_BOX = 24
+
+# A picture is read no larger than this many times the size it is brought to.
+_SPARE_SIZE = 4
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What is done to every picture before the network sees it, in training and ever after.
+
+    Attributes:
+        form: ``"mnist"``: a character is found in the picture and brought to MNIST's form, light on black;
+            ``"resized"``: the picture as it is, resized where it has another size, aspect kept.
+        image_shape: ``(height, width, channels)`` of the result.
+        box: for ``"mnist"``, the side of the box that the character fills, where the smaller side is 28.
+        white: for ``"resized"``, what white is in pictures of more than 8 bits.
+        background: for ``"resized"``, the luminance in [0, 1] that transparent pixels are laid on.
+    """
+
+    form: str
+    image_shape: tuple[int, int, int]
+    box: int = MNIST_BOX
+    white: float = 65535.0
+    background: float = 1.0
+
+    @classmethod
+    def of_data_set(cls, name: str, image_shape: tuple[int, int, int]) -> "Preparation":
+        """Returns the preparation for a data set that is known by name: MNIST's form for MNIST and EMNIST."""
+        is_emnist = name.startswith("emnist/")
+        if image_shape[2] == 1 and (is_emnist or name in ("mnist", "mnist_5k")):
+            return cls("mnist", image_shape, box=_EMNIST_BOX if is_emnist else MNIST_BOX)
+        return cls("resized", image_shape)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Preparation":
+        """Restores what `as_dict` returned and JSON kept."""
+        known = {field.name: values[field.name] for field in fields(cls) if field.name in values}
+        height, width, channels = values["image_shape"]
+        return cls(**{**known, "image_shape": (height, width, channels)})
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns plain values, for JSON."""
+        return {**asdict(self), "image_shape": list(self.image_shape)}
+
+    def load(self, source: "str | PathLike[str] | IO[bytes]") -> UInt8[np.ndarray, "height width channels"]:
+        """Reads a picture file and prepares it.
+
+        Args:
+            source: a path, or a binary file open for reading.
+
+        Raises:
+            DataError: as `decode.load_image` and `apply`.
+        """
+        if self.form == "mnist":
+            return self.apply(load_image(source, stretch=True))
+        max_side = min(MAX_SIDE, _SPARE_SIZE * max(self.image_shape[:2]))
+        pixels = load_image(source, 3, white=self.white, background=self.background, max_side=max_side)
+        return self.apply(pixels)
+
+    def apply(
+        self, pixels: Float[np.ndarray, "height width *channels"]
+    ) -> UInt8[np.ndarray, "out_height out_width out_channels"]:
+        """Prepares a picture of any size.
+
+        Args:
+            pixels: in [0, 1], ``[H, W]``, ``[H, W, 1]`` or ``[H, W, 3]``.
+
+        Raises:
+            DataError: a character is looked for and there is no ink to be seen.
+        """
+        if self.form != "mnist":
+            return fit_to_shape(pixels, self.image_shape)
+        if pixels.ndim == 3:
+            pixels = pixels[..., 0] if pixels.shape[-1] == 1 else luminance(pixels)
+        return to_mnist(pixels, self.image_shape[:2], self.box)
+
+    def describe(self) -> str:
+        """Says in one line what is done."""
+        height, width, _ = self.image_shape
+        if self.form == "mnist":
+            return f"pictures are brought to MNIST's form: light on black, centered in {height}x{width}"
+        return (
+            f"pictures are taken as they are, not inverted; those of another size than {height}x{width} are "
+            "resized, their aspect kept by padding"
+        )
