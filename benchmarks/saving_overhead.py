@@ -24,7 +24,7 @@ COMMAND = cli.Command(
 
 def main(arguments: cli.Arguments) -> int:
     """Runs the pairs, prints what saving adds, and writes what was asked for."""
-    from mnist_jax.runtime.compile_cache import enable_compile_cache
+    from mnist_jax.runtime.compilation import enable_compile_cache
     from mnist_jax.runtime.environment import collect_versions, describe_device
 
     enable_compile_cache(lambda note: print(note, file=sys.stderr))

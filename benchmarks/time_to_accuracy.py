@@ -30,7 +30,7 @@ def main(arguments: cli.Arguments) -> int:
     """Trains every seed, prints what came out, and writes what was asked for."""
     from benchmarks.speedrun import Speedrun
     from mnist_jax.config.check import as_dict
-    from mnist_jax.runtime.compile_cache import enable_compile_cache
+    from mnist_jax.runtime.compilation import enable_compile_cache
     from mnist_jax.runtime.environment import collect_versions, describe_device
 
     enable_compile_cache(lambda note: print(note, file=sys.stderr))

@@ -35,7 +35,7 @@ def main(arguments: cli.Arguments) -> int:
     import json
     from pathlib import Path
 
-    from mnist_jax.runtime.compile_cache import enable_compile_cache
+    from mnist_jax.runtime.compilation import enable_compile_cache
     from mnist_jax.studies.ensemble import run_ensemble
     from mnist_jax.studies.trainer import Stopped
     from mnist_jax.terminal.console import RunConsole

@@ -25,7 +25,7 @@ def main(arguments: cli.Arguments) -> int:
     from mnist_jax.run.datasets import load_recorded
     from mnist_jax.run.load import load
     from mnist_jax.runtime import distributed
-    from mnist_jax.runtime.compile_cache import enable_compile_cache
+    from mnist_jax.runtime.compilation import enable_compile_cache
     from mnist_jax.runtime.devices import device_faults
     from mnist_jax.training.evaluation import Evaluator
 

@@ -28,7 +28,7 @@ def main(arguments: cli.Arguments) -> int:
     from pathlib import Path
 
     from mnist_jax.metrics.statistics import Summary
-    from mnist_jax.runtime.compile_cache import enable_compile_cache
+    from mnist_jax.runtime.compilation import enable_compile_cache
     from mnist_jax.studies.pseudo_label import run_pseudo_label
     from mnist_jax.studies.seeds import describe_statistics
     from mnist_jax.studies.trainer import Stopped

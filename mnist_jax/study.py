@@ -59,7 +59,7 @@ def main(arguments: cli.Arguments) -> int:
 
     from mnist_jax.config.seeds import parse_seeds
     from mnist_jax.metrics.statistics import Summary
-    from mnist_jax.runtime.compile_cache import enable_compile_cache
+    from mnist_jax.runtime.compilation import enable_compile_cache
     from mnist_jax.studies.seeds import describe_statistics, run_study
     from mnist_jax.studies.trainer import Stopped
     from mnist_jax.terminal.console import RunConsole

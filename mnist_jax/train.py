@@ -33,7 +33,7 @@ def main(arguments: cli.Arguments) -> int:
     from mnist_jax.run.loop import train_and_evaluate
     from mnist_jax.runtime import distributed
     from mnist_jax.runtime.collectives import on_primary
-    from mnist_jax.runtime.compile_cache import enable_compile_cache
+    from mnist_jax.runtime.compilation import enable_compile_cache
     from mnist_jax.terminal.console import RunConsole
 
     distributed.join(**arguments.config.distributed)

@@ -167,38 +167,16 @@ class Checkpoints:
         if exc_type is None or not is_multiprocess():
             self.close()
 
-    def steps(self) -> list[int]:
-        """The whole checkpoints, every file of them verified, oldest first.
+    def latest_step(self) -> int | None:
+        """Returns the newest intact checkpoint, None where there is none.
 
         Raises:
             CheckpointError: one was written by a newer version.
         """
         self.wait()
-        return sorted(step for step, _ in self._folder.intact(self._folder.latest_first()))
-
-    def latest_step(self) -> int | None:
-        """The newest whole checkpoint, None where there is none; raises as ``steps``."""
-        self.wait()
         return on_primary(
             lambda: next((s for s, _ in self._folder.intact(self._folder.latest_first())), None)
         )
-
-    def best_step(self) -> int | None:
-        """The whole checkpoint with the highest metric, None where there is none; raises as ``steps``.
-
-        Where no checkpoint was measured, it is the latest one.
-        """
-        self.wait()
-        return next((step for step, _ in self._folder.intact(self._folder.best_first())), None)
-
-    def metrics(self, step: int) -> dict[str, float]:
-        """The validation metrics saved with one checkpoint, empty where it was not evaluated.
-
-        Raises:
-            CheckpointError: there is no such checkpoint, or it is damaged.
-        """
-        self.wait()
-        return dict(self._folder.require(step, prefix=_META_FILE).metrics)
 
     def read_meta(self, step: int) -> dict[str, Any]:
         """The ``meta`` saved with one checkpoint, without reading its arrays.

@@ -38,7 +38,7 @@ def main(arguments: cli.Arguments) -> int:
     from mnist_jax.demo.runs import newest_run
     from mnist_jax.demo.server import names_of, open_socket, serve, url_of
     from mnist_jax.run.load import load
-    from mnist_jax.runtime.compile_cache import enable_compile_cache
+    from mnist_jax.runtime.compilation import enable_compile_cache
 
     enable_compile_cache(lambda note: print(note, file=sys.stderr))
     with open_socket(arguments["host"], arguments["port"]) as opened:

@@ -12,10 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, UInt8
 
-import mnist_jax
 from mnist_jax.errors import RunError
 from mnist_jax.run.load import LoadedModel
-from mnist_jax.runtime.environment import collect_versions, git_commit
+from mnist_jax.runtime.environment import collect_versions, git_commit, package_version
 from mnist_jax.storage.json_files import SUMMARY_FILE, plain_json
 from mnist_jax.storage.metrics_log import read_metrics
 from mnist_jax.training.step import preprocess
@@ -47,7 +46,7 @@ def describe_model(model: LoadedModel, workdir: str | os.PathLike[str]) -> dict[
     """Gives what an exported file tells about itself: plain JSON values, no path of this machine."""
     dataset = model.run["dataset"]
     description = {
-        "producer": f"mnist_jax {mnist_jax.__version__}",
+        "producer": f"mnist_jax {package_version()}",
         "model": model.config.model.name,
         "input": {
             "dtype": "uint8",

@@ -30,7 +30,7 @@ COMMAND = cli.Command(
 def main(arguments: cli.Arguments) -> int:
     """Writes the report of one run and says where it is."""
     from mnist_jax.report.page import write_report
-    from mnist_jax.runtime.compile_cache import enable_compile_cache
+    from mnist_jax.runtime.compilation import enable_compile_cache
 
     enable_compile_cache(lambda note: print(note, file=sys.stderr))
     images = [int(word) for word in arguments["images"].split(",") if word]

@@ -1,9 +1,9 @@
-"""Single figures of a run, for notebooks and reports: plain arrays in, a matplotlib ``Figure`` out.
+"""Figures of a run, for notebooks and the report: plain arrays in, a matplotlib ``Figure`` out.
 
-    from mnist_jax.report import figures as visualize
+    from mnist_jax.report import figures
     from mnist_jax.storage.metrics_log import read_metrics
 
-    visualize.training_curve(read_metrics(workdir), "loss")
+    figures.training_curve(read_metrics(workdir), "loss")
 
 Figures are made outside pyplot and no global setting is changed;
 ``figure.savefig("loss.png", dpi=200)`` saves one.
@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Int
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
@@ -167,77 +167,6 @@ def calibration(bins: CalibrationBins) -> Figure:
     lower.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     lower.yaxis.set_minor_formatter(NullFormatter())
     lower.yaxis.set_minor_locator(LogLocator(subs=[]))
-    return figure
-
-
-def picture_grid(
-    images: Shaped[np.ndarray, "pictures height width channels"],
-    captions: Sequence[str] = (),
-    columns: int = 8,
-) -> Figure:
-    """Lays pictures out in rows, a caption below each.
-
-    Args:
-        images: uint8, or floating point in [0, 1].
-        captions: one a picture, or none at all.
-        columns: pictures in a row.
-
-    Raises:
-        ValueError: for no picture at all.
-    """
-    if not len(images):
-        raise ValueError("no pictures; expected at least one")
-    rows = -(-len(images) // columns)
-    width = style.FIGURE_WIDTH * max(1.0, columns / 8)
-    figure = style.new_figure(rows * (width / columns + (0.22 if captions else 0.02)), width)
-    for i, axes in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
-        axes.set_axis_off()
-        if i < len(images):
-            axes.imshow(style.picture_rgba(images[i]), interpolation="nearest")
-            if captions:
-                axes.set_title(captions[i], fontsize=style.FONT_SIZE, color=style.INK, y=-0.3)
-    return figure
-
-
-def augmentation_pairs(
-    originals: Shaped[np.ndarray, "pictures height width channels"],
-    augmented: Shaped[np.ndarray, "pictures variants height width channels"],
-) -> Figure:
-    """Lays each picture out in a row with its variants to the right."""
-    rows = np.concatenate([originals[:, None], augmented], axis=1)
-    columns = rows.shape[1]
-    captions = ["original", *[""] * (columns - 1)] + [""] * (columns * (len(rows) - 1))
-    return picture_grid(rows.reshape(-1, *rows.shape[2:]), captions, columns)
-
-
-def filters(kernel: Float[np.ndarray, "height width inputs outputs"]) -> Figure:
-    """Shows the kernels of a convolution: orange below zero, blue above, a row for each input channel.
-
-    Args:
-        kernel: such as ``model.variables["params"]["conv0"]["kernel"]``.
-    """
-    kernel = np.asarray(kernel)
-    return _sheet_figure(style.signed_rgba(style.filter_sheet(kernel), style.typical_limit(kernel)))
-
-
-def activations(outputs: Float[np.ndarray, "..."]) -> Figure:
-    """Shows what a layer puts out for one image: feature maps ``[H, W, C]`` as tiles, units ``[N]`` as cells.
-
-    Args:
-        outputs: after a ReLU; ``mnist_jax.report.activations.layer_outputs(...)["relu0"][0]``.
-
-    Raises:
-        ValueError: for an array of another shape.
-    """
-    outputs = np.asarray(outputs)
-    return _sheet_figure(style.strength_rgba(style.activation_sheet(outputs), style.typical_limit(outputs)))
-
-
-def _sheet_figure(sheet: np.ndarray) -> Figure:
-    figure = style.new_figure(style.FIGURE_WIDTH * sheet.shape[0] / sheet.shape[1])
-    axes = figure.add_subplot()
-    axes.set_axis_off()
-    axes.imshow(sheet, interpolation="nearest")
     return figure
 
 

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import mnist_jax
 from mnist_jax.config.check import as_dict, check, flatten
 from mnist_jax.config.file import load_config_file
 from mnist_jax.errors import ConfigError
@@ -24,7 +23,7 @@ def train_command(config: Mapping[str, Any], workdir: str) -> str:
     """
     wanted = dict(flatten(as_dict(check(config))))
     name, overrides = "default.py", wanted
-    for path in sorted((Path(mnist_jax.__file__).parent.parent / "configs").glob("*.py")):
+    for path in sorted((Path(__file__).parents[2] / "configs").glob("*.py")):
         try:
             found = dict(flatten(as_dict(check(load_config_file(str(path))))))
         except ConfigError:

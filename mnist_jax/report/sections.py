@@ -14,7 +14,7 @@ from mnist_jax.metrics.predictions import (
     frequent_confusions,
     wilson_interval,
 )
-from mnist_jax.report import figures as visualize
+from mnist_jax.report import figures
 from mnist_jax.report.inline import inline_svg
 from mnist_jax.report.record import Predictions, RunRecord
 from mnist_jax.report.reproduce import train_command
@@ -76,7 +76,7 @@ def _progress(record: RunRecord) -> list[tuple[str, str, str]]:
 def curves(record: RunRecord) -> dict[str, Any]:
     """The curves that there are numbers for, and what to know when reading them."""
     drawn = [
-        inline_svg(visualize.training_curve(record.metrics, field), f"curve-{field}", name)
+        inline_svg(figures.training_curve(record.metrics, field), f"curve-{field}", name)
         for field, name in _CURVE_NAMES.items()
         if any(line.get(field) is not None for line in record.metrics)
     ]
@@ -102,11 +102,9 @@ def classes(record: RunRecord, predictions: Predictions | None) -> dict[str, Any
         return None
     total = confusion.sum(axis=1)
     return {
-        "confusion": inline_svg(
-            visualize.confusion_matrix(confusion, names), "confusion", "Confusion matrix"
-        ),
+        "confusion": inline_svg(figures.confusion_matrix(confusion, names), "confusion", "Confusion matrix"),
         "per_class": inline_svg(
-            visualize.per_class_accuracy(confusion, names),
+            figures.per_class_accuracy(confusion, names),
             "per-class",
             "Accuracy of each class with its interval",
         ),
@@ -134,7 +132,7 @@ def calibration(predictions: Predictions) -> dict[str, str]:
     confidence = float(probabilities.max(axis=1).mean())
     accuracy = float((probabilities.argmax(axis=1) == labels).mean())
     return {
-        "figure": inline_svg(visualize.calibration(bins), "calibration", "Accuracy by confidence"),
+        "figure": inline_svg(figures.calibration(bins), "calibration", "Accuracy by confidence"),
         "confidence": format_percent(confidence),
         "accuracy": format_percent(accuracy),
         "error": f"{100 * expected_calibration_error(bins):.2f}",

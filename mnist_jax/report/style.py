@@ -18,10 +18,7 @@ WARM = "#bd5b1c"
 FONT_SIZE = 9.0  # points; figures are 4.6 inches wide, so that on a phone they keep about this size
 FIGURE_WIDTH = 4.6  # inches
 
-# Images fade into whatever is behind them, white paper or a dark page: value is opacity.
-INK_MAP = LinearSegmentedColormap.from_list("ink", [(0, 0, 0, 0), (0, 0, 0, 1)]).with_extremes(
-    bad=(0, 0, 0, 0)
-)
+# Images fade into whatever is behind them, white paper or a dark page.
 STRENGTH_MAP = LinearSegmentedColormap.from_list(
     "strength", [(0.50, 0.55, 0.62, 0.10), (0.20, 0.53, 0.87, 0.75), (0.13, 0.44, 0.80, 1)]
 ).with_extremes(bad=(0, 0, 0, 0))

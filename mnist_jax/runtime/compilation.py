@@ -1,10 +1,18 @@
-"""Jitted functions compiled ahead of time, with the seconds that took kept apart from the work."""
+"""Compiling ahead of time, and keeping what was compiled for the next start."""
 
+import os
+import re
 import time
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
+
+# Small programs add up: a run compiles about ten of them.
+_MIN_COMPILE_SECONDS = 0.1
+_TROUBLE = re.compile(r"Error (reading|writing) persistent compilation cache")
 
 
 class CompiledFunction:
@@ -15,18 +23,12 @@ class CompiledFunction:
         on_compile: called before each compilation.
     """
 
-    def __init__(self, jitted: Any, compiler_options: Mapping[str, Any] | None = None):
+    def __init__(self, jitted: Any):
         """Wraps ``jitted``, made by ``jax.jit``; nothing is compiled yet."""
         self._jitted = jitted
-        self._compiler_options = dict(compiler_options or {})
         self._programs: dict[Any, Callable[..., Any]] = {}
         self.compile_seconds = 0.0
         self.on_compile: Callable[[], None] = lambda: None
-
-    @property
-    def num_programs(self) -> int:
-        """How many programs were compiled."""
-        return len(self._programs)
 
     def __call__(self, *args: Any, **static: Any) -> Any:
         """Runs the program for these arguments; ``static`` are the jitted function's static ones."""
@@ -40,7 +42,55 @@ class CompiledFunction:
         if key not in self._programs:
             self.on_compile()
             start = time.perf_counter()
-            lowered = self._jitted.lower(*args, **static)
-            self._programs[key] = lowered.compile(compiler_options=self._compiler_options or None)
+            self._programs[key] = self._jitted.lower(*args, **static).compile()
             self.compile_seconds += time.perf_counter() - start
         return self._programs[key]
+
+
+def default_compile_cache_dir() -> Path:
+    """The folder of compiled programs below the user's cache folder."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mnist_jax" / "compiled"
+
+
+def enable_compile_cache(on_note: Callable[[str], None], directory: Path | None = None) -> None:
+    """Turns JAX' persistent compilation cache on, for a main to call before anything is compiled.
+
+    ``JAX_COMPILATION_CACHE_DIR`` and ``JAX_ENABLE_COMPILATION_CACHE`` are respected. A cache that cannot be
+    used, or an entry that is damaged, is passed over with one note, and the program is compiled as if it were
+    not there.
+
+    Args:
+        on_note: receives one line the first time something is wrong with the cache.
+        directory: where programs are kept; below the user's cache folder by default.
+    """
+    folder = Path(
+        jax.config.values.get("jax_compilation_cache_dir") or directory or default_compile_cache_dir()
+    )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(13, "Permission denied")
+    except OSError as error:
+        on_note(f"compiled programs are not kept: {folder}: {error.strerror}")
+        jax.config.update("jax_enable_compilation_cache", False)
+        return
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", _MIN_COMPILE_SECONDS)
+    _note_trouble_once(folder, on_note)
+
+
+def _note_trouble_once(folder: Path, on_note: Callable[[str], None]) -> None:
+    """JAX warns of each damaged entry with lines of its own code; a person needs one line."""
+    show = warnings.showwarning
+    told: list[bool] = []
+
+    def showwarning(message: Warning | str, category: type[Warning], *args: Any, **kwargs: Any) -> None:
+        if not _TROUBLE.match(str(message)):
+            show(message, category, *args, **kwargs)
+        elif not told:
+            told.append(True)
+            on_note(
+                f"compiled programs in {folder} are damaged and are made anew; delete the folder to end this"
+            )
+
+    warnings.showwarning = showwarning

@@ -9,8 +9,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import mnist_jax
-
 _PACKAGES = {
     "jax": "jax",
     "jaxlib": "jaxlib",
@@ -24,13 +22,22 @@ _PACKAGES = {
 def collect_versions() -> dict[str, str | None]:
     """Gives the versions of Python, this package and its libraries; ``None`` where one is not installed."""
     versions: dict[str, str | None] = {"python": platform.python_version()}
-    versions["mnist_jax"] = mnist_jax.__version__
+    versions["mnist_jax"] = package_version()
     for name, distribution in _PACKAGES.items():
         try:
             versions[name] = importlib.metadata.version(distribution)
         except importlib.metadata.PackageNotFoundError:
             versions[name] = None
     return versions
+
+
+def package_version() -> str:
+    """Returns the version of this package, also where its source is run without being installed."""
+    try:
+        return importlib.metadata.version("mnist-jax")
+    except importlib.metadata.PackageNotFoundError:
+        # Loaded long before anything asks; importing it from here would close a circle.
+        return sys.modules["mnist_jax"].__version__
 
 
 def git_commit(package_folder: str | os.PathLike[str] | None = None) -> str | None:

@@ -14,7 +14,7 @@ import pytest
 from mnist_jax import cli
 from mnist_jax.errors import RunError
 from mnist_jax.export import __main__ as export
-from mnist_jax.export import predict_function as portable
+from mnist_jax.export import predict_function
 from mnist_jax.export.onnx import from_onnx, to_onnx
 from mnist_jax.export.predict_function import (
     check_predictions,
@@ -135,12 +135,12 @@ def test_stablehlo_is_read_with_jax_alone(run_export, small_model, digits, tmp_p
 def test_an_export_that_differs_is_not_written(run_export, file_format, monkeypatch, tmp_path):
     path = tmp_path / "m"
     path.write_text("old")
-    true_function = portable.make_predict_function
+    true_function = predict_function.make_predict_function
 
     def wrong_function(model):
         return lambda images: 1 - true_function(model)(images)
 
-    monkeypatch.setattr(portable, "make_predict_function", wrong_function)
+    monkeypatch.setattr(predict_function, "make_predict_function", wrong_function)
     code, out, err = run_export("--format", file_format, "--out", path)
     assert (code, out) == (1, "")
     assert "differs from the model" in err

@@ -7,7 +7,6 @@ import re
 import matplotlib
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 from PIL import Image
 
 from mnist_jax.metrics.predictions import (
@@ -20,8 +19,7 @@ from mnist_jax.metrics.predictions import (
     most_confident_mistakes,
     wilson_interval,
 )
-from mnist_jax.report import figures as visualize
-from mnist_jax.report import style as figure_style
+from mnist_jax.report import figures, style
 from mnist_jax.report.inline import inline_svg, png_uri
 
 RECORDS = [
@@ -42,33 +40,33 @@ def lines(figure):
 
 
 def test_a_curve_is_over_epochs_and_leaves_out_what_was_not_measured():
-    drawn = lines(visualize.training_curve(RECORDS, "loss"))
+    drawn = lines(figures.training_curve(RECORDS, "loss"))
     np.testing.assert_allclose(drawn["train"], [[0.5, 1.0], [1.0, 0.5]])
     np.testing.assert_allclose(drawn["test"], [[1.0, 0.4], [2.0, 0.3]])
 
 
 def test_accuracy_is_drawn_as_percent_wrong_and_none_wrong_is_a_gap():
-    figure = visualize.training_curve(RECORDS, "accuracy")
+    figure = figures.training_curve(RECORDS, "accuracy")
     np.testing.assert_allclose(lines(figure)["train"], [[0.5, 30], [1, 10], [2, np.nan]])
     assert figure.axes[0].get_yscale() == "log"
 
 
 def test_an_unknown_field_is_refused_and_no_records_give_an_empty_figure():
     with pytest.raises(ValueError, match="'speed'; expected one of loss"):
-        visualize.training_curve(RECORDS, "speed")
-    assert not visualize.training_curve([], "loss").axes[0].lines
+        figures.training_curve(RECORDS, "speed")
+    assert not figures.training_curve([], "loss").axes[0].lines
 
 
 def test_a_run_without_a_single_mistake_can_be_drawn():
     perfect = [{"step": 5, "epoch": 1, "split": "test", "accuracy": 1.0}]
-    assert "<svg" in inline_svg(visualize.training_curve(perfect, "accuracy"), "perfect", "Errors")
+    assert "<svg" in inline_svg(figures.training_curve(perfect, "accuracy"), "perfect", "Errors")
     everything_right = np.diag([3, 4, 5])
-    assert "<svg" in inline_svg(visualize.confusion_matrix(everything_right, NAMES), "confusion", "")
-    assert "<svg" in inline_svg(visualize.per_class_accuracy(everything_right, NAMES), "per-class", "")
+    assert "<svg" in inline_svg(figures.confusion_matrix(everything_right, NAMES), "confusion", "")
+    assert "<svg" in inline_svg(figures.per_class_accuracy(everything_right, NAMES), "per-class", "")
 
 
 def test_confusion_matrix_shades_mistakes_only():
-    axes = visualize.confusion_matrix(COUNTS, NAMES).axes[0]
+    axes = figures.confusion_matrix(COUNTS, NAMES).axes[0]
     cells = {(patch.get_x() + 0.5, patch.get_y() + 0.5): patch.get_alpha() for patch in axes.patches}
     assert set(cells) == {(1, 0), (2, 1)}, "(column, row) of the two kinds of mistake"
     assert cells[1, 0] > cells[2, 1]
@@ -76,11 +74,11 @@ def test_confusion_matrix_shades_mistakes_only():
 
 
 def test_many_classes_have_no_numbers():
-    assert not visualize.confusion_matrix(np.eye(62, dtype=int), [str(i) for i in range(62)]).axes[0].texts
+    assert not figures.confusion_matrix(np.eye(62, dtype=int), [str(i) for i in range(62)]).axes[0].texts
 
 
 def test_per_class_accuracy_skips_a_class_without_examples():
-    axes = visualize.per_class_accuracy(COUNTS, NAMES).axes[0]
+    axes = figures.per_class_accuracy(COUNTS, NAMES).axes[0]
     dots = [line.get_xydata()[0].tolist() for line in axes.lines if line.get_marker() == "o"]
     assert dots == [[80.0, 0.0], [90.0, 1.0]]
     assert [label.get_text() for label in axes.get_yticklabels()] == NAMES
@@ -88,50 +86,38 @@ def test_per_class_accuracy_skips_a_class_without_examples():
 
 def test_calibration_shows_filled_bins_only():
     bins = calibration_bins(PROBABILITIES, LABELS, num_bins=5)
-    np.testing.assert_allclose(
-        lines(visualize.calibration(bins))["this network"], [[0.675, 0.5], [0.925, 0.5]]
-    )
-
-
-def test_pictures_and_pairs_are_laid_out_in_rows():
-    images = np.zeros((5, 4, 4, 1), np.uint8)
-    assert len(visualize.picture_grid(images, list("abcde"), columns=3).axes) == 6
-    variants = np.zeros((5, 2, 4, 4, 1), np.float32)
-    assert len(visualize.augmentation_pairs(images, variants).axes) == 15
-    with pytest.raises(ValueError, match="no pictures"):
-        visualize.picture_grid(images[:0])
+    np.testing.assert_allclose(lines(figures.calibration(bins))["this network"], [[0.675, 0.5], [0.925, 0.5]])
 
 
 def test_filters_have_a_row_for_each_input_and_a_column_for_each_output():
     kernel = np.arange(3 * 3 * 2 * 5, dtype=np.float32).reshape(3, 3, 2, 5)
-    sheet = figure_style.filter_sheet(kernel)
+    sheet = style.filter_sheet(kernel)
     assert sheet.shape == (7, 19)
     np.testing.assert_array_equal(sheet[4:7, 8:11], kernel[:, :, 1, 2])
     assert np.isnan(sheet[3]).all()
-    assert figure_style.filter_sheet(kernel[:, :, :1]).shape == (3, 19), "one input channel: tiles in rows"
-    assert visualize.filters(kernel).axes[0].images[0].get_array().shape == (7, 19, 4)
+    assert style.filter_sheet(kernel[:, :, :1]).shape == (3, 19), "one input channel: tiles in rows"
 
 
 def test_activations_take_maps_and_units():
     maps = np.random.default_rng(0).random((6, 5, 32)).astype(np.float32)
-    sheet = figure_style.activation_sheet(maps)
+    sheet = style.activation_sheet(maps)
     assert sheet.shape == (4 * 7 - 1, 8 * 6 - 1)
     np.testing.assert_array_equal(sheet[7:13, 6:11], maps[:, :, 9])
-    assert figure_style.activation_sheet(maps[0, 0]).shape == (2, 16)
-    assert isinstance(visualize.activations(maps), Figure)
+    assert style.activation_sheet(maps[0, 0]).shape == (2, 16)
     with pytest.raises(ValueError, match=r"\(6, 5\); expected"):
-        visualize.activations(maps[:, :, 0])
+        style.activation_sheet(maps[:, :, 0])
 
 
-def test_all_zero_weights_and_activations_can_be_drawn():
-    visualize.activations(np.zeros((4, 4, 8), np.float32))
-    visualize.filters(np.zeros((3, 3, 1, 4), np.float32))
+def test_all_zero_weights_and_activations_have_a_scale():
+    assert style.typical_limit(np.zeros((4, 4, 8), np.float32)) == 1.0
+    sheet = style.filter_sheet(np.zeros((3, 3, 1, 4), np.float32))
+    assert np.isfinite(style.signed_rgba(sheet, 1.0)).all()
 
 
 def test_figures_leave_matplotlib_as_it_was():
     before = dict(matplotlib.rcParams)
-    inline_svg(visualize.training_curve(RECORDS, "loss"), "a", "Loss")
-    inline_svg(visualize.confusion_matrix(COUNTS, NAMES), "b", "Confusion")
+    inline_svg(figures.training_curve(RECORDS, "loss"), "a", "Loss")
+    inline_svg(figures.confusion_matrix(COUNTS, NAMES), "b", "Confusion")
     assert dict(matplotlib.rcParams) == before
 
 
@@ -178,9 +164,9 @@ def test_pictures_come_back_from_their_address_unchanged(channels):
 
 
 def test_gray_becomes_ink_of_that_opacity_and_float_counts_from_0_to_1():
-    ink = figure_style.picture_rgba(np.array([[[0], [255]]], np.uint8))
+    ink = style.picture_rgba(np.array([[[0], [255]]], np.uint8))
     assert ink.tolist() == [[[0, 0, 0, 0], [0, 0, 0, 255]]]
-    assert figure_style.picture_rgba(np.full((1, 1, 3), 0.5)).tolist() == [[[128, 128, 128, 255]]]
+    assert style.picture_rgba(np.full((1, 1, 3), 0.5)).tolist() == [[[128, 128, 128, 255]]]
 
 
 def test_a_wide_picture_repeats_its_pixels():
@@ -191,7 +177,7 @@ def test_a_wide_picture_repeats_its_pixels():
 
 
 def test_svg_takes_colors_from_the_page_and_has_ids_of_its_own():
-    svg = inline_svg(visualize.training_curve(RECORDS, "loss"), "curve", 'Loss "<1>"')
+    svg = inline_svg(figures.training_curve(RECORDS, "loss"), "curve", 'Loss "<1>"')
     assert svg.startswith("<svg viewBox=") and 'aria-label="Loss &quot;&lt;1>&quot;"' in svg
     assert "var(--accent, #2a6fb4)" in svg and "font-family: inherit" in svg
     assert "<style" not in svg and "xlink:href" not in svg
@@ -199,6 +185,6 @@ def test_svg_takes_colors_from_the_page_and_has_ids_of_its_own():
     assert len(ids) == len(set(ids)) and all(name.startswith("curve-") for name in ids)
     assert set(re.findall(r'href="#([^"]*)"', svg)) | set(re.findall(r"url\(#([^)]*)\)", svg)) <= set(ids)
     assert ">epoch</text>" in svg, "text stays text"
-    assert svg == inline_svg(visualize.training_curve(RECORDS, "loss"), "curve", 'Loss "<1>"'), (
+    assert svg == inline_svg(figures.training_curve(RECORDS, "loss"), "curve", 'Loss "<1>"'), (
         "the same each time"
     )

@@ -16,8 +16,8 @@ from PIL import Image
 
 from mnist_jax import cli, train
 from mnist_jax.data import load_splits
-from mnist_jax.report import page as report
 from mnist_jax.report.__main__ import COMMAND, main
+from mnist_jax.report.page import write_report
 from mnist_jax.report.reproduce import train_command
 from mnist_jax.run.load import load
 from tests.headless_chromium import find_browser, open_page
@@ -60,7 +60,7 @@ def finished(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("runs") / "small run"
     words = ["--config", str(ROOT / "configs" / "smoke.py"), "--workdir", str(workdir), *SMALL]
     assert cli.run_main(train.main, train.COMMAND, words) == 0
-    report.write_report(workdir)
+    write_report(workdir)
     return workdir
 
 
@@ -165,7 +165,7 @@ def test_each_convolution_and_each_relu_is_shown_for_the_chosen_digits(page):
 def test_variables_and_data_at_hand_give_the_same_report(finished, copy, page):
     shutil.rmtree(copy / "checkpoints")
     variables = load(finished, "latest").variables
-    written = report.write_report(copy, splits=load_splits("mnist_5k"), variables=variables).read_text()
+    written = write_report(copy, splits=load_splits("mnist_5k"), variables=variables).read_text()
     assert [section(written, name) for name in SECTIONS[:-2]] == [
         section(page, name) for name in SECTIONS[:-2]
     ]
@@ -173,7 +173,7 @@ def test_variables_and_data_at_hand_give_the_same_report(finished, copy, page):
 
 def test_without_a_checkpoint_the_report_has_what_the_files_tell(copy):
     shutil.rmtree(copy / "checkpoints")
-    written = report.write_report(copy).read_text()
+    written = write_report(copy).read_text()
     missing = [name for name in SECTIONS if "Not shown: " in section(written, name)]
     assert missing == ["calibration", "mistakes", "hits", "augmentation", "filters", "activations"]
     assert "checkpoint" in text_of(section(written, "mistakes"))
@@ -181,12 +181,12 @@ def test_without_a_checkpoint_the_report_has_what_the_files_tell(copy):
 
 def test_other_data_than_that_of_the_run_is_not_shown(copy):
     change(copy / "config.json", lambda content: content["run"]["dataset"].update(test_sha256="0" * 64))
-    assert "is not that of the run" in section(report.write_report(copy).read_text(), "mistakes")
+    assert "is not that of the run" in section(write_report(copy).read_text(), "mistakes")
 
 
 def test_an_unfinished_run_says_so_and_has_its_classes_from_the_checkpoint(copy):
     (copy / "summary.json").unlink()
-    written = report.write_report(copy).read_text()
+    written = write_report(copy).read_text()
     assert "Not finished" in written and "test accuracy" in text_of(written)
     assert "Not shown" not in written
 
@@ -195,7 +195,7 @@ def test_a_run_that_has_only_begun_is_reported_too(copy):
     for name in ("summary.json", "metrics.jsonl"):
         (copy / name).unlink()
     shutil.rmtree(copy / "checkpoints")
-    written = report.write_report(copy).read_text()
+    written = write_report(copy).read_text()
     assert "No measurement has been written yet." in section(written, "training")
     assert "Not shown: " in section(written, "classes")
 
@@ -204,7 +204,7 @@ def test_the_notice_of_the_fallback_is_at_the_very_top(copy):
     shutil.rmtree(copy / "checkpoints")
     notice = {"is_fallback": True, "notice": "MNIST could not be reached <today>"}
     change(copy / "config.json", lambda content: content["run"]["dataset"].update(notice))
-    written = report.write_report(copy).read_text()
+    written = write_report(copy).read_text()
     body = text_of(written[written.index("<body>") :])
     assert body.startswith("Not the data set that was asked for. MNIST could not be reached <today>")
 
@@ -213,7 +213,7 @@ def test_names_are_text_never_markup(copy):
     shutil.rmtree(copy / "checkpoints")
     names = ["<b>bold</b>", '"quoted" & more', *map(str, range(8))]
     change(copy / "config.json", lambda content: content["run"].update(class_names=names))
-    written = report.write_report(copy).read_text()
+    written = write_report(copy).read_text()
     assert "<b>bold" not in written and "<b>bold</b>" in text_of(section(written, "classes"))
 
 

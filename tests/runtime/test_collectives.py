@@ -8,7 +8,7 @@ import pytest
 
 from mnist_jax.errors import CheckpointError, ConfigError, RunError
 from mnist_jax.run import loop
-from mnist_jax.runtime import collectives as agreement
+from mnist_jax.runtime import collectives
 from mnist_jax.runtime.collectives import (
     broadcast_from_primary,
     check_equal,
@@ -35,15 +35,15 @@ def of_two(monkeypatch):
     """Two processes, this one being the given number; what the first one sends is kept in a list."""
 
     def be(index, sent):
-        monkeypatch.setattr(agreement, "is_multiprocess", lambda: True)
-        monkeypatch.setattr(agreement.jax, "process_index", lambda: index)
+        monkeypatch.setattr(collectives, "is_multiprocess", lambda: True)
+        monkeypatch.setattr(collectives.jax, "process_index", lambda: index)
 
         def broadcast(content):
             if index == 0:
                 sent.append(content)
             return sent[-1]
 
-        monkeypatch.setattr(agreement, "_broadcast", broadcast)
+        monkeypatch.setattr(collectives, "_broadcast", broadcast)
 
     return be
 
@@ -75,8 +75,8 @@ def test_what_the_first_process_gives_all_get(of_two):
 
 
 def test_a_failure_elsewhere_is_raised_here(monkeypatch):
-    monkeypatch.setattr(agreement, "is_multiprocess", lambda: True)
-    monkeypatch.setattr(agreement, "gather", lambda *numbers: np.array([[0.0], [1.0]]))
+    monkeypatch.setattr(collectives, "is_multiprocess", lambda: True)
+    monkeypatch.setattr(collectives, "gather", lambda *numbers: np.array([[0.0], [1.0]]))
     with pytest.raises(RunError, match="saving checkpoint 3 failed in process 1"):
         raise_together(None, "saving checkpoint 3")
 

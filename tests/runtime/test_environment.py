@@ -1,5 +1,6 @@
 """Versions, commit, device and memory as a run's files name them."""
 
+import importlib.metadata
 import os
 import subprocess
 import sys
@@ -42,6 +43,14 @@ def test_versions_are_those_of_the_running_libraries():
 def test_a_library_that_is_not_installed_is_none(monkeypatch):
     monkeypatch.setitem(environment._PACKAGES, "orbax", "no-such-distribution")
     assert environment.collect_versions()["orbax"] is None
+
+
+def test_the_version_of_source_that_is_not_installed(monkeypatch):
+    def not_installed(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", not_installed)
+    assert environment.package_version() == mnist_jax.__version__
 
 
 def test_commit_of_a_clean_and_of_a_changed_checkout(checkout):

@@ -12,7 +12,7 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.record_writer import masked_crc32c
 
 from mnist_jax.errors import RunError
-from mnist_jax.storage import metrics_log as writers
+from mnist_jax.storage import metrics_log
 from mnist_jax.storage.metrics_log import MetricsWriter, read_metrics
 from tests.full_disk import small_disk
 
@@ -155,7 +155,7 @@ def test_every_torn_length_of_a_file_is_mended(tmp_path):
     lines = whole.splitlines(keepends=True)
     for length in range(len(whole) + 1):
         (tmp_path / "metrics.jsonl").write_bytes(whole[:length])
-        writers._mend_metrics(tmp_path / "metrics.jsonl", 20)
+        metrics_log._mend_metrics(tmp_path / "metrics.jsonl", 20)
         kept = sum(length >= end - 1 for end in (len(lines[0]), len(whole)))
         assert metrics_bytes(tmp_path) == b"".join(lines[:kept])
 
@@ -171,7 +171,7 @@ def test_an_untouched_file_is_not_rewritten(tmp_path):
 
 def test_restarts_within_a_second_and_a_clock_set_back_keep_the_order(tmp_path, monkeypatch):
     for start, now in enumerate([2e9, 2e9, 1e9]):
-        monkeypatch.setattr(writers.time, "time", lambda now=now: now)
+        monkeypatch.setattr(metrics_log.time, "time", lambda now=now: now)
         with MetricsWriter(tmp_path, resume_step=start) as writer:
             write_steps(writer, [start + 1])
     assert len(event_files(tmp_path)) == 3

@@ -82,9 +82,9 @@ def test_a_pass_is_compiled_once_a_shape():
     spent = evaluator.function.compile_seconds
     assert spent > 0
     assert evaluator(VARIABLES, IMAGES, LABELS) == first
-    assert evaluator.function.compile_seconds == spent and evaluator.function.num_programs == 1
+    assert evaluator.function.compile_seconds == spent
     evaluator(VARIABLES, IMAGES[:5], LABELS[:5])
-    assert evaluator.function.num_programs == 2
+    assert evaluator.function.compile_seconds > spent
 
 
 def test_the_result_is_a_plain_value():
