@@ -1,6 +1,4 @@
-"""``python -m mnist_jax.study``: many seeds of one configuration, or two such studies compared."""
-
-import sys
+"""``python -m mnist_jax.study``: many seeds of one configuration, or a comparison of two such studies."""
 
 from mnist_jax import cli
 from mnist_jax.config.seeds import SEEDS_MEANS, SEEDS_PATTERN
@@ -21,9 +19,9 @@ SIDE_BY_SIDE = cli.Flag(
 )
 COMMAND = cli.Command(
     "python -m mnist_jax.study",
-    "Trains a configuration with many seeds, several side by side, and gives mean, SD, SE, min, max and a\n"
-    "95% interval. The same command goes on where a stopped one was.\n"
-    "--compare A B, without --config, says whether two studies differ.",
+    "Trains a configuration with many seeds, several side by side, and reports mean, SD, SE, min, max and\n"
+    "a 95% interval. The same command goes on where a stopped one was.\n"
+    "--compare A B, instead of --config, says whether two studies differ.",
     (
         cli.Flag(
             "seeds",
@@ -36,24 +34,30 @@ COMMAND = cli.Command(
         SPLIT,
         cli.Flag("workdir", "", "folder of the study; left out = runs/study-CONFIG-SPLIT", metavar="DIR"),
         SIDE_BY_SIDE,
+        cli.Flag(
+            "compare",
+            "",
+            "compares two studies (folders, or their results.jsonl), paired by seed: the difference, its "
+            "p-value, and how many seeds would show it",
+            non_empty=True,
+            metavar="A B",
+            num_values=2,
+            replaces_config=True,
+        ),
         cli.JSON,
     ),
     takes_config=True,
 )
-COMPARE = cli.Command(
-    "python -m mnist_jax.study",
-    "Compares two studies, paired by seed: the difference, its p-value, and how many seeds would show it.",
-    (
-        cli.Flag("compare", "", "folder or results.jsonl of the first study", required=True, metavar="A"),
-        cli.JSON,
-    ),
-    positional="B",
-    positional_description="folder or results.jsonl of the second study",
-)
 
 
 def main(arguments: cli.Arguments) -> int:
-    """Runs a study."""
+    """Runs a study, or compares two."""
+    if arguments["compare"]:
+        return _compare(arguments)
+    return _train(arguments)
+
+
+def _train(arguments: cli.Arguments) -> int:
     import json
     from pathlib import Path
 
@@ -89,18 +93,14 @@ def main(arguments: cli.Arguments) -> int:
     return 0
 
 
-def compare(arguments: cli.Arguments) -> int:
-    """Compares two studies."""
+def _compare(arguments: cli.Arguments) -> int:
     import json
 
-    from mnist_jax.errors import ConfigError
     from mnist_jax.metrics.statistics import Summary
     from mnist_jax.studies.comparison import compare_studies
     from mnist_jax.studies.seeds import describe_statistics
 
-    if len(arguments.positional) != 1:
-        raise ConfigError(["--compare: expected two studies, as in --compare A B"])
-    found = compare_studies(arguments["compare"], arguments.positional[0])
+    found = compare_studies(*arguments["compare"])
     if arguments["json"]:
         print(json.dumps(found))
         return 0
@@ -108,19 +108,22 @@ def compare(arguments: cli.Arguments) -> int:
         name = found[side].pop("name")
         print(f"{name}: {found['split']} accuracy {describe_statistics(Summary(**found[side]))}")
     print(f"second less first: {describe_statistics(Summary(**found['differences']))}")
-    if found["p_value"] is None:
-        print("one common seed tells nothing of chance; expected at least two")
-    else:
+    if found["p_value"] is not None:
         verdict = "they differ" if found["differs"] else "no difference beyond chance is shown"
         print(f"paired t-test: p = {found['p_value']:.2g}: {verdict} (at 5%)")
+    elif found["differences"]["n"] == 1:
+        print("one common seed says nothing of chance; expected at least two")
+    else:
+        print("the same difference for every common seed: without spread there is no t-test")
     if found["seeds_needed"]:
         print(f"a difference of this size is found four times out of five with {found['seeds_needed']} seeds")
     if found["test_labels_used_for_choice"]:
-        print("measured on test: a choice between the two would be a choice by test labels (noted in both)")
+        print("measured on test: a choice between the two is a choice by test labels")
+        for path in arguments["compare"]:
+            noted = path in found["noted_in"]
+            print(f"  noted in {path}" if noted else f"  not noted in {path}: no summary.json to write it in")
     return 0
 
 
 if __name__ == "__main__":
-    if any(word.lstrip("-").partition("=")[0] == "compare" for word in sys.argv[1:]):
-        cli.run_and_exit(compare, COMPARE)
     cli.run_and_exit(main, COMMAND)

@@ -1,6 +1,7 @@
 """Studies: the right figures, nothing done twice, nothing changed by being stopped, compared by seed."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -80,7 +81,8 @@ def test_it_sums_up_what_each_seed_reached_at_its_last_step(whole):
 
 
 def test_a_member_is_the_run_of_its_seed_alone(whole):
-    config, _, train, measured = prepare_split(tiny_config(), "validation")
+    config, data, measured = prepare_split(tiny_config(), "validation")
+    train = data.train
     layout = member_layout()
     experiment = build_experiment(
         config,
@@ -174,10 +176,10 @@ def test_on_validation_no_test_image_is_looked_at(tmp_path, monkeypatch):
 
     monkeypatch.setattr("mnist_jax.studies.seeds.MemberTrainer", Trainer)
     run_study(tiny_config(), [0], str(tmp_path / "study"))
-    _, splits, train, measured = prepare_split(tiny_config(), "validation")
-    assert (seen[0] == train.images).all()
+    _, data, measured = prepare_split(tiny_config(), "validation")
+    assert (seen[0] == data.train.images).all()
     assert (seen[1] == measured.images).all()
-    assert (measured.images == splits.train.images[275:300]).all()
+    assert (measured.images == data.splits.train.images[275:300]).all()
 
 
 def test_a_loss_that_is_not_finite_names_the_seed(tmp_path):
@@ -190,7 +192,8 @@ def test_a_loss_that_is_not_finite_names_the_seed(tmp_path):
 
 
 def test_the_number_side_by_side_follows_memory():
-    config, _, train, _ = prepare_split(tiny_config(), "validation")
+    config, run_data, _ = prepare_split(tiny_config(), "validation")
+    train = run_data.train
     experiment = build_experiment(
         config,
         member_layout(),
@@ -206,41 +209,114 @@ def test_the_number_side_by_side_follows_memory():
     assert 32 * 26 * 26 * 3 * 4 < trainer.bytes_of_member(data) < 100e6
 
 
-def write_study(folder, accuracies, split="validation"):
+def write_study(folder, errors, split="validation", *, images="a", num_examples=10_000, finished=True):
     folder.mkdir()
-    append_results(folder, [{"seed": s, "split": split, "accuracy": a} for s, a in accuracies.items()])
-    (folder / "summary.json").write_text('{"kind": "study", "test_labels_used_for_choice": false}')
+    records = [
+        {
+            "seed": seed,
+            "split": split,
+            "accuracy": 1 - count / num_examples,
+            "errors": count,
+            "num_examples": num_examples,
+        }
+        for seed, count in errors.items()
+    ]
+    if records:
+        append_results(folder, records)
+    dataset = {"sha256": 64 * "1", "test_sha256": 64 * (images if split == "test" else "0")}
+    run = {"kind": "study", "split": split, "dataset": dataset, "measured_sha256": 64 * images}
+    (folder / "config.json").write_text(json.dumps({"seed": 0, "run": run}))
+    if finished:
+        (folder / "summary.json").write_text('{"kind": "study", "test_labels_used_for_choice": false}')
     return str(folder)
 
 
+def noted(folder):
+    return json.loads((folder / "summary.json").read_text())["test_labels_used_for_choice"]
+
+
 def test_two_studies_are_compared_by_seed(tmp_path):
-    first = write_study(tmp_path / "a", {0: 0.990, 1: 0.992, 2: 0.994, 3: 0.991})
-    second = write_study(tmp_path / "b", {3: 0.9921, 2: 0.9949, 1: 0.9931, 0: 0.9912, 9: 0.1})
+    first = write_study(tmp_path / "a", {0: 100, 1: 80, 2: 60, 3: 90})
+    second = write_study(tmp_path / "b", {3: 79, 2: 51, 1: 69, 0: 88, 9: 9000})
     found = compare_studies(first, second)
     assert found["differences"]["mean"] == pytest.approx(0.001075)
     assert (found["differs"], found["differences"]["n"], found["second"]["n"]) == (True, 4, 5)
+    assert found["first"]["mean"] == pytest.approx(0.99175)
     assert found["p_value"] < 0.001
-    assert json.loads((tmp_path / "a" / "summary.json").read_text())["test_labels_used_for_choice"] is False
+    assert not noted(tmp_path / "a") and not noted(tmp_path / "b")
 
 
 def test_compared_on_test_both_say_so(tmp_path):
-    first = write_study(tmp_path / "a", {0: 0.99, 1: 0.98}, "test")
-    second = write_study(tmp_path / "b", {0: 0.98, 1: 0.98}, "test")
-    assert compare_studies(first, f"{second}/results.jsonl")["test_labels_used_for_choice"]
+    first = write_study(tmp_path / "a", {0: 100, 1: 200}, "test")
+    second = write_study(tmp_path / "b", {0: 200, 1: 201}, "test")
+    found = compare_studies(first, f"{second}/results.jsonl")
+    assert found["test_labels_used_for_choice"]
+    assert found["noted_in"] == [first, f"{second}/results.jsonl"]
     for name, other in (("a", "b"), ("b", "a")):
         summary = json.loads((tmp_path / name / "summary.json").read_text())
         assert summary["test_labels_used_for_choice"] is True
-        assert other in summary["compared_on_test_with"][0]
+        assert summary["compared_on_test_with"] == [str(tmp_path / other)]
+
+
+def test_an_unfinished_study_on_test_is_not_said_to_be_noted(tmp_path, capsys):
+    first = write_study(tmp_path / "a", {0: 100, 1: 200}, "test")
+    second = write_study(tmp_path / "b", {0: 200, 1: 201}, "test", finished=False)
+    assert cli.run_main(study.main, study.COMMAND, ["--compare", first, second]) == 0
+    output = capsys.readouterr().out
+    assert f"  noted in {first}\n  not noted in {second}: no summary.json" in output
+    assert noted(tmp_path / "a")
+    assert not (tmp_path / "b" / "summary.json").exists()
+
+
+def test_a_study_that_goes_on_keeps_what_was_noted(whole, tmp_path):
+    folder = tmp_path / "study"
+    shutil.copytree(whole[0], folder)
+    summary = json.loads((folder / "summary.json").read_text())
+    note = {"test_labels_used_for_choice": True, "compared_on_test_with": ["other"]}
+    (folder / "summary.json").write_text(json.dumps(summary | note))
+    again = run_study(tiny_config(), range(3), str(folder))
+    assert {name: again[name] for name in note} == note
 
 
 def test_what_cannot_be_compared_is_refused(tmp_path):
-    first = write_study(tmp_path / "a", {0: 0.99})
-    with pytest.raises(RunError, match="no results"):
-        compare_studies(first, str(tmp_path / "nothing"))
-    with pytest.raises(RunError, match="measured on test and validation"):
-        compare_studies(first, write_study(tmp_path / "b", {0: 0.98}, "test"))
-    with pytest.raises(RunError, match="no seed in common"):
-        compare_studies(first, write_study(tmp_path / "c", {1: 0.98}))
+    first = write_study(tmp_path / "a", {0: 100})
+    for problem, second in {
+        "cannot read .*config.json.*expected the folder of a run": str(tmp_path / "nothing"),
+        "no results": write_study(tmp_path / "empty", {}),
+        "measured on validation, .* on test; expected one split": write_study(
+            tmp_path / "b", {0: 20}, "test"
+        ),
+        "no seed in common": write_study(tmp_path / "c", {1: 20}),
+        "measured on different images": write_study(tmp_path / "d", {0: 20}, images="b"),
+        "are the same study": str(tmp_path / "a" / "results.jsonl"),
+    }.items():
+        with pytest.raises(RunError, match=problem):
+            compare_studies(first, second)
+
+
+def test_results_that_are_no_study_s_are_refused(tmp_path):
+    first = write_study(tmp_path / "a", {0: 100})
+    second = write_study(tmp_path / "b", {0: 100})
+    append_results(tmp_path / "b", [{"seed": 0, "errors": 90, "num_examples": 10_000}])
+    with pytest.raises(RunError, match="a seed with several results"):
+        compare_studies(first, second)
+    third = write_study(tmp_path / "c", {})
+    append_results(tmp_path / "c", [{"seed": 0, "accuracy": 0.5}])
+    with pytest.raises(RunError, match="seed 0 has no errors and num_examples"):
+        compare_studies(first, third)
+
+
+def test_a_study_says_what_it_was_measured_on(whole, tmp_path):
+    _, _, measured = prepare_split(tiny_config(), "validation")
+    run = json.loads((whole[0] / "config.json").read_text())["run"]
+    assert run["measured_sha256"] == measured.sha256
+    # A study of an earlier version does not.
+    other = write_study(tmp_path / "old", {0: 1})
+    config = json.loads((tmp_path / "old" / "config.json").read_text())
+    del config["run"]["measured_sha256"]
+    (tmp_path / "old" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(RunError, match="does not say which images it was measured on"):
+        compare_studies(str(whole[0]), other)
 
 
 def test_a_damaged_results_file_names_the_line(tmp_path):
@@ -250,16 +326,42 @@ def test_a_damaged_results_file_names_the_line(tmp_path):
 
 
 def test_the_comparison_as_a_command(tmp_path, capsys):
-    first = write_study(tmp_path / "a", {0: 0.990, 1: 0.992, 2: 0.994})
-    second = write_study(tmp_path / "b", {0: 0.991, 1: 0.991, 2: 0.9945})
-    assert cli.run_main(study.compare, study.COMPARE, ["--compare", first, second]) == 0
+    first = write_study(tmp_path / "a", {0: 100, 1: 80, 2: 60})
+    second = write_study(tmp_path / "b", {0: 90, 1: 90, 2: 55})
+    assert cli.run_main(study.main, study.COMMAND, ["--compare", first, second]) == 0
     output = capsys.readouterr().out
     assert "no difference beyond chance is shown" in output
     assert "four times out of five with" in output
-    assert cli.run_main(study.compare, study.COMPARE, ["--compare", first, second, "--json"]) == 0
+    assert "noted" not in output
+    assert cli.run_main(study.main, study.COMMAND, [f"--compare={first}", second, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["differences"]["n"] == 3
-    assert cli.run_main(study.compare, study.COMPARE, ["--compare", first]) == 2
-    assert "expected two studies" in capsys.readouterr().err
+
+
+def test_equal_differences_give_no_p_value_and_no_number_of_seeds(tmp_path, capsys):
+    first = write_study(tmp_path / "a", {0: 41, 1: 37, 2: 33, 3: 48})
+    second = write_study(tmp_path / "b", {0: 40, 1: 36, 2: 32, 3: 47})
+    assert cli.run_main(study.main, study.COMMAND, ["--compare", first, second]) == 0
+    output = capsys.readouterr().out
+    assert "the same difference for every common seed: without spread there is no t-test" in output
+    assert "p =" not in output and "differ (at" not in output and "found four times" not in output
+    assert "second less first: 0.010 ± 0.000 %" in output
+
+
+def test_compare_needs_two_studies_and_nothing_else(tmp_path, capsys):
+    first = write_study(tmp_path / "a", {0: 100})
+    for words, problem in (
+        ([first], "--compare: expected A B, got 1 of 2"),
+        ([], "--compare: expected A B, got 0 of 2"),
+        ([first, ""], "--compare: expected a"),
+        ([first, first, "third"], "stray argument 'third'"),
+        ([first, first, "--config", "configs/smoke.py"], "--compare: takes no --config"),
+        ([first, first, "--config.seed=1"], "--compare: takes no --config"),
+    ):
+        assert cli.run_main(study.main, study.COMMAND, ["--compare", *words]) == 2
+        lines = capsys.readouterr().err.splitlines()
+        assert len(lines) == 1 and lines[0].startswith(f"error: {problem}")
+    assert cli.run_main(study.main, study.COMMAND, []) == 2
+    assert "--config: is missing" in capsys.readouterr().err
 
 
 def test_the_study_as_a_command(whole, capsys):
@@ -295,9 +397,7 @@ def test_signals_keep_what_is_finished(tmp_path, monkeypatch):
     assert read_results(tmp_path / "study") == []
 
 
-@pytest.mark.parametrize("flags", [["--help"], ["--compare", "a", "--help"]])
-def test_both_forms_of_the_command_start(flags):
-    command = [sys.executable, "-m", "mnist_jax.study", *flags]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    assert ("Compares two studies" in done.stdout) == ("--compare" in flags)
+def test_the_help_tells_of_both_uses(capsys):
+    for words in (["--help"], ["--compare", "a", "--help"]):
+        assert cli.run_main(study.main, study.COMMAND, words) == 0
+        assert "--compare A B" in capsys.readouterr().out

@@ -28,10 +28,14 @@ class Flag(Field):
     Attributes:
         metavar: what stands for the value in the help.
         required: whether the command cannot do without it.
+        num_values: words it takes; with more than one, its value is a tuple of texts.
+        replaces_config: whether it stands instead of ``--config`` and the overrides.
     """
 
     metavar: str = "VALUE"
     required: bool = False
+    num_values: int = 1
+    replaces_config: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,7 @@ class Arguments:
     config: ConfigDict = field(default_factory=ConfigDict)
     config_file: str = ""
     positional: tuple[str, ...] = ()
-    flags: Mapping[str, Value] = field(default_factory=dict)
+    flags: Mapping[str, Value | tuple[str, ...]] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Any:
         """The value of a flag."""
@@ -103,7 +107,11 @@ def parse(command: Command, argv: Sequence[str]) -> Arguments:
         if flag.required and flag.name not in reader.values and flag.name not in reader.wrong:
             problems.append(f"--{flag.name}: is missing; give --{flag.name} {flag.metavar}")
     config, cause = ConfigDict(), None
-    if command.takes_config:
+    given = {*reader.values, *reader.wrong}
+    replaces = [flag.name for flag in command.flags if flag.replaces_config and flag.name in given]
+    if replaces and ("config" in reader.values or reader.overrides):
+        problems.append(f"--{replaces[0]}: takes no --config and no overrides; leave them out")
+    elif command.takes_config and not replaces:
         try:
             config = _build_config(reader)
         except ConfigError as error:
@@ -139,7 +147,7 @@ class _Reader:
         self.command = command
         always = (CONFIG, DEBUG) if command.takes_config else (DEBUG,)
         self.flags = {flag.name: flag for flag in (*command.flags, *always)}
-        self.values: dict[str, Value] = {}
+        self.values: dict[str, Value | tuple[str, ...]] = {}
         self.overrides: dict[str, Value] = {}
         self.positional: list[str] = []
         self.problems: list[str] = []
@@ -178,6 +186,9 @@ class _Reader:
             else:
                 self._set(target, spelled, False)
             return
+        if isinstance(target, Flag) and target.num_values > 1:
+            self._take_several(target, spelled, [text] if equals else [], words)
+            return
         if not equals:
             if target.type is bool:
                 # absl leaves `--flag false` with a true flag and a stray word; nobody means that.
@@ -189,6 +200,16 @@ class _Reader:
                 self._refuse(target, spelled, f"a value is missing, expected {target.expected()}", None)
                 return
         self._set(target, spelled, parse_text(target, text))
+
+    def _take_several(self, flag: Flag, spelled: str, values: list[str], words: list[str]) -> None:
+        while words and len(values) < flag.num_values and not words[0].startswith("--"):
+            values.append(words.pop(0))
+        try:
+            if len(values) < flag.num_values:
+                raise ValueError(f"expected {flag.metavar}, got {len(values)} of {flag.num_values}")
+            self.values[flag.name] = tuple(str(flag.convert(value)) for value in values)
+        except ValueError as error:
+            self._refuse(flag, spelled, str(error), values)
 
     def _find(self, name: str) -> tuple[Field | None, bool]:
         for key, negated in ((name, False), (name.removeprefix("no"), name.startswith("no"))):

@@ -1,6 +1,5 @@
 """What probabilities and labels tell: images to look at, how far to trust a confidence."""
 
-import math
 from typing import NamedTuple
 
 import numpy as np
@@ -22,7 +21,7 @@ class CalibrationBins(NamedTuple):
 def most_confident_mistakes(
     probabilities: Probabilities, labels: Labels, limit: int
 ) -> Int[np.ndarray, " found"]:
-    """Gives the indices of at most ``limit`` wrong predictions, the most confident first."""
+    """Returns the indices of at most ``limit`` wrong predictions, the most confident first."""
     predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
     wrong = np.flatnonzero(predicted != labels)
     return wrong[np.argsort(-confidence[wrong], kind="stable")][:limit]
@@ -31,28 +30,21 @@ def most_confident_mistakes(
 def least_confident_hits(
     probabilities: Probabilities, labels: Labels, limit: int
 ) -> Int[np.ndarray, " found"]:
-    """Gives the indices of at most ``limit`` right predictions, the least confident first."""
+    """Returns the indices of at most ``limit`` right predictions, the least confident first."""
     predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
     right = np.flatnonzero(predicted == labels)
     return right[np.argsort(confidence[right], kind="stable")][:limit]
 
 
 def first_of_each_class(labels: Labels, limit: int) -> Int[np.ndarray, " found"]:
-    """Gives the index of the first example of each class, for the ``limit`` classes that appear first."""
+    """Returns the index of the first example of each class, for the ``limit`` classes that appear first."""
     return np.sort(np.unique(labels, return_index=True)[1])[:limit]
-
-
-def count_confusions(probabilities: Probabilities, labels: Labels) -> Int[np.ndarray, "classes classes"]:
-    """Counts examples by true class (rows) and predicted class (columns)."""
-    num_classes = probabilities.shape[1]
-    pairs = labels.astype(np.int64) * num_classes + probabilities.argmax(axis=1)
-    return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
 def frequent_confusions(
     confusion: Int[np.ndarray, "classes classes"], limit: int
 ) -> list[tuple[int, int, int]]:
-    """Lists the most frequent mistakes as (true class, predicted class, count)."""
+    """Returns the most frequent mistakes as (true class, predicted class, count)."""
     mistakes = confusion - np.diag(np.diag(confusion))
     order = np.argsort(-mistakes, axis=None, kind="stable")[:limit]
     pairs = [divmod(int(i), confusion.shape[1]) for i in order]
@@ -84,16 +76,16 @@ def calibration_bins(probabilities: Probabilities, labels: Labels, num_bins: int
 
 
 def expected_calibration_error(bins: CalibrationBins) -> float:
-    """The gap between confidence and accuracy, averaged over the examples: 0 is perfect (Guo et al. 2017)."""
+    """Returns the mean gap between confidence and accuracy; 0 is perfect (Guo et al. 2017)."""
     gaps = np.nan_to_num(np.abs(bins.accuracy - bins.confidence))
     return float((bins.num_examples * gaps).sum() / max(bins.num_examples.sum(), 1))
 
 
-def wilson_interval(successes: int, trials: int, z: float = 1.959964) -> tuple[float, float]:
-    """A confidence interval, by default of 95%, for a fraction that was counted (Wilson 1927)."""
+def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
+    """Returns the 95% confidence interval of a fraction that was counted (Wilson 1927)."""
+    from scipy.stats import binomtest
+
     if trials == 0:
         return 0.0, 1.0
-    fraction, weight = successes / trials, z * z / trials
-    center = (fraction + weight / 2) / (1 + weight)
-    spread = z * math.sqrt(fraction * (1 - fraction) / trials + weight / (4 * trials)) / (1 + weight)
-    return max(0.0, center - spread), min(1.0, center + spread)
+    interval = binomtest(successes, trials).proportion_ci(method="wilson")
+    return float(interval.low), float(interval.high)

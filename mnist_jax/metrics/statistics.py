@@ -1,11 +1,12 @@
-"""What figures over seeds tell: mean, spread, interval, and whether two configurations differ."""
+"""Statistics over seeds: mean, spread, interval, and whether two configurations differ."""
 
+import bisect
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 _POWER = 0.8
 _MOST_SEEDS = 1_000_000
@@ -37,7 +38,7 @@ class Summary:
 
 
 def summarize(values: Sequence[float]) -> Summary:
-    """Sums up the values of several seeds.
+    """Summarizes the values of several seeds.
 
     Raises:
         ValueError: for no values, or one that is not finite.
@@ -45,15 +46,18 @@ def summarize(values: Sequence[float]) -> Summary:
     array = np.asarray(values, np.float64)
     if not len(array) or not np.isfinite(array).all():
         raise ValueError(f"expected finite numbers, at least one; got {list(values)}")
-    n, mean = len(array), float(array.mean())
-    # Equal values have no spread; their rounded mean may say otherwise in the last digit.
-    low, high = float(array.min()), float(array.max())
+    n, low, high = len(array), float(array.min()), float(array.max())
     if n == 1:
-        return Summary(n, mean, None, None, low, high, None, None)
-    sd = float(array.std(ddof=1)) if low < high else 0.0
+        return Summary(n, low, None, None, low, high, None, None)
+    # The rounded mean of equal values may differ from them in the last digit, which is no spread.
+    mean, sd = (float(array.mean()), float(array.std(ddof=1))) if low < high else (low, 0.0)
+    if not sd:
+        return Summary(n, mean, 0.0, 0.0, low, high, mean, mean)
+    from scipy import stats
+
     se = sd / math.sqrt(n)
-    reach = float(stats.t.ppf(0.975, n - 1)) * se
-    return Summary(n, mean, sd, se, low, high, mean - reach, mean + reach)
+    ends = stats.t.interval(0.95, n - 1, mean, se)
+    return Summary(n, mean, sd, se, low, high, float(ends[0]), float(ends[1]))
 
 
 @dataclass(frozen=True)
@@ -61,11 +65,12 @@ class PairedComparison:
     """Two configurations over the same seeds.
 
     Attributes:
-        differences: second less first, over the common seeds.
+        differences: accuracy (fraction) of the second less that of the first, over the common seeds.
         p_value: of the paired t-test, two-sided: how often chance alone gives a mean difference this large
-            where there is none; None for fewer than two common seeds.
+            where there is none; None where the differences have no spread to compare with: a single common
+            seed, or the same difference for each.
         seeds_needed: common seeds with which a true difference of the size seen would be found (p below 5%)
-            four times out of five; None where that cannot be said (no difference, or fewer than two seeds).
+            four times out of five; None where that cannot be said (no spread, or a mean difference of 0).
     """
 
     differences: Summary
@@ -78,12 +83,16 @@ class PairedComparison:
         return self.p_value is not None and self.p_value < 0.05
 
 
-def compare_paired(first: Mapping[int, float], second: Mapping[int, float]) -> PairedComparison:
+def compare_paired(
+    first: Mapping[int, int], second: Mapping[int, int], num_examples: int
+) -> PairedComparison:
     """Compares two configurations by the seeds they have in common.
 
     Args:
-        first: value by seed.
-        second: value by seed.
+        first: errors by seed. Whole numbers: even equal differences of fractions differ in their last digits,
+            which a test takes for spread.
+        second: the same of the other configuration.
+        num_examples: images that each seed was measured on.
 
     Raises:
         ValueError: for no common seed.
@@ -91,19 +100,17 @@ def compare_paired(first: Mapping[int, float], second: Mapping[int, float]) -> P
     common = sorted(first.keys() & second.keys())
     if not common:
         raise ValueError("the two have no seed in common; expected results of the same seeds")
-    differences = summarize([second[seed] - first[seed] for seed in common])
-    if differences.sd is None:
+    differences = summarize([(first[seed] - second[seed]) / num_examples for seed in common])
+    if not differences.sd:
         return PairedComparison(differences, None, None)
-    if differences.sd == 0.0:
-        same = differences.mean == 0.0
-        return PairedComparison(differences, 1.0 if same else 0.0, None if same else 2)
-    t = differences.mean * math.sqrt(differences.n) / differences.sd
-    p_value = 2.0 * float(stats.t.sf(abs(t), differences.n - 1))
-    return PairedComparison(differences, p_value, seeds_needed(differences.mean / differences.sd))
+    from scipy.stats import ttest_rel
+
+    test = ttest_rel([second[seed] for seed in common], [first[seed] for seed in common])
+    return PairedComparison(differences, float(test.pvalue), seeds_needed(differences.mean / differences.sd))
 
 
 def seeds_needed(effect: float) -> int | None:
-    """Pairs of runs that a two-sided paired t-test at 5% needs for a power of 80%.
+    """Returns the pairs of runs that a two-sided paired t-test at 5% needs for a power of 80%.
 
     Args:
         effect: mean difference divided by the standard deviation of the differences.
@@ -111,18 +118,15 @@ def seeds_needed(effect: float) -> int | None:
     Returns:
         the number of pairs, at least 2; None above a million, or for no effect.
     """
-    effect = abs(effect)
-    if effect == 0.0 or _power(effect, _MOST_SEEDS) < _POWER:
-        return None
-    low, high = 1, _MOST_SEEDS
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if _power(effect, middle) >= _POWER else (middle, high)
-    return high
+    pairs = range(2, _MOST_SEEDS + 1)
+    index = bisect.bisect_left(pairs, _POWER, key=functools.partial(_power, abs(effect)))
+    return pairs[index] if index < len(pairs) else None
 
 
 def _power(effect: float, n: int) -> float:
-    """Power of the test; the far tail, where chance points the other way, is left out."""
+    """Returns the power of the test; the far tail, where chance points the other way, is left out."""
+    from scipy import stats
+
     critical = stats.t.ppf(0.975, n - 1)
     if n > 1000:
         # The noncentral t is slow and imprecise for many degrees of freedom, and normal by then.

@@ -7,6 +7,24 @@ import optax
 from jaxtyping import Array, Bool, Float, Int
 
 
+def count_confusions(
+    labels: Int[Array | np.ndarray, " examples"],
+    predicted: Int[Array | np.ndarray, " examples"],
+    num_classes: int,
+    mask: Bool[Array, " examples"] | None = None,
+) -> Int[Array, "classes classes"]:
+    """Counts examples by true class (rows) and predicted class (columns), int32; traced or not.
+
+    Args:
+        labels: true classes.
+        predicted: predicted classes.
+        num_classes: rows and columns.
+        mask: False for examples that are not counted; None counts all.
+    """
+    counts = jnp.zeros((num_classes, num_classes), jnp.int32)
+    return counts.at[labels, predicted].add(1 if mask is None else mask.astype(jnp.int32))
+
+
 @flax.struct.dataclass
 class Metrics:
     """Sums over the examples of a batch.
@@ -27,7 +45,7 @@ class Metrics:
 
 @flax.struct.dataclass
 class EvaluationSums:
-    """What one pass over a data set adds up.
+    """Sums of one pass over a data set.
 
     Attributes:
         loss_sum: float32 scalar, cross-entropy summed over examples, in nats.
@@ -46,10 +64,9 @@ class EvaluationSums:
     def from_logits(
         cls, logits: Float[Array, "batch classes"], labels: Int[Array, " batch"], mask: Bool[Array, " batch"]
     ) -> "EvaluationSums":
-        """Sums one batch; rows where ``mask`` is False are padding and count for nothing."""
+        """Sums one batch; rows where ``mask`` is False are padding and are not counted."""
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-        confusion = jnp.zeros((logits.shape[1], logits.shape[1]), jnp.int32)
-        confusion = confusion.at[labels, jnp.argmax(logits, axis=-1)].add(mask.astype(jnp.int32))
+        confusion = count_confusions(labels, jnp.argmax(logits, axis=-1), logits.shape[1], mask)
         return cls(jnp.sum(jnp.where(mask, losses, 0.0)), confusion)
 
     def merge(self, other: "EvaluationSums") -> "EvaluationSums":

@@ -9,11 +9,11 @@ from mnist_jax.config.check import as_dict, default_config, fields_of, flatten
 from mnist_jax.config.schema import GROUPS
 from mnist_jax.metrics.predictions import (
     calibration_bins,
-    count_confusions,
     expected_calibration_error,
     frequent_confusions,
     wilson_interval,
 )
+from mnist_jax.metrics.sums import count_confusions
 from mnist_jax.report import figures
 from mnist_jax.report.inline import inline_svg
 from mnist_jax.report.record import Predictions, RunRecord
@@ -97,7 +97,11 @@ def classes(record: RunRecord, predictions: Predictions | None) -> dict[str, Any
     if record.summary:
         confusion = np.array(record.summary["confusion_matrix"])
     elif predictions is not None:
-        confusion = count_confusions(predictions.probabilities, predictions.splits.test.labels)
+        confusion = np.asarray(
+            count_confusions(
+                predictions.splits.test.labels, predictions.probabilities.argmax(axis=1), len(names)
+            )
+        )
     else:
         return None
     total = confusion.sum(axis=1)

@@ -1,13 +1,12 @@
-"""Do two studies differ: paired by seed, from their folders."""
+"""Whether two studies differ: paired by seed, from their folders."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from mnist_jax.errors import RunError
 from mnist_jax.metrics.statistics import compare_paired, summarize
-from mnist_jax.storage.json_files import SUMMARY_FILE, write_json_atomic
+from mnist_jax.storage.json_files import SUMMARY_FILE, read_config, read_summary, write_json_atomic
 from mnist_jax.studies.results_file import read_results, results_path
 
 
@@ -18,55 +17,94 @@ def compare_studies(first: str, second: str) -> dict[str, Any]:
     them has chosen by test labels.
 
     Args:
-        first: the folder of a study, or its results file.
+        first: the folder of a study, or the results file in it.
         second: the other one.
 
     Returns:
-        ``first`` and ``second`` (statistics over all their seeds), ``differences`` (second less first, over
-        the common seeds), ``p_value``, ``seeds_needed``, ``differs``, ``split``,
-        ``test_labels_used_for_choice``.
+        ``first`` and ``second`` (statistics over all their seeds), ``differences`` (accuracy of the second
+        less that of the first, over the common seeds), ``p_value``, ``seeds_needed``, ``differs``, ``split``,
+        ``test_labels_used_for_choice``, ``noted_in`` (the studies whose summary says so now).
 
     Raises:
-        RunError: no results, results of different splits, or no common seed.
+        RunError: a file is missing or damaged, the two were measured on different images, or they have no
+            seed in common.
     """
-    records = [_records(path) for path in (first, second)]
-    splits = {record.get("split") for group in records for record in group}
-    if len(splits) > 1:
-        raise RunError(f"the results were measured on {' and '.join(sorted(map(str, splits)))}; expected one")
-    accuracies = [{record["seed"]: record["accuracy"] for record in group} for group in records]
+    paths = (first, second)
+    if results_path(first).resolve() == results_path(second).resolve():
+        raise RunError(f"{first} and {second} are the same study; expected two")
+    splits, images = zip(*(_measured_on(path) for path in paths), strict=True)
+    if splits[0] != splits[1]:
+        raise RunError(f"{first} was measured on {splits[0]}, {second} on {splits[1]}; expected one split")
+    if images[0] != images[1]:
+        raise RunError(
+            f"{first} and {second} were measured on different images (sha256 {images[0][:12]} and "
+            f"{images[1][:12]}); expected studies of the same data"
+        )
+    errors = [_errors_by_seed(path) for path in paths]
+    num_examples = read_results(first)[0]["num_examples"]
     try:
-        comparison = compare_paired(*accuracies)
+        comparison = compare_paired(errors[0], errors[1], num_examples)
     except ValueError as error:
         raise RunError(f"{first} and {second}: {error}") from error
-    split = splits.pop()
-    if split == "test":
-        _note(first, second)
-        _note(second, first)
+    on_test = splits[0] == "test"
+    accuracies = [summarize([1 - count / num_examples for count in group.values()]) for group in errors]
     return {
-        "first": {"name": first, **asdict(summarize(list(accuracies[0].values())))},
-        "second": {"name": second, **asdict(summarize(list(accuracies[1].values())))},
+        "first": {"name": first, **asdict(accuracies[0])},
+        "second": {"name": second, **asdict(accuracies[1])},
         **asdict(comparison),
         "differs": comparison.differs,
-        "split": split,
-        "test_labels_used_for_choice": split == "test",
+        "split": splits[0],
+        "test_labels_used_for_choice": on_test,
+        "noted_in": [path for path, other in (paths, paths[::-1]) if on_test and _note(path, other)],
     }
 
 
-def _records(path: str) -> list[dict[str, Any]]:
-    records = read_results(path)
-    if not records:
+def noted_comparisons(folder: Path) -> dict[str, Any]:
+    """Returns what comparisons on test have noted in a study's summary, for the one that replaces it."""
+    summary = read_summary(folder)
+    names = ("test_labels_used_for_choice", "compared_on_test_with")
+    return {"test_labels_used_for_choice": False} | {n: summary[n] for n in names if n in summary}
+
+
+def _measured_on(path: str) -> tuple[str, str]:
+    """Returns the split and the SHA-256 of the images and labels that a study was measured on."""
+    folder = results_path(path).parent
+    _, run = read_config(folder)
+    split = str(run.get("split"))
+    sha256 = run.get("dataset", {}).get("test_sha256") if split == "test" else run.get("measured_sha256")
+    if not isinstance(sha256, str):
+        raise RunError(
+            f"{folder} does not say which images it was measured on; expected a study of this version"
+        )
+    return split, sha256
+
+
+def _errors_by_seed(path: str) -> dict[int, int]:
+    lines = read_results(path)
+    if not lines:
         raise RunError(f"{results_path(path)}: no results; expected those of a study")
-    if any("accuracy" not in record for record in records):
-        raise RunError(f"{results_path(path)}: a line without accuracy; expected the results of a study")
-    return records
+    for line in lines:
+        if not all(isinstance(line.get(name), int) for name in ("errors", "num_examples")):
+            raise RunError(
+                f"{results_path(path)}: seed {line['seed']} has no errors and num_examples; expected the "
+                "results of a study"
+            )
+    errors = {line["seed"]: line["errors"] for line in lines}
+    if len(errors) < len(lines):
+        raise RunError(f"{results_path(path)}: a seed with several results; expected those of a study")
+    return errors
 
 
-def _note(path: str, other: str) -> None:
-    summary_path = results_path(path).with_name(SUMMARY_FILE)
+def _note(path: str, other: str) -> bool:
+    """Notes a comparison on test in a study's summary; False where there is none, or it cannot be written."""
+    folder = results_path(path).parent
+    summary = read_summary(folder)
+    if not summary:
+        return False
+    compared = {*summary.get("compared_on_test_with", ()), str(results_path(other).parent.absolute())}
+    summary |= {"test_labels_used_for_choice": True, "compared_on_test_with": sorted(compared)}
     try:
-        summary = json.loads(summary_path.read_bytes())
-    except (OSError, ValueError):
-        return  # a results file on its own
-    with_others = sorted({*summary.get("compared_on_test_with", []), str(Path(other).absolute())})
-    summary |= {"test_labels_used_for_choice": True, "compared_on_test_with": with_others}
-    write_json_atomic(summary_path, summary)
+        write_json_atomic(folder / SUMMARY_FILE, summary)
+    except RunError:
+        return False
+    return True

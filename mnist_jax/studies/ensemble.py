@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
+from scipy.special import softmax
 
 from mnist_jax.config.seeds import parse_seeds
 from mnist_jax.data import Dataset
@@ -33,7 +34,7 @@ from mnist_jax.studies.seeds import epoch_reporter, prepare_split
 from mnist_jax.studies.trainer import MemberTrainer, Trained, member_layout
 from mnist_jax.terminal.console import RunConsole
 from mnist_jax.terminal.format import format_percent
-from mnist_jax.training.logits import evaluate_logits, make_logits_fn, softmax
+from mnist_jax.training.logits import evaluate_logits, make_logits_fn
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,7 @@ class _EnsembleRun:
     def vote(self, members: Sequence[Member]) -> dict[str, Any]:
         """Reads every member back, so that what is measured is what is on the disk."""
         logits = np.stack([self._logits(member) for member in members])
-        probabilities = softmax(logits)
+        probabilities = softmax(logits.astype(np.float64), axis=-1)
         labels = self.measured.labels
         vote = describe_vote(probabilities, labels)
         result = evaluate_logits(np.log(np.maximum(soft_vote(probabilities), 1e-300)), labels)

@@ -23,6 +23,7 @@ from mnist_jax.runtime.environment import collect_versions, describe_device, run
 from mnist_jax.runtime.signals import StopRequest
 from mnist_jax.storage.json_files import SUMMARY_FILE, write_json_atomic
 from mnist_jax.storage.workdir import open_workdir
+from mnist_jax.studies.comparison import noted_comparisons
 from mnist_jax.studies.folder import open_records, save_member
 from mnist_jax.studies.labeling import confident, draw_labeled, student_set, supervised_set
 from mnist_jax.studies.results_file import append_results, read_results
@@ -80,6 +81,7 @@ def run_pseudo_label(
     if transductive:
         console.notice("TRANSDUCTIVE: the student learns from the test images (without their labels).")
     facts = data.facts() | {"split": split, "transductive": transductive}
+    facts["measured_sha256"] = measured.sha256
     with open_workdir(workdir) as folder, StopRequest() as stop, device_faults("a smaller batch_size"):
         open_records(folder, "pseudo_label", config, facts, free=("seed", "pseudo_label.seeds"))
         run = _PseudoLabelRun(config, data, measured, folder, facts, console, stop)
@@ -92,6 +94,7 @@ def run_pseudo_label(
                 records.append(record)
                 console.print(describe_seed(record))
         summary = _summary([record for record in records if record["seed"] in seeds], config, facts)
+        summary |= noted_comparisons(folder)
         write_json_atomic(folder / SUMMARY_FILE, summary)
     return summary
 
@@ -276,7 +279,6 @@ def _summary(records: list[dict[str, Any]], config: ConfigDict, facts: dict[str,
         "kind": "pseudo_label",
         "split": facts["split"],
         "transductive": facts["transductive"],
-        "test_labels_used_for_choice": False,
         "labeled": config.pseudo_label.labeled_examples,
         "seeds": [record["seed"] for record in records],
         "statistics": {name: asdict(summarize(series)) for name, series in values.items()},

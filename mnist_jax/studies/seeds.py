@@ -19,6 +19,7 @@ from mnist_jax.runtime.environment import collect_versions, describe_device, run
 from mnist_jax.runtime.signals import StopRequest
 from mnist_jax.storage.json_files import SUMMARY_FILE, write_json_atomic
 from mnist_jax.storage.workdir import open_workdir
+from mnist_jax.studies.comparison import noted_comparisons
 from mnist_jax.studies.folder import open_records
 from mnist_jax.studies.results_file import append_results, read_results
 from mnist_jax.studies.trainer import MemberTrainer, Trained, member_layout
@@ -104,6 +105,7 @@ def run_study(
     if data.splits.notice:
         console.notice(data.splits.notice)
     facts = data.facts() | {"split": split}
+    facts["measured_sha256"] = measured.sha256
     with open_workdir(workdir) as folder, StopRequest() as stop, device_faults("a smaller --side_by_side"):
         open_records(folder, "study", config, facts, free=("seed",))
         records = read_results(folder)
@@ -126,7 +128,7 @@ def run_study(
                     console.print(_line(record))
         wanted = set(seeds)
         chosen = [record for record in records if record["seed"] in wanted]
-        summary = _summary_of_study(config, facts, chosen)
+        summary = _summary_of_study(config, facts, chosen) | noted_comparisons(folder)
         write_json_atomic(folder / SUMMARY_FILE, summary)
     return summary
 
@@ -177,8 +179,6 @@ def _summary_of_study(config: ConfigDict, facts: dict[str, Any], records: list[d
     return {
         "kind": "study",
         "split": split,
-        # True only once two studies measured on test were compared, see comparison.py.
-        "test_labels_used_for_choice": False,
         "seeds": [record["seed"] for record in records],
         "statistics": {
             name: asdict(summarize([record[name] for record in records]))

@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from scipy.special import softmax
 
 from mnist_jax.errors import RunError
 from mnist_jax.run.experiment import Experiment
@@ -24,7 +25,7 @@ from mnist_jax.studies.vmapped_steps import (
     take_member,
 )
 from mnist_jax.training.epoch import EpochLog, RunKeys
-from mnist_jax.training.logits import make_logits_fn, make_view_probabilities_fn, softmax
+from mnist_jax.training.logits import make_logits_fn, make_view_probabilities_fn
 from mnist_jax.training.plan import CallPlan
 from mnist_jax.training.state import TrainState, create_train_state
 
@@ -182,7 +183,7 @@ class MemberTrainer:
             ValueError: for copies where the experiment has no augmentation.
         """
         if not num_views:
-            return softmax(self.logits(state, images))
+            return softmax(self.logits(state, images).astype(np.float64), axis=1)
         answer = self._probabilities_fn(state.eval_variables(), images, key, num_views)
         return np.asarray(answer, np.float64)
 

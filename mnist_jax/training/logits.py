@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PyTree, Shaped
+from scipy.special import log_softmax
 
-from mnist_jax.metrics.sums import confusion_summary
+from mnist_jax.metrics.sums import confusion_summary, count_confusions
 from mnist_jax.training.evaluation import EvaluationResult
 from mnist_jax.training.step import AugmentFn, preprocess
 
@@ -88,22 +89,12 @@ def _in_batches(
     return outputs.reshape(-1, outputs.shape[-1])[:num_examples]
 
 
-def softmax(logits: Float[np.ndarray, "*batch classes"]) -> Float[np.ndarray, "*batch classes"]:
-    """Probabilities in float64, on the host."""
-    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
-    return shifted / shifted.sum(axis=-1, keepdims=True)
-
-
 def evaluate_logits(
     logits: Float[np.ndarray, "examples classes"], labels: Int[np.ndarray, " examples"]
 ) -> EvaluationResult:
-    """Gives the figures that `evaluation.Evaluator` gives, from logits on the host."""
-    highest = logits.max(axis=1, keepdims=True).astype(np.float64)
-    log_sums = np.log(np.exp(logits - highest).sum(axis=1)) + highest[:, 0]
-    losses = log_sums - logits[np.arange(len(labels)), labels]
-    num_classes = logits.shape[1]
-    pairs = labels.astype(np.int64) * num_classes + logits.argmax(axis=1)
-    confusion = np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
+    """Returns the figures that `evaluation.Evaluator` returns, from logits on the host."""
+    losses = -log_softmax(logits.astype(np.float64), axis=1)[np.arange(len(labels)), labels]
+    confusion = np.asarray(count_confusions(labels, logits.argmax(axis=1), logits.shape[1]))
     errors, num_examples, per_class = confusion_summary(confusion)
     return EvaluationResult(
         loss=float(losses.mean()),

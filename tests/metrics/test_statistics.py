@@ -60,39 +60,46 @@ def test_the_interval_holds_the_true_mean_19_times_out_of_20():
 
 
 def test_the_comparison_is_paired_by_seed():
-    first = {0: 0.990, 1: 0.992, 2: 0.994, 9: 0.5}
-    second = {2: 0.9951, 0: 0.9910, 1: 0.9932, 7: 0.1}
-    comparison = compare_paired(first, second)
-    expected = stats.ttest_rel([0.9910, 0.9932, 0.9951], [0.990, 0.992, 0.994])
-    assert comparison.differences.n == 3
-    assert comparison.differences.mean == pytest.approx(0.0011)
-    assert comparison.p_value == pytest.approx(expected.pvalue)
+    first = {0: 100, 1: 80, 2: 60, 9: 5000}
+    second = {2: 49, 0: 90, 1: 68, 7: 9000}
+    comparison = compare_paired(first, second, 10_000)
+    # By hand: 10, 12 and 11 errors fewer, mean 11, SD 1, t = 11 * sqrt(3); the p of two degrees of freedom.
+    differences = comparison.differences
+    assert (differences.n, differences.mean) == (3, pytest.approx(0.0011))
+    assert differences.sd == pytest.approx(0.0001)
+    t = 11 * math.sqrt(3)
+    assert comparison.p_value == pytest.approx(1 - t / math.sqrt(2 + t * t))
     assert comparison.differs
 
 
 def test_noise_shows_no_difference_and_says_how_many_seeds_would():
-    first = {0: 0.9960, 1: 0.9965, 2: 0.9958, 3: 0.9963}
-    second = {0: 0.9964, 1: 0.9960, 2: 0.9961, 3: 0.9962}
-    comparison = compare_paired(first, second)
+    comparison = compare_paired({0: 40, 1: 35, 2: 42, 3: 37}, {0: 36, 1: 40, 2: 39, 3: 38}, 10_000)
     assert not comparison.differs
     assert comparison.seeds_needed > 100
 
 
-@pytest.mark.parametrize(("second", "p_value"), [({0: 0.5, 1: 0.6}, 1.0), ({0: 0.75, 1: 0.85}, 0.0)])
-def test_differences_without_spread(second, p_value):
-    comparison = compare_paired({0: 0.5, 1: 0.6}, second)
-    # 0.85 - 0.6 and 0.75 - 0.5 differ in the last digit, which counts as spread.
-    assert comparison.p_value == pytest.approx(p_value, abs=1e-9)
+@given(
+    errors=st.lists(st.integers(0, 9000), min_size=2, max_size=40),
+    difference=st.integers(0, 1000),
+    num_examples=st.integers(10_000, 60_000),
+)
+def test_equal_differences_have_no_spread_and_no_p(errors, difference, num_examples):
+    first = dict(enumerate(errors))
+    second = {seed: count + difference for seed, count in first.items()}
+    comparison = compare_paired(first, second, num_examples)
+    assert comparison.differences.mean == pytest.approx(-difference / num_examples)
+    assert comparison.differences.sd == 0.0
+    assert (comparison.p_value, comparison.seeds_needed, comparison.differs) == (None, None, False)
 
 
 def test_one_common_seed_tells_nothing():
-    comparison = compare_paired({0: 0.5}, {0: 0.6})
+    comparison = compare_paired({0: 5}, {0: 6}, 10)
     assert (comparison.p_value, comparison.seeds_needed, comparison.differs) == (None, None, False)
 
 
 def test_no_common_seed_is_refused():
     with pytest.raises(ValueError, match="no seed in common"):
-        compare_paired({0: 0.5}, {1: 0.5})
+        compare_paired({0: 5}, {1: 5}, 10)
 
 
 @pytest.mark.parametrize(("effect", "pairs"), [(1.0, 10), (0.5, 34), (0.8, 15), (0.2, 199)])

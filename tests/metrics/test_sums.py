@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mnist_jax.metrics.sums import EvaluationSums, Metrics, confusion_summary
+from mnist_jax.metrics.sums import EvaluationSums, Metrics, confusion_summary, count_confusions
 
 NUM_CLASSES = 4
 RNG = np.random.default_rng(0)
@@ -70,6 +70,15 @@ def test_sums_pass_through_jit_and_scan():
     loss, confusion = reference(LOGITS, LABELS)
     assert float(sums.loss_sum) == pytest.approx(loss, rel=1e-6)
     np.testing.assert_array_equal(sums.confusion, confusion)
+
+
+def test_confusions_are_counted_by_true_class_in_rows():
+    labels, predicted = np.array([0, 0, 2, 1, 0]), np.array([1, 1, 2, 0, 0])
+    counts = count_confusions(labels, predicted, 3)
+    np.testing.assert_array_equal(counts, [[1, 2, 0], [1, 0, 0], [0, 0, 1]])
+    assert counts.dtype == jnp.int32
+    counted = count_confusions(labels, predicted, 3, jnp.array([True, False, True, True, False]))
+    np.testing.assert_array_equal(counted, [[0, 1, 0], [1, 0, 0], [0, 0, 1]])
 
 
 def test_confusion_summary_has_true_classes_in_rows():

@@ -9,16 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mnist_jax.metrics.predictions import (
-    calibration_bins,
-    count_confusions,
-    expected_calibration_error,
-    first_of_each_class,
-    frequent_confusions,
-    least_confident_hits,
-    most_confident_mistakes,
-    wilson_interval,
-)
+from mnist_jax.metrics.predictions import calibration_bins
 from mnist_jax.report import figures, style
 from mnist_jax.report.inline import inline_svg, png_uri
 
@@ -119,38 +110,6 @@ def test_figures_leave_matplotlib_as_it_was():
     inline_svg(figures.training_curve(RECORDS, "loss"), "a", "Loss")
     inline_svg(figures.confusion_matrix(COUNTS, NAMES), "b", "Confusion")
     assert dict(matplotlib.rcParams) == before
-
-
-def test_mistakes_and_hits_are_in_order_of_confidence():
-    assert most_confident_mistakes(PROBABILITIES, LABELS, 9).tolist() == [3, 1]
-    assert most_confident_mistakes(PROBABILITIES, LABELS, 1).tolist() == [3]
-    assert least_confident_hits(PROBABILITIES, LABELS, 9).tolist() == [2, 0]
-    assert least_confident_hits(PROBABILITIES, 1 - PROBABILITIES.argmax(axis=1), 9).tolist() == []
-
-
-def test_confusions_are_counted_and_ranked():
-    assert count_confusions(PROBABILITIES, LABELS).tolist() == [[1, 1], [1, 1]]
-    assert frequent_confusions(COUNTS, 5) == [(0, 1, 2), (1, 2, 1)]
-
-
-def test_first_of_each_class_keeps_the_order_of_the_data():
-    assert first_of_each_class(np.array([7, 2, 7, 1, 0, 2]), 3).tolist() == [0, 1, 3]
-
-
-def test_calibration_error_of_a_known_case():
-    # Two bins with two examples each, by hand: |0.5 - 0.675| and |0.5 - 0.925|, equally weighted.
-    bins = calibration_bins(PROBABILITIES, LABELS, num_bins=5)
-    assert bins.num_examples.tolist() == [0, 0, 0, 2, 2]
-    assert expected_calibration_error(bins) == pytest.approx((0.175 + 0.425) / 2)
-    certain = calibration_bins(np.array([[1.0, 0.0]]), np.array([0]))
-    assert certain.num_examples[-1] == 1 and expected_calibration_error(certain) == 0
-
-
-def test_wilson_interval_of_known_cases():
-    # Newcombe, Statistics in Medicine 17 (1998), table I, method 3.
-    assert wilson_interval(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
-    assert wilson_interval(0, 20) == pytest.approx((0.0, 0.1611), abs=5e-5)
-    assert wilson_interval(0, 0) == (0.0, 1.0)
 
 
 @pytest.mark.parametrize("channels", [3, 4])

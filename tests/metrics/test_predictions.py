@@ -1,0 +1,49 @@
+"""Mistakes to look at, calibration and the interval of a counted fraction, against hand-computed cases."""
+
+import numpy as np
+import pytest
+
+from mnist_jax.metrics.predictions import (
+    calibration_bins,
+    expected_calibration_error,
+    first_of_each_class,
+    frequent_confusions,
+    least_confident_hits,
+    most_confident_mistakes,
+    wilson_interval,
+)
+
+COUNTS = np.array([[8, 2, 0], [0, 9, 1], [0, 0, 0]])
+PROBABILITIES = np.array([[0.9, 0.1], [0.65, 0.35], [0.3, 0.7], [0.05, 0.95]])
+LABELS = np.array([0, 1, 1, 0])
+
+
+def test_mistakes_and_hits_are_in_order_of_confidence():
+    assert most_confident_mistakes(PROBABILITIES, LABELS, 9).tolist() == [3, 1]
+    assert most_confident_mistakes(PROBABILITIES, LABELS, 1).tolist() == [3]
+    assert least_confident_hits(PROBABILITIES, LABELS, 9).tolist() == [2, 0]
+    assert least_confident_hits(PROBABILITIES, 1 - PROBABILITIES.argmax(axis=1), 9).tolist() == []
+
+
+def test_confusions_are_ranked():
+    assert frequent_confusions(COUNTS, 5) == [(0, 1, 2), (1, 2, 1)]
+
+
+def test_first_of_each_class_keeps_the_order_of_the_data():
+    assert first_of_each_class(np.array([7, 2, 7, 1, 0, 2]), 3).tolist() == [0, 1, 3]
+
+
+def test_calibration_error_of_a_known_case():
+    # Two bins with two examples each, by hand: |0.5 - 0.675| and |0.5 - 0.925|, equally weighted.
+    bins = calibration_bins(PROBABILITIES, LABELS, num_bins=5)
+    assert bins.num_examples.tolist() == [0, 0, 0, 2, 2]
+    assert expected_calibration_error(bins) == pytest.approx((0.175 + 0.425) / 2)
+    certain = calibration_bins(np.array([[1.0, 0.0]]), np.array([0]))
+    assert certain.num_examples[-1] == 1 and expected_calibration_error(certain) == 0
+
+
+def test_wilson_interval_of_known_cases():
+    # Newcombe, Statistics in Medicine 17 (1998), table I, method 3.
+    assert wilson_interval(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
+    assert wilson_interval(0, 20) == pytest.approx((0.0, 0.1611), abs=5e-5)
+    assert wilson_interval(0, 0) == (0.0, 1.0)
