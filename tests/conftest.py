@@ -12,6 +12,11 @@ os.environ["XLA_FLAGS"] = (
     f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8".strip()
 )
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Programs that tests start write as Python does by itself: unbuffered, nothing is left to fail at their exit,
+# which hides what a closed pipe or a full disk does.
+os.environ.pop("PYTHONUNBUFFERED", None)
+os.environ.pop("PYTHONIOENCODING", None)
+os.environ.pop("PYTHONUTF8", None)
 
 from collections.abc import Callable
 from typing import Any, NamedTuple

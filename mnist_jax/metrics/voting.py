@@ -9,20 +9,20 @@ MemberProbabilities = Float[np.ndarray, "members examples classes"]
 
 
 def soft_vote(probabilities: MemberProbabilities) -> Float[np.ndarray, "examples classes"]:
-    """The mean of the members' probabilities."""
+    """Returns the mean of the members' probabilities."""
     return probabilities.mean(axis=0)
 
 
 def majority_vote(probabilities: MemberProbabilities) -> Int[np.ndarray, " examples"]:
-    """The class most members choose; of equally many votes, the one with the higher mean probability."""
+    """Returns the class of most votes; of equally many, the one with the higher mean probability."""
     num_classes = probabilities.shape[2]
     votes = (probabilities.argmax(axis=2)[..., None] == np.arange(num_classes)).sum(axis=0)
-    # Mean probabilities are at most 1, so half of one never outweighs a vote.
-    return (votes + 0.5 * probabilities.mean(axis=0)).argmax(axis=1)
+    most = votes == votes.max(axis=1, keepdims=True)
+    return np.where(most, probabilities.mean(axis=0), -1.0).argmax(axis=1)
 
 
 def disagreement(probabilities: MemberProbabilities) -> float:
-    """Share of the examples that two members, drawn at random, classify differently; 0 for a single one."""
+    """Returns the share of examples that two members, drawn at random, classify differently; 0 for one."""
     choices = probabilities.argmax(axis=2)
     num_members = len(choices)
     if num_members < 2:
@@ -34,7 +34,7 @@ def disagreement(probabilities: MemberProbabilities) -> float:
 def accuracy_by_size(
     probabilities: MemberProbabilities, labels: Int[np.ndarray, " examples"]
 ) -> list[dict[str, float | int]]:
-    """What a soft vote of each size gives, on average over disjoint groups of neighboring members.
+    """Returns the accuracy of a soft vote of each size, averaged over disjoint groups of neighbors.
 
     Returns:
         for each size from 1 to all members ``size``, ``groups`` (how many fit) and their mean ``accuracy``.
@@ -54,7 +54,7 @@ def accuracy_by_size(
 def describe_vote(
     probabilities: MemberProbabilities, labels: Int[np.ndarray, " examples"]
 ) -> dict[str, object]:
-    """Sums an ensemble up.
+    """Summarizes an ensemble.
 
     Args:
         probabilities: of each member.
@@ -84,7 +84,7 @@ def describe_vote(
 def describe_probabilities(
     probabilities: Float[np.ndarray, "examples classes"], labels: Int[np.ndarray, " examples"]
 ) -> dict[str, float | int]:
-    """Gives ``accuracy``, ``errors``, ``loss`` (negative log likelihood, nats) and ``calibration_error``."""
+    """Returns ``accuracy``, ``errors``, ``loss`` (negative log likelihood in nats), ``calibration_error``."""
     errors = int((probabilities.argmax(axis=1) != labels).sum())
     of_truth = np.maximum(probabilities[np.arange(len(labels)), labels], np.finfo(np.float64).tiny)
     return {

@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mnist_jax.metrics.voting import (
     accuracy_by_size,
@@ -32,6 +34,34 @@ def test_soft_and_majority_vote_can_differ():
     assert soft_vote(VOTES).argmax(axis=1).tolist() == [0, 1, 2, 2]
     # Two of three members say 1 for the first; the last is a tie of three, decided by the mean.
     assert majority_vote(VOTES).tolist() == [1, 1, 2, 2]
+
+
+@given(
+    st.integers(1, 7).flatmap(
+        lambda members: st.lists(
+            st.lists(st.integers(0, 20), min_size=4, max_size=4).filter(any),
+            min_size=members,
+            max_size=members,
+        )
+    )
+)
+def test_the_majority_counts_votes_first_and_means_only_among_equals(counts):
+    weights = np.array(counts, np.float64)[:, None]
+    probabilities = weights / weights.sum(axis=2, keepdims=True)
+    votes = np.bincount(probabilities.argmax(axis=2)[:, 0], minlength=4)
+    mean = probabilities.mean(axis=0)[0]
+    chosen = majority_vote(probabilities)[0]
+    assert votes[chosen] == votes.max()
+    assert mean[chosen] == mean[votes == votes.max()].max()
+
+
+def test_a_vote_outweighs_any_mean_probability():
+    # Two votes for class 0 and two for each of ten others; one is sure of class 1, everyone's second choice.
+    choices = np.repeat([0, *range(2, 12)], 2)
+    probabilities = 0.51 * np.eye(12)[choices] + 0.49 * np.eye(12)[1]
+    probabilities = np.concatenate([probabilities, np.eye(12)[[1]]])[:, None]
+    assert soft_vote(probabilities).argmax() == 1
+    assert majority_vote(probabilities).tolist() == [0]
 
 
 def test_disagreement_is_that_of_two_members_drawn_at_random():

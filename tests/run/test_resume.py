@@ -57,10 +57,12 @@ def test_every_difference_is_listed(folder):
     ]
 
 
-def test_other_data_is_refused(folder):
-    run = {"dataset": {"sha256": "c" * 64, "test_sha256": "b" * 64}}
+@pytest.mark.parametrize("name", ["sha256", "test_sha256"])
+def test_other_data_is_refused(folder, name):
+    run = {"dataset": RUN["dataset"] | {name: "c" * 64}}
+    before = RUN["dataset"][name][:12]
     assert refused(folder, settings(run=run)) == [
-        "data: this run was started on other data (sha256 aaaaaaaaaaaa, now cccccccccccc)"
+        f"data: this run was started on other data ({name} {before}, now cccccccccccc)"
     ]
 
 

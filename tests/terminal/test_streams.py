@@ -23,14 +23,17 @@ def run_shell(line, program=PRINTS, **variables):
     return result.returncode, result.stdout, result.stderr
 
 
-def test_a_reader_that_leaves_ends_the_printing_and_not_the_run():
+@pytest.mark.parametrize("variables", [{}, {"PYTHONUNBUFFERED": "1"}])
+def test_a_reader_that_leaves_ends_the_printing_and_not_the_run(variables):
     line = '"$PYTHON" -c "$PROGRAM" | head -n 1; exit ${PIPESTATUS[0]}'
-    assert run_shell(line) == (0, b"line 0\n", b"went on, enabled=False")
+    assert run_shell(line, **variables) == (0, b"line 0\n", b"went on, enabled=False")
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
-def test_a_full_disk_under_the_output_ends_the_printing_and_not_the_run():
-    assert run_shell('"$PYTHON" -c "$PROGRAM" > /dev/full') == (0, b"", b"went on, enabled=False")
+@pytest.mark.parametrize("variables", [{}, {"PYTHONUNBUFFERED": "1"}])
+def test_a_full_disk_under_the_output_ends_the_printing_and_not_the_run(variables):
+    line = '"$PYTHON" -c "$PROGRAM" > /dev/full'
+    assert run_shell(line, **variables) == (0, b"", b"went on, enabled=False")
 
 
 def test_a_standard_output_that_was_never_open():
