@@ -33,7 +33,7 @@ FIELDS = (
     Field(
         "data.name",
         "mnist",
-        "mnist, fashion_mnist, kmnist, emnist/letters, ..., or a TFDS name",
+        "mnist (with data.dir: what is there), fashion_mnist, kmnist, emnist/letters, ..., or a TFDS name",
         non_empty=True,
     ),
     Field("data.dir", "", "folder with the data; empty = MNIST_JAX_DATA_DIR, the cache or a download"),
@@ -43,8 +43,24 @@ FIELDS = (
         "what stands in for mnist where it cannot be reached; empty = nothing",
         choices=("mnist_5k", ""),
     ),
-    Field("data.train_examples", 0, "train on the first N images only; 0 = all", at_least=0),
-    Field("data.validation_examples", 0, "last N training images held out for validation", at_least=0),
+    Field(
+        "data.image_size",
+        0,
+        "longer side that images are brought to, pixels; 0 = as they are, or at most 64 for your own",
+        at_least=0,
+    ),
+    Field(
+        "data.train_examples",
+        0,
+        "train on N images only, the first (of your own data: drawn over all classes); 0 = all",
+        at_least=0,
+    ),
+    Field(
+        "data.validation_examples",
+        0,
+        "N training images held out for validation, the last (of your own data: drawn over all classes)",
+        at_least=0,
+    ),
     Field(
         "model.name",
         "cnn",

@@ -1,15 +1,30 @@
-"""Four arrays become two checked splits: kinds, counts, labels, known fingerprints."""
+"""Arrays of images and labels become two checked splits: kinds, counts, labels, known fingerprints."""
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import UInt8
 
-from mnist_jax.data.dataset import Dataset, Splits, check_labels
+from mnist_jax.data.dataset import Dataset, Splits, check_labels, draw_stratified
 from mnist_jax.data.known import FAMILY, FINGERPRINTS
+from mnist_jax.data.pictures.decode import to_fractions
+from mnist_jax.data.pictures.fit import choose_size, to_uint8
+from mnist_jax.data.pictures.preparation import Preparation
 from mnist_jax.errors import DataError
+
+# The share of the data that becomes the test set where it comes with none.
+_TEST_SHARE = 0.2
+
+# Labels are numbered without gaps, so there cannot be many more of them than examples.
+_MOST_CLASSES = 256
+
+# That many training images are looked at to see whether they have MNIST's form, besides all test images.
+_LOOKED_AT = 1000
 
 
 class Role(NamedTuple):
@@ -28,8 +43,8 @@ class Part:
 
     Attributes:
         where: the file to name in messages.
-        array: images uint8 ``[N, H, W]`` or ``[N, H, W, C]``, or labels, any integer dtype, ``[N]``.
-        fingerprints: every SHA-256 by which the content may be known, see ``known.FINGERPRINTS``.
+        array: images ``[N, H, W]`` or ``[N, H, W, C]``, or labels ``[N]``.
+        fingerprints: SHA-256 by which its file may be known, besides that of the array.
     """
 
     where: str
@@ -45,14 +60,34 @@ def idx_sha256(array: np.ndarray) -> str:
     return digest.hexdigest()
 
 
-def assemble(parts: Mapping[Role, Part], name: str, source: str) -> Splits:
-    """Makes the two splits of a data set of its four arrays.
+def assemble(
+    parts: Mapping[Role, Part],
+    name: str,
+    source: str,
+    *,
+    own_name: str = "",
+    class_names: Sequence[str] = (),
+    preparation: Preparation | None = None,
+    image_size: int = 0,
+    remarks: Sequence[str] = (),
+    items: Sequence[str] = (),
+) -> Splits:
+    """Makes the two splits of a data set of its arrays.
+
+    Where there is no test set, one is drawn over all classes; images of data that is not known by name are
+    brought to a size that suits.
 
     Args:
-        parts: one ``Part`` for each of ``ROLES``.
+        parts: one ``Part`` for each of ``ROLES``, or for the two of train.
         name: the data set's name; a name of MNIST's family brings its classes, any other gets as many classes
-            as its labels need, named "0", "1", ....
+            as its labels need, named "0", "1", .... Empty for data that nobody has named.
         source: where it came from, for people to read.
+        own_name: for a person's own data, its name where nobody has named it and no SHA-256 tells it.
+        class_names: the classes, where they have names of their own.
+        preparation: what was done to the images, where they were read from pictures.
+        image_size: the longer side of the images; 0 to have it chosen.
+        remarks: what is to be said about how the data was read.
+        items: what each training example is called, for those that are drawn for the test set.
 
     Returns:
         The splits, with a notice where they look odd but may be meant.
@@ -60,48 +95,74 @@ def assemble(parts: Mapping[Role, Part], name: str, source: str) -> Splits:
     Raises:
         DataError: naming the file, what is wrong with it and what would be right.
     """
-    for role, part in parts.items():
-        _check_kind(role, part)
-    for split in ("train", "test"):
+    parts = {role: replace(part, array=_usual_kind(role, part)) for role, part in parts.items()}
+    for split in dict.fromkeys(role.split for role in parts):
         _check_counts(parts[Role(split, "images")], parts[Role(split, "labels")])
-    published = all([_check_identity(role, part, name) for role, part in parts.items()])
+    known = [_identify(role, part, name) for role, part in parts.items()]
     _check_not_swapped_by_count(parts, name)
-
-    labels = {split: parts[Role(split, "labels")] for split in ("train", "test")}
-    if name in FAMILY:
-        class_names = FAMILY[name].class_names
-    else:
-        class_names = tuple(map(str, range(1 + max(int(part.array.max()) for part in labels.values()))))
-    for part in labels.values():
-        check_labels(part.array, len(class_names), part.where)
-    if published:
-        source = f"{source}, SHA-256 as published"
+    is_published = len(parts) == len(ROLES) and bool(known[0]) and len(set(known)) == 1
+    name = name or (known[0] if is_published else own_name)
+    parts, class_names = _number_classes(parts, FAMILY[name].class_names if name in FAMILY else class_names)
+    remarks = list(remarks)
+    test_items: tuple[str, ...] = ()
+    if Role("test", "images") not in parts:
+        parts, test_items, remark = _draw_test(parts, items)
+        remarks.append(remark)
+    if preparation is None and name not in FAMILY:
+        parts, preparation, remark = _fit_to_one_size(parts, image_size)
+        remarks.append(remark)
     train, test = (
         Dataset.from_arrays(
-            _with_channels(parts[Role(split, "images")].array),
-            labels[split].array,
+            parts[Role(split, "images")].array,
+            parts[Role(split, "labels")].array,
             name=name,
-            source=source,
+            source=f"{source}, SHA-256 as published" if is_published else source,
             class_names=class_names,
+            is_drawn=bool(own_name) and not is_published,
         )
         for split in ("train", "test")
     )
-    return Splits(train, test, notice=_oddities(train, test))
+    if preparation is None or _have_mnist_form(train, test):
+        preparation = Preparation.of_data_set(name if preparation is None else "mnist", train.image_shape)
+        if name not in FAMILY:
+            remarks.append("the images have MNIST's form, to which other pictures will be brought")
+    notice = _oddities(train, test)
+    return Splits(
+        train, test, notice=notice, preparation=preparation, remarks=tuple(remarks), test_items=test_items
+    )
 
 
-def _check_kind(role: Role, part: Part) -> None:
+def _usual_kind(role: Role, part: Part) -> np.ndarray:
+    """Images uint8 ``[N, H, W, C]`` or labels ``[N]``, of what people keep them as.
+
+    Images may be numbers of any type that are tones, with a channel axis first, last or none, or flattened
+    squares; labels may have an axis too many.
+    """
     array = part.array
     found = f"{array.dtype} values in {array.ndim} dimension{'s' * (array.ndim != 1)}"
-    if role.part == "images" and (array.dtype != np.uint8 or array.ndim not in (3, 4)):
-        hint = "; are images and labels swapped?" if array.ndim == 1 else ""
-        raise DataError(f"{part.where}: {found}; expected images, uint8 [N, height, width]{hint}")
-    if role.part == "labels" and (not np.issubdtype(array.dtype, np.integer) or array.ndim != 1):
-        hint = "; are images and labels swapped?" if array.ndim == 3 else ""
-        raise DataError(f"{part.where}: {found}; expected labels, whole numbers [N]{hint}")
     if not array.size:
         raise DataError(
             f"{part.where}: an empty split, shape {list(array.shape)}; expected at least one example"
         )
+    if role.part == "labels":
+        array = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
+        if array.dtype.kind not in "iuU" or array.ndim != 1:
+            hint = "; are images and labels swapped?" if array.ndim == 3 else ""
+            raise DataError(f"{part.where}: {found}; expected labels, whole numbers [N]{hint}")
+        return array
+    if array.ndim == 2 and math.isqrt(array.shape[1]) ** 2 == array.shape[1] > 1:
+        array = array.reshape(len(array), math.isqrt(array.shape[1]), -1)
+    if array.ndim == 4 and array.shape[1] in (1, 3) and array.shape[3] not in (1, 3):
+        array = array.transpose(0, 2, 3, 1)
+    if array.ndim not in (3, 4) or array.dtype.kind not in "biuf":
+        hint = "; are images and labels swapped?" if array.ndim == 1 else ""
+        raise DataError(f"{part.where}: {found}; expected images, uint8 [N, height, width]{hint}")
+    if array.dtype != np.uint8 or array.max() == 1:
+        try:
+            array = to_uint8(to_fractions(array))
+        except DataError as error:
+            raise DataError(f"{part.where}: {found}, {error}") from error
+    return array if array.ndim == 4 else array[..., np.newaxis]
 
 
 def _check_counts(images: Part, labels: Part) -> None:
@@ -112,11 +173,12 @@ def _check_counts(images: Part, labels: Part) -> None:
         )
 
 
-def _check_identity(role: Role, part: Part, name: str) -> bool:
-    """Refuses content that is known to be something else; says whether it is known to be what it claims."""
-    known = next((FINGERPRINTS[sha] for sha in part.fingerprints if sha in FINGERPRINTS), None)
+def _identify(role: Role, part: Part, name: str) -> str:
+    """The data set that this content is known to belong to, or ""; refuses what claims to be another."""
+    fingerprints = [*part.fingerprints, *_array_fingerprints(part.array)]
+    known = next((FINGERPRINTS[sha] for sha in fingerprints if sha in FINGERPRINTS), None)
     if known is None:
-        return False
+        return ""
     known_name, *known_role = known
     if name in FAMILY and known_name != name:
         raise DataError(
@@ -128,11 +190,18 @@ def _check_identity(role: Role, part: Part, name: str) -> bool:
             f"{part.where}: its SHA-256 is that of {known_name}'s {' '.join(known_role)}; expected the "
             f"{' '.join(role)}: are train and test swapped?"
         )
-    return known_name == name
+    return known_name
+
+
+def _array_fingerprints(array: np.ndarray) -> tuple[str, ...]:
+    if array.ndim == 4:
+        return (idx_sha256(array[..., 0]),) if array.shape[3] == 1 else ()
+    is_small = array.dtype.kind in "iu" and 0 <= array.min() <= array.max() < 256
+    return (idx_sha256(array.astype(np.uint8)),) if is_small else ()
 
 
 def _check_not_swapped_by_count(parts: Mapping[Role, Part], name: str) -> None:
-    if name not in FAMILY:
+    if name not in FAMILY or len(parts) < len(ROLES):
         return
     train, test = (parts[Role(split, "images")] for split in ("train", "test"))
     published = FAMILY[name].num_train, FAMILY[name].num_test
@@ -143,8 +212,113 @@ def _check_not_swapped_by_count(parts: Mapping[Role, Part], name: str) -> None:
         )
 
 
-def _with_channels(images: np.ndarray) -> np.ndarray:
-    return images if images.ndim == 4 else images[..., np.newaxis]
+def _number_classes(
+    parts: Mapping[Role, Part], class_names: Sequence[str]
+) -> tuple[dict[Role, Part], Sequence[str]]:
+    """Checks labels against the classes, which are as many as the labels need where they are not given."""
+    labels = {role: part for role, part in parts.items() if role.part == "labels"}
+    if not class_names and all(part.array.dtype.kind == "U" for part in labels.values()):
+        class_names = sort_names({str(label) for part in labels.values() for label in part.array})
+        numbers = {name: number for number, name in enumerate(class_names)}
+        labels = {
+            role: replace(part, array=np.array([numbers[str(label)] for label in part.array]))
+            for role, part in labels.items()
+        }
+    most = max(_MOST_CLASSES, sum(len(part.array) for part in labels.values()))
+    for part in labels.values():
+        if part.array.dtype.kind == "U":
+            raise DataError(f"{part.where}: labels are names; expected whole numbers as in the other split")
+        check_labels(part.array, len(class_names) or most, part.where)
+    if not class_names:
+        class_names = tuple(map(str, range(1 + max(int(part.array.max()) for part in labels.values()))))
+    return {**parts, **labels}, class_names
+
+
+def sort_names(names: set[str]) -> tuple[str, ...]:
+    """Sorts the names of classes: as numbers where all of them are."""
+    are_numbers = all(name.isdecimal() and name.isascii() for name in names)
+    return tuple(sorted(names, key=(lambda name: (int(name), name)) if are_numbers else None))
+
+
+def readable(name: str | os.PathLike[str]) -> str:
+    """Returns the name of a file as text that can be printed, whatever bytes it is made of."""
+    raw = os.fsencode(name)
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError:
+        # What is not UTF-8 is most often of Windows' western code page, in which few bytes mean nothing.
+        text = raw.decode("cp1252", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _draw_test(
+    parts: Mapping[Role, Part], items: Sequence[str]
+) -> tuple[dict[Role, Part], tuple[str, ...], str]:
+    """Splits a test set off the training data; returns what it is made of and a remark, too."""
+    images, labels = parts[Role("train", "images")], parts[Role("train", "labels")]
+    num_examples, num_classes = len(labels.array), len(np.unique(labels.array))
+    num_test = min(max(num_classes, round(_TEST_SHARE * num_examples)), num_examples - num_classes)
+    if num_test < 1:
+        raise DataError(
+            f"{images.where}: {num_examples} pictures in {num_classes} classes and no test set; expected "
+            "more than one of a class, so that a test set can be drawn"
+        )
+    drawn = draw_stratified(labels.array, num_test)
+    rest = np.setdiff1d(np.arange(num_examples), drawn)
+    divided = {
+        Role(split, part.part): replace(content, array=content.array[indices])
+        for split, indices in (("train", rest), ("test", drawn))
+        for part, content in parts.items()
+    }
+    of_all = f"{num_test:,} of {num_examples:,} examples"
+    remark = f"the data has no test set: {of_all} are drawn for it, over all classes"
+    return divided, tuple(items[i] for i in drawn) if items else tuple(f"row {i}" for i in drawn), remark
+
+
+def _fit_to_one_size(parts: dict[Role, Part], image_size: int) -> tuple[dict[Role, Part], Preparation, str]:
+    """Brings the images of arrays to a size that suits; returns how, and a remark on it, too."""
+    for split in ("train", "test"):
+        role = Role(split, "images")
+        before = parts[role].array
+        if before.shape[3] not in (1, 3):
+            raise DataError(
+                f"{parts[role].where}: {before.shape[3]} channels; expected 1 (grayscale) or 3 (RGB)"
+            )
+        fitted, preparation = fit_images(before, image_size)
+        parts = {**parts, role: replace(parts[role], array=fitted)}
+    old, new = ("x".join(map(str, array.shape[1:3])) for array in (before, fitted))
+    done = "taken as they are" if old == new else f"resized to {new}"
+    return parts, preparation, f"images of {old} (height x width) are {done}, not inverted"
+
+
+def fit_images(
+    images: UInt8[np.ndarray, "num_examples height width channels"], image_size: int
+) -> tuple[UInt8[np.ndarray, "num_examples out_height out_width channels"], Preparation]:
+    """Brings images to a size that suits (`fit.choose_size`), where they have another."""
+    height, width, channels = images.shape[1:]
+    size = choose_size(np.array([[height, width]]), image_size)
+    preparation = Preparation("resized", (*size, channels))
+    if size != (height, width):
+        images = np.stack([preparation.apply(_fraction(image)) for image in images])
+    return images, preparation
+
+
+def _fraction(image: np.ndarray) -> np.ndarray:
+    return image.astype(np.float32) / np.float32(255)
+
+
+def _have_mnist_form(train: Dataset, test: Dataset) -> bool:
+    """Whether MNIST's preparation would leave all test images, and those of train, as they are."""
+    preparation = Preparation.of_data_set("mnist", train.image_shape)
+    if preparation.form != "mnist":
+        return False
+    for image in (*train.images[:_LOOKED_AT], *test.images):
+        try:
+            if not np.array_equal(preparation.apply(_fraction(image)), image):
+                return False
+        except DataError:
+            return False
+    return True
 
 
 def _oddities(train: Dataset, test: Dataset) -> str:

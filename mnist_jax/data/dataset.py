@@ -177,6 +177,8 @@ class Splits:
         preparation: what was done to each picture, and is to be done to every other before this data's
             network sees it; by default that of the data set's name.
         remarks: how the data was read, prepared and split, where it was not simply taken as it is.
+        test_items: for a test set that was drawn from the data, what each example is called there (a file, a
+            row); else empty.
 
     Raises:
         DataError: if the two differ in image shape or in classes.
@@ -188,6 +190,7 @@ class Splits:
     notice: str = ""
     preparation: Preparation = None  # type: ignore[assignment]  # set below
     remarks: tuple[str, ...] = ()
+    test_items: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.preparation is None:

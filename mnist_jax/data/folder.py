@@ -1,63 +1,93 @@
-"""Source 1: a folder of IDX files, of Keras' ``mnist.npz``, or of pictures."""
+"""Source 1: a folder of IDX files, NumPy arrays, tables, parquet files or pictures."""
 
 import hashlib
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
-from mnist_jax.data.assemble import ROLES, Part, Role, assemble, idx_sha256
+from mnist_jax.data.assemble import ROLES, Part, Role, assemble, readable
 from mnist_jax.data.dataset import Splits, check_labels
 from mnist_jax.data.idx import parse_idx, read_bytes
-from mnist_jax.data.image_folder import load_image_folder
+from mnist_jax.data.image_folder import find_splits, has_classes, load_image_folder
 from mnist_jax.data.known import FAMILY, FINGERPRINTS
-from mnist_jax.data.npz import read_npz
+from mnist_jax.data.npz import read_npy_roles, read_npz_roles
+from mnist_jax.data.parquet import find_parquet, load_parquet
+from mnist_jax.data.pictures.table import is_table, read_table
 from mnist_jax.errors import DataError
 
 VARIABLE = "MNIST_JAX_DATA_DIR"
 _LAYOUTS = (
-    "train-images-idx3-ubyte[.gz] and the three others, mnist.npz, or train/ and test/ with a folder a class"
+    "train-images-idx3-ubyte[.gz] and the three others, mnist.npz, train.csv with a row a picture, parquet "
+    "files, or a folder of pictures a class, perhaps below train/ and test/"
 )
-_NPZ_KEYS = {
-    Role("train", "images"): "x_train",
-    Role("train", "labels"): "y_train",
-    Role("test", "images"): "x_test",
-    Role("test", "labels"): "y_test",
-}
 
 
-def load_folder(name: str, folder: Path) -> Splits:
+def load_folder(name: str, folder: Path, image_size: int = 0) -> Splits:
     """Loads a data set from a folder that a person named.
 
-    Looked for, in this order, in ``folder`` and then in ``folder/name``: the four IDX files (plain or
-    gzipped; ``train-images-idx3-ubyte``, ``train-images.idx3-ubyte`` or, for EMNIST,
-    ``emnist-letters-train-images-…``), ``<name>.npz`` or ``mnist.npz`` with Keras' keys, an image folder.
+    Looked for, in this order, in ``folder``, in ``folder/name`` and in an only folder in ``folder``: the four
+    IDX files (plain or gzipped; ``train-images-idx3-ubyte``, ``train-images.idx3-ubyte`` or, for EMNIST,
+    ``emnist-letters-train-images-…``; perhaps each in a folder of such a name), NumPy arrays (``mnist.npz``,
+    any other ``.npz``, ``x_train.npy`` and so on), tables of pixels (``train.csv``), parquet files, an image
+    folder.
 
     Args:
-        name: the data set's name. For a name of MNIST's family, files known to be another set's are refused;
-            ``emnist/*`` IDX files are turned upright, and letters' labels start at 0 here.
+        name: the data set's name. For one of MNIST's family, files known to be another set's are refused;
+            ``emnist/*`` IDX files are turned upright, and letters' labels start at 0 here. ``mnist``, which
+            is the name where nobody gave one, is what SHA-256 say that it is, else named for the folder.
         folder: an existing folder.
+        image_size: the longer side of the images of a person's own data; 0 to have it chosen.
 
     Raises:
         DataError: if the folder or a file in it is missing, damaged or not what it claims to be.
     """
     inside = _listing(folder)
-    nested = folder / name
-    for candidate in (folder, nested):
-        if candidate == nested and not nested.is_dir():
-            continue
-        if idx_paths := _find_idx(candidate, name):
-            return _load_idx(candidate, name, idx_paths)
-        if npz_path := _find_npz(candidate, name):
-            return _load_npz(npz_path, name)
-        if (candidate / "train").is_dir():
-            return load_image_folder(name, candidate)
-    found = ", ".join(inside[:5]) + (", …" if len(inside) > 5 else "") if inside else "nothing"
-    raise DataError(f"{folder}: no data set in it (found {found}); expected {_LAYOUTS}")
+    for candidate in _candidates(folder, name):
+        splits = _load_candidate(candidate, name, _own_name(name, folder), image_size)
+        if splits:
+            return splits
+    found = ", ".join(map(readable, inside[:5])) + (", …" if len(inside) > 5 else "") if inside else "nothing"
+    raise DataError(f"{readable(folder)}: no data set in it (found {found}); expected {_LAYOUTS}")
 
 
-def load_from_variable(name: str, folder: Path) -> Splits | None:
+def _candidates(folder: Path, name: str) -> Iterator[Path]:
+    """The folder itself, the one in it named for the data set, and, as archives unpack, an only one in it."""
+    yield folder
+    if (folder / name).is_dir():
+        yield folder / name
+    for _ in range(2):
+        entries = [folder / entry for entry in _listing(folder) if not entry.startswith((".", "__"))]
+        if len(entries) != 1 or not entries[0].is_dir():
+            return
+        folder = entries[0]
+        yield folder
+
+
+def _own_name(name: str, folder: Path) -> str:
+    """What a person's own data is called: the default name says nothing of it."""
+    return name if name != "mnist" else readable(folder.resolve().name) or "own data"
+
+
+def _load_candidate(folder: Path, name: str, own_name: str, image_size: int) -> Splits | None:
+    if idx_paths := _find_idx(folder, name):
+        return _load_idx(folder, name, idx_paths, own_name, image_size)
+    if arrays := _find_arrays(folder, name):
+        where = f"folder {readable(folder)} (NumPy)"
+        parts = {role: Part(*part) for role, part in arrays.items()}
+        return assemble(parts, _claimed(name), where, own_name=own_name, image_size=image_size)
+    if tables := _find_tables(folder):
+        return _load_tables(folder, tables, name, own_name, image_size)
+    if files := find_parquet(folder):
+        return load_parquet(own_name, folder, files, image_size)
+    if "train" in find_splits(folder) or has_classes(folder):
+        return load_image_folder(own_name, folder, image_size)
+    return None
+
+
+def load_from_variable(name: str, folder: Path, image_size: int = 0) -> Splits | None:
     """Loads a data set from the folder that MNIST_JAX_DATA_DIR names, if it is there.
 
     The variable speaks of MNIST. Another data set is looked for in ``folder/name``; in ``folder`` itself only
@@ -71,10 +101,10 @@ def load_from_variable(name: str, folder: Path) -> Splits | None:
     """
     nested = folder / name
     if nested.is_dir():
-        return load_folder(name, nested)
+        return load_folder(name, nested, image_size)
     if name == "mnist":
         try:
-            return load_folder(name, folder)
+            return load_folder(name, folder, image_size)
         except DataError as error:
             raise DataError(f"{error} ({VARIABLE} names this folder)") from error
     idx_paths = _find_idx(folder, name)
@@ -82,11 +112,13 @@ def load_from_variable(name: str, folder: Path) -> Splits | None:
     if images is None:
         return None
     if images.name.startswith("emnist-") or _published_name(images) == name:
-        return _load_idx(folder, name, idx_paths)
+        return _load_idx(folder, name, idx_paths, name)
     return None
 
 
-def idx_splits(blobs: Mapping[Role, tuple[str, bytes]], name: str, source: str) -> Splits:
+def idx_splits(
+    blobs: Mapping[Role, tuple[str, bytes]], name: str, source: str, own_name: str = "", image_size: int = 0
+) -> Splits:
     """Makes splits of the bytes of four IDX files.
 
     Args:
@@ -94,6 +126,8 @@ def idx_splits(blobs: Mapping[Role, tuple[str, bytes]], name: str, source: str) 
         name: the data set's name; ``emnist/*`` files hold their images column by column and, for letters,
             labels from 1: both are mended.
         source: where it came from, for people to read.
+        own_name: see `assemble`.
+        image_size: see `assemble`.
 
     Raises:
         DataError: naming the file, what is wrong with it and what would be right.
@@ -101,13 +135,10 @@ def idx_splits(blobs: Mapping[Role, tuple[str, bytes]], name: str, source: str) 
     parts = {}
     for role, (where, blob) in blobs.items():
         array = parse_idx(blob, where)
-        fingerprints = [hashlib.sha256(blob).hexdigest()]
-        if array.dtype == np.uint8:
-            fingerprints.append(idx_sha256(array))
         if name.startswith("emnist/"):
             array = _mend_emnist(array, role, name, where)
-        parts[role] = Part(where, array, tuple(fingerprints))
-    return assemble(parts, name, source)
+        parts[role] = Part(where, array, (hashlib.sha256(blob).hexdigest(),))
+    return assemble(parts, name, source, own_name=own_name, image_size=image_size)
 
 
 def _mend_emnist(array: np.ndarray, role: Role, name: str, where: str) -> np.ndarray:
@@ -142,20 +173,32 @@ def _spellings(role: Role, name: str) -> list[str]:
 def _find_idx(folder: Path, name: str) -> dict[Role, Path]:
     found = {}
     for role in ROLES:
-        paths = (folder / spelling for spelling in _spellings(role, name))
+        spellings = _spellings(role, name)
+        paths = [folder / spelling for spelling in spellings]
+        # Kaggle's archive has each file in a folder of nearly the same name.
+        inside = [path / spelling for path in paths if path.is_dir() for spelling in spellings]
+        files = (path for path in (*paths, *inside) if path.is_file())
         # lexists: a dangling link is a fault to name, not a file that is not there.
-        path = next((path for path in paths if os.path.lexists(path)), None)
+        path = next(files, None) or next((path for path in paths if os.path.lexists(path)), None)
         if path:
             found[role] = path
     return found
 
 
-def _load_idx(folder: Path, name: str, paths: Mapping[Role, Path]) -> Splits:
+def _load_idx(
+    folder: Path, name: str, paths: Mapping[Role, Path], own_name: str, image_size: int = 0
+) -> Splits:
     missing = [_spellings(role, name)[0] for role in ROLES if role not in paths]
     if missing:
         raise DataError(f"{folder}: missing file: {', '.join(missing)} (or .gz); expected all four IDX files")
     blobs = {role: (str(path), read_bytes(path)) for role, path in paths.items()}
-    return idx_splits(blobs, name, f"folder {folder} (IDX)")
+    source = f"folder {readable(folder)} (IDX)"
+    return idx_splits(blobs, _claimed(name), source, own_name, image_size)
+
+
+def _claimed(name: str) -> str:
+    # The default of data.name: nobody said that this is MNIST.
+    return "" if name == "mnist" else name
 
 
 def _published_name(path: Path) -> str:
@@ -163,19 +206,40 @@ def _published_name(path: Path) -> str:
     return FINGERPRINTS.get(hashlib.sha256(read_bytes(path)).hexdigest(), ("",))[0]
 
 
-def _find_npz(folder: Path, name: str) -> Path | None:
-    candidates = (folder / f"{name.replace('/', '-')}.npz", folder / "mnist.npz")
-    return next((path for path in candidates if os.path.lexists(path)), None)
+def _find_arrays(folder: Path, name: str) -> dict[Role, tuple[str, np.ndarray]]:
+    named = [folder / f"{name.replace('/', '-')}.npz", folder / "mnist.npz"]
+    archives = [path for path in named if os.path.lexists(path)] or sorted(folder.glob("*.npz"))
+    if len(archives) == 1 or archives[:1] == named[:1]:
+        return read_npz_roles(archives[0])
+    return read_npy_roles(folder)
 
 
-def _load_npz(path: Path, name: str) -> Splits:
-    arrays = read_npz(path, tuple(_NPZ_KEYS.values()))
-    parts = {}
-    for role, key in _NPZ_KEYS.items():
-        array = arrays[key]
-        is_small = (
-            array.size and np.issubdtype(array.dtype, np.integer) and 0 <= array.min() <= array.max() < 256
-        )
-        fingerprints = (idx_sha256(array.astype(np.uint8)),) if is_small else ()
-        parts[role] = Part(f"{path}, {key}", array, fingerprints)
-    return assemble(parts, name, f"folder {path.parent} ({path.name})")
+def _find_tables(folder: Path) -> dict[str, Path]:
+    """The tables of pixels by split, told by their names; an only table is train's."""
+    tables = [path for path in sorted(folder.iterdir()) if path.is_file() and is_table(path)]
+    found: dict[str, Path] = {}
+    for path in tables:
+        words = re.split("[^a-z]+", path.name.lower())
+        split = "train" if "train" in words or len(tables) == 1 else "test" if "test" in words else ""
+        if split and found.setdefault(split, path) != path:
+            raise DataError(f"{readable(path)}: a second table for {split}; expected one")
+    return found
+
+
+def _load_tables(
+    folder: Path, paths: Mapping[str, Path], name: str, own_name: str, image_size: int
+) -> Splits:
+    if "train" not in paths:
+        raise DataError(f"{readable(folder)}: no table for train; expected train.csv with a column label")
+    parts, remarks = {}, []
+    for split, path in paths.items():
+        table = read_table(path)
+        if table.labels is not None:
+            parts[Role(split, "images")] = Part(str(path), table.images)
+            parts[Role(split, "labels")] = Part(str(path), table.labels)
+        elif split == "train":
+            raise DataError(f"{readable(path)}: no column of labels; expected one named label")
+        else:
+            remarks.append(f"{path.name} has no labels and is not used: predict answers it")
+    source = f"tables in {readable(folder)}"
+    return assemble(parts, _claimed(name), source, own_name=own_name, image_size=image_size, remarks=remarks)

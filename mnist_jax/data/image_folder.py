@@ -1,86 +1,143 @@
 """Source 4: pictures sorted into folders, for people's own data."""
 
+import csv
+import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import numpy as np
-
-from mnist_jax.data.dataset import Dataset, Splits, interleave_classes
+from mnist_jax.data.assemble import readable
+from mnist_jax.data.dataset import Splits
+from mnist_jax.data.picture_set import PictureSet, load_picture_sets
+from mnist_jax.data.pictures.decode import PICTURE_SUFFIXES
 from mnist_jax.errors import DataError
 
-if TYPE_CHECKING:
-    from PIL import Image
-
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 _LITTER = ("thumbs.db", "desktop.ini")
-_EIGHT_BIT_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
+
+# What people call the folders of the splits. Of several for the test set, the first that is there is taken.
+TRAIN_NAMES = ("train", "training")
+TEST_NAMES = ("test", "testing", "valid", "val", "validation")
+
+# Hugging Face's imagefolder: a table beside the pictures, with a column for the file and one for the class.
+_TABLES = ("metadata.csv", "metadata.jsonl")
+_LABEL_COLUMNS = ("label", "labels", "class", "category")
 
 
-def load_image_folder(name: str, root: Path) -> Splits:
-    """Loads ``root/train/<class>/*.png`` and ``root/test/<class>/*.png`` (or .jpg, .bmp, .gif, .tif, .webp).
+def load_image_folder(own_name: str, root: Path, image_size: int = 0) -> Splits:
+    """Loads ``root/train/<class>/*.png`` and ``root/test/<class>/*.png``, or ``root/<class>/*.png``.
 
-    Classes are the sorted names of the folders in ``root/train``. The images are grayscale if every one of
-    them is, by content, else RGB. Each split is ordered so that its classes are evenly spread
-    (``dataset.interleave_classes``), files of a class by name.
+    Each split may also be called by another of its usual names, or be a folder of pictures with a
+    ``metadata.csv`` or ``metadata.jsonl`` that has the columns ``file_name`` and ``label``. Classes are the
+    sorted names of the folders in train, as numbers where all are. Where there is no test set, one is drawn.
 
     Args:
-        name: the data set's name.
-        root: the folder that holds ``train`` and ``test``.
+        own_name: the data set's name.
+        root: the folder that holds the splits, or the classes.
+        image_size: the longer side of the images; 0 to have it chosen.
 
     Raises:
-        DataError: if a split or a class has no pictures, a file is no readable 8-bit picture or has
-            transparency, one has another size than the first, or test has a class that train lacks.
+        DataError: if a split or a class has no pictures, a file is no readable picture, or test has a class
+            that train lacks.
     """
-    files = {split: _pictures_by_class(root / split) for split in ("train", "test")}
-    class_names = tuple(files["train"])
-    unknown = sorted(set(files["test"]) - set(class_names))
-    if unknown:
-        raise DataError(
-            f"{root / 'test' / unknown[0]}: a class that train lacks; "
-            f"expected one of {', '.join(class_names)}"
-        )
-    images, labels = {}, {}
-    first = next(iter(files["train"].values()))[0]
-    size = _read_rgb(first).shape
-    for split, by_class in files.items():
-        paths = [path for members in by_class.values() for path in members]
-        labels[split] = np.array([class_names.index(path.parent.name) for path in paths], np.int32)
-        images[split] = np.stack([_read_rgb_of_size(path, size, first) for path in paths])
-    if all(_is_gray(array) for array in images.values()):
-        images = {split: array[..., :1] for split, array in images.items()}
-    datasets = []
-    for split in ("train", "test"):
-        order = interleave_classes(labels[split])
-        datasets.append(
-            Dataset.from_arrays(
-                images[split][order],
-                labels[split][order],
-                name=name,
-                source=f"image folder {root}",
-                class_names=class_names,
-            )
-        )
-    train, test = datasets
-    return Splits(train, test)
+    folders = find_splits(root)
+    remarks = []
+    if "train" not in folders:
+        spare = [entry for entry in _visible_entries(root) if entry.is_dir() and not _has_picture(entry)]
+        remarks += [f"{readable(folder)} has no pictures: it is passed over" for folder in spare]
+        sets = {"train": _read_split(root, spare)}
+    else:
+        sets = {"train": _read_split(folders.pop("train"))}
+        tests = list(folders.values())
+        unlabeled = [folder for folder in tests if not has_labels(folder)]
+        labeled = [folder for folder in tests if folder not in unlabeled]
+        if labeled:
+            sets["test"] = _read_split(labeled[0])
+        remarks += [f"{readable(folder)} has no labels: it is not used" for folder in unlabeled]
+        remarks += [
+            f"{readable(folder)} is not used: the test set is {readable(labeled[0].name)}"
+            for folder in labeled[1:]
+        ]
+    return load_picture_sets(sets, f"image folder {readable(root)}", own_name, image_size, remarks=remarks)
 
 
-def _pictures_by_class(folder: Path) -> dict[str, list[Path]]:
-    classes: dict[str, list[Path]] = {}
+def find_splits(root: Path) -> dict[str, Path]:
+    """Returns the folders of a data set's splits by their usual names: ``train``, then those for testing."""
+    by_name = {entry.name.lower(): entry for entry in _visible_entries(root) if entry.is_dir()}
+    train = next((by_name[name] for name in TRAIN_NAMES if name in by_name), None)
+    found = {} if train is None else {"train": train}
+    return found | {name: by_name[name] for name in TEST_NAMES if name in by_name}
+
+
+def has_labels(folder: Path) -> bool:
+    """Whether a folder holds folders of classes, or a table that tells the class of each picture."""
+    entries = _visible_entries(folder)
+    return any(entry.is_dir() or entry.name in _TABLES for entry in entries) or not entries
+
+
+def has_classes(folder: Path) -> bool:
+    """Whether a folder is one split of an image folder: two classes with pictures, or a table of them."""
+    entries = _visible_entries(folder)
+    if any(entry.name in _TABLES for entry in entries):
+        return True
+    classes = [entry for entry in entries if entry.is_dir() and _has_picture(entry)]
+    return len(classes) > 1
+
+
+def _has_picture(folder: Path) -> bool:
+    return any(path.suffix.lower() in PICTURE_SUFFIXES for path in _visible_entries(folder))
+
+
+def _read_split(folder: Path, spare: Sequence[Path] = ()) -> PictureSet:
+    table = next((folder / name for name in _TABLES if (folder / name).is_file()), None)
+    return _pictures_of_table(table) if table else _pictures_by_class(folder, spare)
+
+
+def _pictures_by_class(folder: Path, spare: Sequence[Path]) -> PictureSet:
+    paths: list[Path] = []
+    labels: list[str] = []
+    names: dict[str, Path] = {}
     for entry in _visible_entries(folder):
         if not entry.is_dir():
-            raise DataError(f"{entry}: a file beside the class folders; expected only folders in {folder}")
+            if entry.suffix.lower() in PICTURE_SUFFIXES:
+                raise DataError(
+                    f"{readable(entry)}: a file beside the class folders; expected only folders in "
+                    f"{readable(folder)}"
+                )
+            continue
+        if entry in spare:
+            continue
         pictures = _visible_entries(entry)
-        odd = next((path for path in pictures if path.suffix.lower() not in _SUFFIXES), None)
+        odd = next((path for path in pictures if path.suffix.lower() not in PICTURE_SUFFIXES), None)
         if odd:
-            raise DataError(f"{odd}: not a picture file; expected {', '.join(_SUFFIXES)}")
-        if not pictures and folder.name == "train":
-            raise DataError(f"{entry}: no pictures in it; expected at least one for every class")
-        if pictures:
-            classes[entry.name] = pictures
-    if not classes:
-        raise DataError(f"{folder}: an empty split; expected a folder of pictures for every class")
-    return classes
+            raise DataError(f"{readable(odd)}: not a picture file; expected {', '.join(PICTURE_SUFFIXES)}")
+        if not pictures and folder.name.lower() not in TEST_NAMES:
+            raise DataError(f"{readable(entry)}: no pictures in it; expected at least one for every class")
+        name = readable(entry.name)
+        if names.setdefault(name, entry) != entry:
+            raise DataError(f"{readable(folder)}: two classes named {name}; expected names that differ")
+        paths += pictures
+        labels += [name] * len(pictures)
+    if not paths:
+        raise DataError(f"{readable(folder)}: an empty split; expected a folder of pictures for every class")
+    return PictureSet(paths, labels, [str(path.relative_to(folder)) for path in paths], readable(folder))
+
+
+def _pictures_of_table(table: Path) -> PictureSet:
+    try:
+        text = table.read_text("utf-8-sig")
+        if table.suffix == ".csv":
+            rows = list(csv.DictReader(text.splitlines()))
+        else:
+            rows = [json.loads(line) for line in text.splitlines() if line.strip()]
+        columns = [name for name in _LABEL_COLUMNS if rows and name in rows[0]]
+        files = [str(row["file_name"]) for row in rows]
+        labels = [readable(str(row[columns[0]])) for row in rows]
+    except (OSError, ValueError, KeyError, IndexError, TypeError, csv.Error) as error:
+        raise DataError(
+            f"{readable(table)}: cannot be read ({type(error).__name__}: {error}); expected rows with "
+            f"file_name and {' or '.join(_LABEL_COLUMNS)}"
+        ) from error
+    return PictureSet([table.parent / file for file in files], labels, files, readable(table))
 
 
 def _visible_entries(folder: Path) -> list[Path]:
@@ -94,41 +151,3 @@ def _visible_entries(folder: Path) -> list[Path]:
     except OSError as error:
         raise DataError(f"{folder}: cannot be read: {error.strerror}; expected a readable folder") from error
     return [folder / name for name in names if not name.startswith(".") and name.lower() not in _LITTER]
-
-
-def _read_rgb(path: Path) -> np.ndarray:
-    """Decodes a picture to uint8 ``[height, width, 3]``."""
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            image.load()
-            _check_plain(image, path)
-            return np.asarray(image.convert("RGB"))
-    # What Pillow's decoders raise on damaged files, each its own.
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, Image.DecompressionBombError) as error:
-        reason = " ".join(str(error).split())
-        raise DataError(f"{path}: cannot be read as a picture ({reason}); expected an intact file") from error
-
-
-def _check_plain(image: "Image.Image", path: Path) -> None:
-    if image.mode not in _EIGHT_BIT_MODES:
-        raise DataError(f"{path}: pixels of mode {image.mode}; expected 8 bits a channel, grayscale or RGB")
-    if image.has_transparency_data:
-        opaque = image.convert("RGBA").getchannel("A").getextrema() == (255, 255)
-        if not opaque:
-            raise DataError(f"{path}: has transparent pixels; expected a picture saved on a solid background")
-
-
-def _read_rgb_of_size(path: Path, size: tuple[int, ...], first: Path) -> np.ndarray:
-    pixels = _read_rgb(path)
-    if pixels.shape != size:
-        raise DataError(
-            f"{path}: {pixels.shape[0]} x {pixels.shape[1]} pixels (height x width); "
-            f"expected {size[0]} x {size[1]} as in {first}"
-        )
-    return pixels
-
-
-def _is_gray(images: np.ndarray) -> bool:
-    return bool((images[..., :1] == images).all())

@@ -2,10 +2,14 @@
 
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
+from mnist_jax.data.assemble import fit_images
 from mnist_jax.data.cache import default_cache_dir, load_cached, save_to_cache
-from mnist_jax.data.dataset import Splits
+from mnist_jax.data.dataset import Dataset, Splits, content_sha256
 from mnist_jax.data.folder import VARIABLE, load_folder, load_from_variable
 from mnist_jax.data.known import EMBEDDED_NAME, FAMILY
 from mnist_jax.errors import DataError
@@ -16,6 +20,7 @@ def load_splits(
     *,
     data_dir: str | os.PathLike[str] = "",
     fallback: str = "",
+    image_size: int = 0,
     cache_dir: str | os.PathLike[str] | None = None,
     manual_dir: str | os.PathLike[str] | None = None,
 ) -> Splits:
@@ -27,12 +32,14 @@ def load_splits(
     source.
 
     Args:
-        name: "mnist", "fashion_mnist", "kmnist", "emnist/letters" (or balanced, byclass, bymerge, digits,
-            mnist), "mnist_5k" (the embedded digits), another image data set of TFDS, or, with ``data_dir``,
-            a name of your own.
+        name: "mnist" (with ``data_dir``: whatever is there), "fashion_mnist", "kmnist", "emnist/letters" (or
+            balanced, byclass, bymerge, digits, mnist), "mnist_5k" (the embedded digits), another image data
+            set of TFDS, or, with ``data_dir``, a name of your own.
         data_dir: a folder with the data, or "".
         fallback: "mnist_5k" to stand in for "mnist" where it cannot be reached, which is found out in less
             than 5 seconds, or "" to raise then.
+        image_size: the longer side to bring the images to; 0 leaves those of known data sets as they are and
+            has one chosen that suits a person's own.
         cache_dir: where downloads are kept; None means the user's cache folder.
         manual_dir: a folder with the published files for TFDS to check and use: goes straight to that source.
 
@@ -42,6 +49,38 @@ def load_splits(
     Raises:
         DataError: one line saying what was wrong, where, and what would be right.
     """
+    splits = _load(name, data_dir, fallback, image_size, cache_dir, manual_dir)
+    return _resize(splits, image_size) if image_size else splits
+
+
+def _resize(splits: Splits, image_size: int) -> Splits:
+    height, width, _ = splits.train.image_shape
+    if max(height, width) == image_size:
+        return splits
+    images, preparation = fit_images(splits.train.images, image_size)
+    test_images, _ = fit_images(splits.test.images, image_size)
+    new = "x".join(map(str, images.shape[1:3]))
+    return replace(
+        splits,
+        train=_with_images(splits.train, images),
+        test=_with_images(splits.test, test_images),
+        preparation=preparation,
+        remarks=(*splits.remarks, f"images of {height}x{width} (height x width) are brought to {new}"),
+    )
+
+
+def _with_images(dataset: Dataset, images: np.ndarray) -> Dataset:
+    return replace(dataset, images=images, sha256=content_sha256(images, dataset.labels))
+
+
+def _load(
+    name: str,
+    data_dir: str | os.PathLike[str],
+    fallback: str,
+    image_size: int,
+    cache_dir: str | os.PathLike[str] | None,
+    manual_dir: str | os.PathLike[str] | None,
+) -> Splits:
     _check_name(name)
     if fallback not in ("", EMBEDDED_NAME):
         raise DataError(f"data.fallback is {fallback!r}; expected {EMBEDDED_NAME!r} or ''")
@@ -50,7 +89,7 @@ def load_splits(
             raise DataError(
                 f"data.dir is {str(data_dir)!r}, but {name} is embedded; expected data.dir='' with it"
             )
-        return load_folder(name, Path(data_dir).expanduser())
+        return load_folder(name, Path(data_dir).expanduser(), image_size)
     if name == EMBEDDED_NAME:
         return _load_embedded()
     if manual_dir:
@@ -58,7 +97,7 @@ def load_splits(
 
         return load_tfds(name, Path(manual_dir).expanduser())
     if variable := os.environ.get(VARIABLE):
-        splits = load_from_variable(name, Path(variable).expanduser())
+        splits = load_from_variable(name, Path(variable).expanduser(), image_size)
         if splits:
             return splits
     return _load_cached_or_fetch(name, fallback, Path(cache_dir) if cache_dir else default_cache_dir())
@@ -103,7 +142,7 @@ def _load_cached_or_fetch(name: str, fallback: str, cache_dir: Path) -> Splits:
             raise DataError(f"{error}{hint}") from error
         return _load_stand_in(f"{notice} {error}".strip())
     save_to_cache(splits, cache_dir)
-    return Splits(splits.train, splits.test, notice=f"{notice} {splits.notice}".strip())
+    return replace(splits, notice=f"{notice} {splits.notice}".strip())
 
 
 def _load_stand_in(reason: str) -> Splits:
@@ -113,4 +152,4 @@ def _load_stand_in(reason: str) -> Splits:
         f"digits of {EMBEDDED_NAME} stand in for it, because it cannot be reached ({reason}). Accuracies "
         "here do not compare with those on the full MNIST."
     )
-    return Splits(splits.train, splits.test, is_fallback=True, notice=notice)
+    return replace(splits, is_fallback=True, notice=notice)

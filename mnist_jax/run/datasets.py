@@ -66,7 +66,9 @@ def load_configured(config: ConfigDict, data_dir: str = "") -> Splits:
         DataError: the data is missing or damaged.
     """
     data = config.data
-    return load_splits(data.name, data_dir=data_dir or data.dir, fallback=data.fallback)
+    return load_splits(
+        data.name, data_dir=data_dir or data.dir, fallback=data.fallback, image_size=data.image_size
+    )
 
 
 def load_recorded(config: ConfigDict, run: Mapping[str, Any], data_dir: str = "") -> Splits:

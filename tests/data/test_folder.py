@@ -16,7 +16,7 @@ TRAIN_IMAGES, TRAIN_LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte
 TEST_IMAGES, TEST_LABELS = "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
 
 
-def fault(folder: Path, name: str = "mnist") -> str:
+def fault(folder: Path, name: str = "fashion_mnist") -> str:
     """The one line that loading this folder fails with."""
     with pytest.raises(DataError) as raised:
         load_folder(name, folder)
@@ -209,13 +209,15 @@ def _npz(path: Path, arrays, **changes) -> Path:
     [
         ({"y_test": None}, "lacks y_test; expected x_train, y_train, x_test, y_test"),
         (
-            {"x_train": np.zeros((30, 28, 28), np.float32)},
-            "x_train: float32 values in 3 dimensions; expected images",
+            {"x_train": np.full((30, 28, 28), 256, np.float32)},
+            "x_train: float32 values in 3 dimensions, numbers from 256 to 256; expected 0 to 255",
         ),
         (
-            {"x_train": np.zeros((30, 784), np.uint8)},
+            {"x_train": np.zeros((30, 783), np.uint8)},
             "x_train: uint8 values in 2 dimensions; expected images",
         ),
+        ({"x_train": np.full((30, 28, 28), np.nan)}, "numbers from nan to nan; expected 0 to 255"),
+        ({"x_train": np.zeros((30, 28, 28, 4), np.uint8)}, "4 channels; expected 1 (grayscale) or 3 (RGB)"),
         (
             {"y_train": np.eye(10, dtype=np.int64)[np.arange(30) % 10]},
             "y_train: int64 values in 2 dimensions",
@@ -297,7 +299,7 @@ def test_real_mnist_is_recognized(real_mnist):
 
 
 def test_real_mnist_under_another_name_is_refused(real_mnist):
-    message = fault(real_mnist, "fashion_mnist")
+    message = fault(real_mnist)
     assert "that of mnist's train images, not of fashion_mnist's" in message and "data.name=mnist" in message
 
 
@@ -307,7 +309,7 @@ def test_swapped_train_and_test_of_real_mnist_are_refused(real_mnist, tmp_path, 
         other = name.replace("train", "-").replace("t10k", "train").replace("--", "t10k-")
         blob = (real_mnist / f"{name}.gz").read_bytes()
         (tmp_path / f"{other}.gz").write_bytes(gzip.decompress(blob) if unpack else blob)
-    message = fault(tmp_path)
+    message = fault(tmp_path, "mnist")
     assert "that of mnist's test images; expected the train images: are train and test swapped?" in message
 
 
@@ -334,3 +336,34 @@ def test_the_variable_may_name_a_folder_with_emnist_files(make_small, tmp_path):
 def test_a_fault_behind_the_variable_names_the_variable(tmp_path):
     with pytest.raises(DataError, match="does not exist.*MNIST_JAX_DATA_DIR names this folder"):
         load_from_variable("mnist", tmp_path / "absent")
+
+
+@pytest.mark.parametrize("beside", [False, True])
+@pytest.mark.parametrize("gz", [False, True])
+def test_kaggles_archive_has_each_file_in_a_folder_of_nearly_the_same_name(small, tmp_path, beside, gz):
+    small.write(tmp_path / "plain", gz=gz)
+    archive = tmp_path / "archive"
+    archive.mkdir()
+    for path in sorted((tmp_path / "plain").iterdir()):
+        folder = archive / path.name.removesuffix(".gz")
+        folder.mkdir()
+        (folder / path.name.replace("-idx", ".idx" if beside else "-idx")).write_bytes(path.read_bytes())
+        if beside:
+            (archive / path.name.replace("-idx", ".idx")).write_bytes(path.read_bytes())
+    splits = load_folder("mnist", archive)
+    np.testing.assert_array_equal(splits.train.images[..., 0], small.arrays[TRAIN_IMAGES])
+    assert splits.train.name == "archive"
+
+
+def test_real_mnist_is_known_by_its_fingerprint_whatever_its_folder(real_mnist, tmp_path):
+    (tmp_path / "of mine").symlink_to(real_mnist)
+    splits = load_folder("mnist", tmp_path / "of mine")
+    assert splits.train.name == "mnist" and not splits.train.is_drawn
+    assert splits.preparation.form == "mnist" and splits.remarks == ()
+
+
+def test_what_nobody_named_is_not_called_mnist(small, tmp_path):
+    splits = load_folder("mnist", small.write(tmp_path / "doodles"))
+    assert splits.train.name == splits.test.name == "doodles"
+    assert splits.preparation.form == "resized"
+    assert load_folder("kmnist", tmp_path / "doodles").train.name == "kmnist"

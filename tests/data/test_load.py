@@ -162,3 +162,15 @@ def test_importing_the_package_brings_none_of_the_heavy_ones():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ
     )
     assert done.stdout == "set()\n"
+
+
+def test_an_image_size_is_kept_whatever_the_source(small, tmp_path):
+    embedded = load_splits("mnist_5k", image_size=20)
+    assert embedded.train.image_shape == embedded.test.image_shape == (20, 20, 1)
+    assert embedded.preparation.form == "resized"
+    assert embedded.remarks == ("images of 28x28 (height x width) are brought to 20x20",)
+    folder = small.write(tmp_path / "data")
+    for name in ("mnist", "kmnist"):
+        assert load_splits(name, data_dir=folder, image_size=14).train.image_shape == (14, 14, 1)
+    unchanged = load_splits("mnist_5k", image_size=28)
+    assert unchanged.preparation.form == "mnist" and unchanged.remarks == ()

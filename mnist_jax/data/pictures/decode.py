@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 
 from mnist_jax.errors import DataError
 
@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     from PIL import Image
 
     Source = str | PathLike[str] | IO[bytes]
+
+# Names that are taken for pictures in a folder; a file that is named itself may have any name.
+PICTURE_SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff"),
+    *(".avif", ".jp2", ".pbm", ".pgm", ".ppm", ".pnm", ".tga"),
+)
 
 MAX_PIXELS = 64_000_000
 MAX_SIDE = 2048
@@ -41,20 +47,21 @@ def load_image(
     *,
     white: float | None = None,
     stretch: bool = False,
+    is_mask: bool = False,
     background: float | None = None,
     max_side: int = MAX_SIDE,
 ) -> Float[np.ndarray, "height width *channels"]:
     """Reads a picture file: any format, mode and bit depth Pillow knows.
 
-    The first frame counts; an EXIF orientation is applied; a picture of 8 bits that holds nothing but 0 and 1
-    is taken for a mask, with 1 as white.
+    The first frame counts; an EXIF orientation is applied.
 
     Args:
         source: A path, or a binary file open for reading.
         channels: 1 for luminance (ITU-R 601), 3 for red, green, blue.
         white: What white is in a picture of more than 8 bits; None for the full scale of its type.
         stretch: Whether a picture of more than 8 bits runs from its own darkest to its own lightest tone
-            instead.
+            instead, and one of 8 bits that holds nothing but 0 and 1 is a mask.
+        is_mask: Whether 1 is white in a gray picture of 8 bits.
         background: Luminance in [0, 1] that transparent pixels are laid on; None for one that the picture
             stands out from.
         max_side: Longer sides are reduced by a whole factor.
@@ -80,6 +87,8 @@ def load_image(
         if _is_deep(upright):
             gray = _deep_to_gray(upright, factor, white, stretch)
             return gray if channels == 1 else np.repeat(gray[..., None], 3, axis=2)
+        if upright.mode == "L" and (is_mask or (stretch and upright.getextrema() == (0, 1))):
+            upright = upright.point(lambda value: 255 if value else 0)
         return _to_array(upright, factor, channels, background)
 
 
@@ -102,6 +111,41 @@ def find_white(highest: float) -> float:
     if 0 < highest <= 1:
         return 1.0
     return next((white for white in _DEPTHS if highest <= white), highest)
+
+
+def to_fractions(array: Shaped[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+    """Takes numbers for luminance by their type and their range, the same for all of an array.
+
+    Args:
+        array: truth values; whole numbers from 0 to 255, or nothing but 0 and 1, or ``uint16`` in any of the
+            usual depths (`find_white`); floating point from 0 to 1, or from 0 to 255.
+
+    Returns:
+        float32 in [0, 1].
+
+    Raises:
+        DataError: for another type or range.
+    """
+    if array.dtype.kind not in "biuf":
+        raise DataError(f"an array of type {array.dtype}; expected numbers")
+    lowest, highest = float(array.min()), float(array.max())
+    limit = 65535 if array.dtype == np.uint16 else 255
+    # Written so that it also refuses what is not a number.
+    if not 0 <= lowest <= highest <= limit:
+        raise DataError(
+            f"numbers from {lowest:g} to {highest:g}; expected 0 to {limit}, or fractions from 0 to 1"
+        )
+    return array.astype(np.float32) / np.float32(find_white(highest))
+
+
+def highest_tone(source: "Source") -> float:
+    """Returns the largest number in a picture of more than 8 bits.
+
+    Raises:
+        DataError: As `load_image`.
+    """
+    with _opened(source) as picture:
+        return float(np.asarray(picture, np.float32).max())
 
 
 def background_of(source: "Source") -> float:
@@ -177,8 +221,6 @@ def _full_scale(values: np.ndarray, mode: str) -> float:
 def _to_array(picture: "Image.Image", factor: int, channels: int, background: float | None) -> np.ndarray:
     """Float32 in [0, 1] from an upright picture of 8 bits, in any mode."""
     has_alpha = picture.has_transparency_data
-    if picture.mode == "L" and picture.getextrema()[1] == 1:
-        picture = picture.point(lambda value: value * 255)
     picture = picture.convert("RGBA" if has_alpha else "RGB").reduce(factor)
     pixels = np.asarray(picture, np.float32) / 255
     gray = np.asarray(picture.convert("L"), np.float32) / 255

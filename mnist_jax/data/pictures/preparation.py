@@ -31,6 +31,7 @@ class Preparation:
         image_shape: ``(height, width, channels)`` of the result.
         box: for ``"mnist"``, the side of the box that the character fills, where the smaller side is 28.
         white: for ``"resized"``, what white is in pictures of more than 8 bits.
+        is_mask: for ``"resized"``, whether 1 is white in pictures of 8 bits.
         background: for ``"resized"``, the luminance in [0, 1] that transparent pixels are laid on.
     """
 
@@ -38,6 +39,7 @@ class Preparation:
     image_shape: tuple[int, int, int]
     box: int = MNIST_BOX
     white: float = 65535.0
+    is_mask: bool = False
     background: float = 1.0
 
     @classmethod
@@ -71,7 +73,14 @@ class Preparation:
         if self.form == "mnist":
             return self.apply(load_image(source, stretch=True))
         max_side = min(MAX_SIDE, _SPARE_SIZE * max(self.image_shape[:2]))
-        pixels = load_image(source, 3, white=self.white, background=self.background, max_side=max_side)
+        pixels = load_image(
+            source,
+            3,
+            white=self.white,
+            is_mask=self.is_mask,
+            background=self.background,
+            max_side=max_side,
+        )
         return self.apply(pixels)
 
     def apply(

@@ -10,16 +10,16 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Shaped, UInt8
 
-from mnist_jax.data.pictures.decode import find_white
+from mnist_jax.data.pictures.decode import PICTURE_SUFFIXES, to_fractions
 from mnist_jax.data.pictures.preparation import Preparation
+from mnist_jax.data.pictures.table import is_table, read_table
 from mnist_jax.errors import DataError
 
 STANDARD_INPUT = "-"
 
 ReadFn = Callable[[int], bytes]
 
-# In a folder only these are taken for pictures; a file that is named itself may have any name.
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".npy")
+_SUFFIXES = (*PICTURE_SUFFIXES, ".npy")
 
 _NPY_MAGIC = b"\x93NUMPY"
 
@@ -52,7 +52,8 @@ def read_pictures(
     """Reads everything that was named, in the order given, and prepares it.
 
     Args:
-        arguments: picture files, ``.npy`` files, folders (their pictures by name; nothing deeper), or ``-``.
+        arguments: picture files, ``.npy`` files, ``.csv`` files with a picture a row, folders (their pictures
+            by name; nothing deeper), or ``-``.
         preparation: that of the data which the network was trained on.
         standard_input: gives at most so many bytes of what ``-`` stands for; None where that is closed.
 
@@ -95,31 +96,6 @@ def split_array(
     return fractions if is_several else fractions[None], is_several
 
 
-def to_fractions(array: Shaped[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
-    """Takes numbers for luminance by their type and their range, the same for all of an array.
-
-    Args:
-        array: truth values; whole numbers from 0 to 255, or nothing but 0 and 1, or ``uint16`` in any of the
-            usual depths (`decode.find_white`); floating point from 0 to 1, or from 0 to 255.
-
-    Returns:
-        float32 in [0, 1].
-
-    Raises:
-        DataError: for another type or range.
-    """
-    if array.dtype.kind not in "biuf":
-        raise DataError(f"an array of type {array.dtype}; expected numbers")
-    lowest, highest = float(array.min()), float(array.max())
-    limit = 65535 if array.dtype == np.uint16 else 255
-    # Written so that it also refuses what is not a number.
-    if not 0 <= lowest <= highest <= limit:
-        raise DataError(
-            f"numbers from {lowest:g} to {highest:g}; expected 0 to {limit}, or fractions from 0 to 1"
-        )
-    return array.astype(np.float32) / np.float32(find_white(highest))
-
-
 def _pictures_in(folder: Path) -> list[str]:
     try:
         entries = sorted(folder.iterdir())
@@ -128,15 +104,18 @@ def _pictures_in(folder: Path) -> list[str]:
     pictures = [
         str(entry)
         for entry in entries
-        if entry.suffix.lower() in PICTURE_SUFFIXES and not entry.name.startswith(".") and not entry.is_dir()
+        if entry.suffix.lower() in _SUFFIXES and not entry.name.startswith(".") and not entry.is_dir()
     ]
     if not pictures:
-        raise DataError(f"no pictures in this folder; expected files named {', '.join(PICTURE_SUFFIXES)}")
+        raise DataError(f"no pictures in this folder; expected files named {', '.join(_SUFFIXES)}")
     return pictures
 
 
 def _read_file(file: str, preparation: Preparation, standard_input: ReadFn | None) -> Iterator[Picture]:
     try:
+        if file != STANDARD_INPUT and is_table(Path(file)):
+            yield from _prepare_arrays(file, read_table(Path(file)).images, True, preparation)
+            return
         with _open(file, standard_input) as source:
             magic = source.read(len(_NPY_MAGIC))
             source.seek(0)
@@ -145,8 +124,14 @@ def _read_file(file: str, preparation: Preparation, standard_input: ReadFn | Non
                 return
             arrays, is_several = split_array(_load_array(source))
     except DataError as error:
-        yield Picture(file, error=str(error))
+        yield Picture(file, error=str(error).removeprefix(f"{file}: "))
         return
+    yield from _prepare_arrays(file, arrays, is_several, preparation)
+
+
+def _prepare_arrays(
+    file: str, arrays: np.ndarray, is_several: bool, preparation: Preparation
+) -> Iterator[Picture]:
     for number, pixels in enumerate(arrays):
         index = number if is_several else None
         try:

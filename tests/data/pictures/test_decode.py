@@ -156,7 +156,9 @@ def test_ink_of_few_bits_is_told_by_its_contrast(digit, bits):
 
 def test_a_mask_of_0_and_1_is_black_and_white(digit):
     mask = (digit > 127).astype(np.uint8)
-    np.testing.assert_array_equal(load_image(saved(Image.fromarray(mask))), mask)
+    np.testing.assert_array_equal(load_image(saved(Image.fromarray(mask)), stretch=True), mask)
+    np.testing.assert_array_equal(load_image(saved(Image.fromarray(mask)), is_mask=True), mask)
+    assert load_image(saved(Image.fromarray(mask))).max() < 0.01
 
 
 def test_transparency_is_laid_on_the_tone_asked_for(digit):

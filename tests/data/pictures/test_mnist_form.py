@@ -1,8 +1,6 @@
 """A character in any disguise comes back in MNIST's form."""
 
 import gzip
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -123,9 +121,8 @@ def test_to_mnist_wants_a_finite_plane(gray):
         to_mnist(gray)
 
 
-@pytest.mark.skipif("MNIST_JAX_DATA_DIR" not in os.environ, reason="needs MNIST_JAX_DATA_DIR with real MNIST")
-def test_every_mnist_test_digit_gives_itself():
-    matches = sorted(Path(os.environ["MNIST_JAX_DATA_DIR"]).glob("t10k-images-idx3-ubyte*"))
+def test_every_mnist_test_digit_gives_itself(real_mnist):
+    matches = sorted(real_mnist.glob("t10k-images-idx3-ubyte*"))
     content = matches[0].read_bytes()
     content = gzip.decompress(content) if matches[0].suffix == ".gz" else content
     digits = np.frombuffer(content, np.uint8, offset=16).reshape(-1, 28, 28)

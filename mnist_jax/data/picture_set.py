@@ -1,0 +1,150 @@
+"""People's own pictures with labels, wherever they come from, brought to one size as a data set."""
+
+import io
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mnist_jax.data.assemble import Part, Role, assemble, readable, sort_names
+from mnist_jax.data.dataset import Splits, interleave_classes
+from mnist_jax.data.pictures.decode import background_of, find_white, highest_tone, read_facts
+from mnist_jax.data.pictures.fit import choose_size
+from mnist_jax.data.pictures.preparation import Preparation
+from mnist_jax.errors import DataError
+
+# Transparent pictures that are looked at to see what they are to be laid on.
+_LOOKED_AT = 50
+
+
+@dataclass(frozen=True)
+class PictureSet:
+    """The pictures of one split.
+
+    Attributes:
+        sources: for each its path, or the bytes of its file.
+        labels: for each the name of its class.
+        items: for each what it is called in messages and lists, below ``where``.
+        where: the folder or file that they are in.
+    """
+
+    sources: Sequence[Path | bytes]
+    labels: Sequence[str]
+    items: Sequence[str]
+    where: str
+
+
+def load_picture_sets(
+    sets: Mapping[str, PictureSet],
+    source: str,
+    own_name: str,
+    image_size: int,
+    *,
+    class_names: Sequence[str] = (),
+    remarks: Sequence[str] = (),
+) -> Splits:
+    """Reads the pictures of a data set and prepares them all alike.
+
+    They are gray if every one of them is, by content, else RGB. Each split is ordered so that its classes are
+    evenly spread (``dataset.interleave_classes``).
+
+    Args:
+        sets: the pictures of ``train``, and of ``test`` unless that is to be drawn from them.
+        source: where they come from, for people to read.
+        own_name: the name of the data set.
+        image_size: the longer side of the images; 0 to have it chosen.
+        class_names: all classes in order; by default those of train, sorted.
+        remarks: what is to be said about how they were found.
+
+    Raises:
+        DataError: a file is no readable picture, or test has a class that train lacks.
+    """
+    class_names = class_names or sort_names(set(sets["train"].labels))
+    for pictures in sets.values():
+        unknown = sorted(set(pictures.labels) - set(class_names))
+        if unknown:
+            raise DataError(
+                f"{pictures.where}: {unknown[0]} is a class that train lacks; "
+                f"expected one of {', '.join(class_names)}"
+            )
+    preparation, said = _choose_preparation(sets, image_size)
+    numbers = {name: number for number, name in enumerate(class_names)}
+    images, labels, items = {}, {}, {}
+    for split, pictures in sets.items():
+        numbered = np.array([numbers[label] for label in pictures.labels])
+        order = interleave_classes(numbered)
+        labels[split], items[split] = numbered[order], [pictures.items[i] for i in order]
+        images[split] = np.stack([_load(pictures, i, preparation) for i in order])
+    if all(array.max() <= 1 for array in images.values()):
+        preparation = replace(preparation, is_mask=True)
+        images = {split: array * np.uint8(255) for split, array in images.items()}
+    if all((array[..., :1] == array).all() for array in images.values()):
+        images = {split: array[..., :1] for split, array in images.items()}
+        height, width, _ = preparation.image_shape
+        preparation = replace(preparation, image_shape=(height, width, 1))
+    parts = {
+        Role(split, part): Part(sets[split].where, arrays[split])
+        for split in sets
+        for part, arrays in (("images", images), ("labels", labels))
+    }
+    return assemble(
+        parts,
+        "",
+        source,
+        own_name=own_name,
+        class_names=class_names,
+        preparation=preparation,
+        remarks=(*remarks, *said),
+        items=[readable(item) for item in items["train"]],
+    )
+
+
+def _choose_preparation(sets: Mapping[str, PictureSet], image_size: int) -> tuple[Preparation, list[str]]:
+    """Looks at all pictures and says what is to be done to them, in color for now."""
+    facts = {
+        split: [_of_file(read_facts, pictures, i) for i in range(len(pictures.sources))]
+        for split, pictures in sets.items()
+    }
+    size = choose_size(np.array([fact[:2] for fact in facts["train"]]), image_size)
+    sizes = sorted({fact[:2] for of_split in facts.values() for fact in of_split})
+    smallest, largest = ("x".join(map(str, fact)) for fact in (sizes[0], sizes[-1]))
+    of_sizes = smallest if len(sizes) == 1 else f"{len(sizes)} sizes from {smallest} to {largest}"
+    done = (
+        "taken as they are" if sizes == [size] else f"resized to {size[0]}x{size[1]}, aspect kept by padding"
+    )
+    remarks = [f"pictures of {of_sizes} (height x width) are {done}, not inverted"]
+    deep, transparent = (
+        [(sets[split], i) for split in sets for i, fact in enumerate(facts[split]) if getattr(fact, kind)]
+        for kind in ("is_deep", "has_transparency")
+    )
+    white, background = 65535.0, 1.0
+    if deep:
+        white = find_white(max(_of_file(highest_tone, *picture) for picture in deep))
+        remarks.append(f"white is {white:g} in pictures of more than 8 bits")
+    if transparent:
+        # On white, unless most of them are drawn for something dark.
+        tones = [_of_file(background_of, *picture) for picture in transparent[:_LOOKED_AT]]
+        background = float(np.median(tones) >= 0.5)
+        remarks.append(f"transparent pixels are laid on {'white' if background else 'black'}")
+    return Preparation("resized", (*size, 3), white=white, background=background), remarks
+
+
+def _load(pictures: PictureSet, number: int, preparation: Preparation) -> np.ndarray:
+    return _of_file(preparation.load, pictures, number)
+
+
+def _of_file(function: Callable[[Any], Any], pictures: PictureSet, number: int) -> Any:
+    """Calls a function on a picture's file; a fault of the file is told with its name."""
+    source = pictures.sources[number]
+    try:
+        return function(io.BytesIO(source) if isinstance(source, bytes) else source)
+    except DataError as error:
+        where = (
+            readable(source) if isinstance(source, Path) else f"{pictures.where}, {pictures.items[number]}"
+        )
+        reason = str(error).removeprefix(f"{source!s}: ").removeprefix("the picture: ")
+        raise DataError(
+            f"{where}: cannot be read as a picture ({reason}); expected an intact file"
+        ) from error

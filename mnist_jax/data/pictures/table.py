@@ -1,0 +1,125 @@
+"""Pictures as the rows of a CSV file, as Kaggle keeps MNIST: perhaps a label, then one number a pixel."""
+
+import gzip
+import math
+import warnings
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mnist_jax.data.pictures.decode import to_fractions
+from mnist_jax.errors import DataError
+
+# Fewer columns than a picture of 4x4 has are some other table.
+_FEWEST_COLUMNS = 16
+_LABELS = ("label", "labels", "class", "target", "digit", "y")
+_NUMBERS = ("", "id", "index", "imageid", "unnamed: 0")
+
+
+class Table(NamedTuple):
+    """The pictures of a table, float32 in [0, 1] ``[N, H, W]``, and their labels ``[N]`` or None."""
+
+    images: np.ndarray
+    labels: np.ndarray | None
+
+
+def is_table(path: Path) -> bool:
+    """Whether a file looks like a table of pictures: by its name, and by its first line.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    name = path.name.lower().removesuffix(".gz")
+    return name.endswith((".csv", ".tsv")) and len(_first_line(path)[0]) > _FEWEST_COLUMNS
+
+
+def read_table(path: Path) -> Table:
+    """Reads pictures from a CSV file, gzipped or not, with a heading or without one.
+
+    The label is the column of that name, or the first one where only that leaves a square of pixels.
+
+    Raises:
+        DataError: it is no such table, or a field of it is no number.
+    """
+    names, separator = _first_line(path)
+    has_heading = not all(_is_number(name) for name in names)
+    label, pixels = _find_columns(names if has_heading else [], len(names), path)
+    options = {
+        "delimiter": separator,
+        "skiprows": int(has_heading),
+        "quotechar": '"',
+        "encoding": "utf-8-sig",
+    }
+    with warnings.catch_warnings():
+        # Of a table without rows, which is told below.
+        warnings.simplefilter("ignore")
+        tones, texts = _load(path, pixels, label, options)
+    if not len(tones):
+        raise DataError(f"{path}: a heading and no rows; expected one row a picture")
+    try:
+        images = to_fractions(tones).reshape(len(tones), math.isqrt(len(pixels)), -1)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+    return Table(images, None if texts is None else _labels(texts))
+
+
+def _load(
+    path: Path, pixels: list[int], label: int | None, options: dict[str, Any]
+) -> tuple[np.ndarray, np.ndarray | None]:
+    try:
+        tones = np.loadtxt(path, np.float32, usecols=pixels, ndmin=2, **options)
+        texts = None if label is None else np.loadtxt(path, str, usecols=label, ndmin=1, **options)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{path}: {' '.join(str(error).split())}; expected numbers, one a pixel") from error
+    return tones, texts
+
+
+def _first_line(path: Path) -> tuple[list[str], str]:
+    open_text = gzip.open if path.suffix == ".gz" else open
+    try:
+        with open_text(path, "rt", encoding="utf-8-sig", errors="replace") as stream:
+            # No more than a picture of 1024x1024 needs.
+            line = stream.readline(2**23).strip()
+    except (OSError, EOFError) as error:
+        raise DataError(f"{path}: cannot be read: {error}; expected a readable file") from error
+    separator = max(",;\t", key=line.count)
+    return [name.strip().strip('"') for name in line.split(separator)], separator
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _find_columns(names: list[str], count: int, path: Path) -> tuple[int | None, list[int]]:
+    """The column of the label, if there is one, and those of the pixels."""
+    lower = [name.lower() for name in names]
+    label = next((lower.index(name) for name in _LABELS if name in lower), None)
+    pixels = [
+        number for number in range(count) if number != label and not (names and lower[number] in _NUMBERS)
+    ]
+    if label is None and not _is_square(len(pixels)) and _is_square(len(pixels) - 1):
+        label, *pixels = pixels
+    if not _is_square(len(pixels)):
+        raise DataError(
+            f"{path}: {len(pixels)} columns of pixels; expected a square number of them, such as 784, and "
+            "perhaps a column named label"
+        )
+    return label, pixels
+
+
+def _is_square(number: int) -> bool:
+    return number > 0 and math.isqrt(number) ** 2 == number
+
+
+def _labels(texts: np.ndarray) -> np.ndarray:
+    """Whole numbers where all labels are, else their names."""
+    try:
+        numbers = texts.astype(np.float64)
+    except ValueError:
+        return texts
+    return numbers.astype(np.int64) if (numbers == np.round(numbers)).all() else texts
