@@ -142,9 +142,9 @@ def compiled_step(devices: int, conv: str = "auto") -> str:
     )
     arguments = (target["state"], target["log"], *arrays, keys)
     if experiment.layout.platform == "cpu":
-        lowered = experiment.make_train_steps().lower(*arguments, jax.ShapeDtypeStruct((), np.int32))
+        lowered = experiment.jit_train_steps().lower(*arguments, jax.ShapeDtypeStruct((), np.int32))
     else:
-        lowered = experiment.make_train_steps().lower(*arguments, num_steps=1)
+        lowered = experiment.jit_train_steps().lower(*arguments, num_steps=1)
     return lowered.compile().as_text()
 
 

@@ -5,7 +5,6 @@ import time
 from typing import Any
 
 import jax
-import numpy as np
 from ml_collections import ConfigDict
 
 from mnist_jax.config.check import check
@@ -13,6 +12,7 @@ from mnist_jax.run.datasets import load_run_data
 from mnist_jax.run.experiment import build_experiment
 from mnist_jax.runtime.compilation import CompiledFunction
 from mnist_jax.runtime.devices import make_layout
+from mnist_jax.training.compiled_steps import CompiledSteps
 from mnist_jax.training.epoch import EpochLog, RunKeys
 from mnist_jax.training.evaluation import Evaluator
 from mnist_jax.training.state import TrainState
@@ -48,11 +48,10 @@ class Speedrun:
             class_names=train.class_names,
             num_train=train.num_examples,
         )
-        self._data = jax.device_put((train.images, train.labels), layout.replicated)
+        self._images, self._labels = jax.device_put((train.images, train.labels), layout.replicated)
         self._evaluated = data.test if data.validation is None else data.validation
-        self._static = layout.platform != "cpu"
         self._initialize = CompiledFunction(jax.jit(self._initial))
-        self._steps = CompiledFunction(self.experiment.make_train_steps())
+        self._program = CompiledFunction(self.experiment.jit_train_steps())
         self._evaluator = Evaluator(
             self.experiment.model.apply,
             batch_size=config.eval_batch_size,
@@ -60,7 +59,7 @@ class Speedrun:
             batch_sharding=layout.batch,
         )
         self._warm_up()
-        functions = (self._initialize, self._steps, self._evaluator.function)
+        functions = (self._initialize, self._program, self._evaluator.function)
         self.compile_seconds = sum(function.compile_seconds for function in functions)
 
     def run(self, seed: int) -> dict[str, Any]:
@@ -70,8 +69,9 @@ class Speedrun:
         )
         cpu, start = time.process_time(), time.perf_counter()
         state, log = self._initialize(keys)
+        steps = self._steps(keys)
         for _ in range(self.experiment.config.num_epochs):
-            state, log = self._call(state, log, keys, self.experiment.steps_per_epoch)
+            state, log, _ = steps.run(state, log, self.experiment.steps_per_epoch)
         jax.block_until_ready((state, log))
         seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu
         result = self._evaluator(state.eval_variables(), self._evaluated.images, self._evaluated.labels)
@@ -89,16 +89,14 @@ class Speedrun:
         experiment = dataclasses.replace(self.experiment, keys=keys)
         return experiment.create_state(), experiment.create_log()
 
-    def _call(
-        self, state: TrainState, log: EpochLog, keys: RunKeys, num_steps: int
-    ) -> tuple[TrainState, EpochLog]:
-        if self._static:
-            return self._steps(state, log, *self._data, keys, num_steps=num_steps)
-        return self._steps(state, log, *self._data, keys, np.int32(num_steps))
+    def _steps(self, keys: RunKeys) -> CompiledSteps:
+        static_length = self.experiment.static_length
+        return CompiledSteps(self._program, self._images, self._labels, keys, static_length)
 
     def _warm_up(self) -> None:
         keys = self.experiment.keys
         # An accelerator's program is compiled for its length, so only the real one warms up.
-        length = self.experiment.steps_per_epoch if self._static else min(5, self.experiment.steps_per_epoch)
-        state, _ = jax.block_until_ready(self._call(*self._initialize(keys), keys, length))
+        epoch = self.experiment.steps_per_epoch
+        length = epoch if self.experiment.static_length else min(5, epoch)
+        state, _, _ = self._steps(keys).run(*self._initialize(keys), length)
         self._evaluator(state.eval_variables(), self._evaluated.images, self._evaluated.labels)

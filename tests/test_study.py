@@ -91,7 +91,7 @@ def test_a_member_is_the_run_of_its_seed_alone(whole):
         class_names=train.class_names,
         num_train=train.num_examples,
     )
-    run, keys = experiment.make_train_steps(), RunKeys.from_seed(2)
+    run, keys = experiment.jit_train_steps(), RunKeys.from_seed(2)
     state = create_train_state(
         keys.params, experiment.model, experiment.image_shape, experiment.tx, use_ema=True
     )

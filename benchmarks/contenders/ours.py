@@ -11,6 +11,7 @@ from mnist_jax.run.experiment import Experiment, build_experiment
 from mnist_jax.runtime.compilation import CompiledFunction
 from mnist_jax.runtime.devices import make_layout
 from mnist_jax.runtime.environment import describe_device
+from mnist_jax.training.compiled_steps import CompiledSteps
 
 TITLE = "mnist_jax"
 PACKAGES = ("jax", "flax", "mnist_jax")
@@ -37,30 +38,24 @@ class Steps:
     def __init__(self, experiment: Experiment, images: np.ndarray, labels: np.ndarray):
         """Puts the data on the device; nothing is compiled before the first call."""
         self.experiment = experiment
-        self.static = experiment.layout.platform != "cpu"
-        self.function = CompiledFunction(experiment.make_train_steps())
+        images, labels, keys = jax.device_put((images, labels, experiment.keys), experiment.layout.replicated)
+        self.function = CompiledFunction(experiment.jit_train_steps())
+        self.steps = CompiledSteps(self.function, images, labels, keys, experiment.static_length)
         self.state, self.log = experiment.create_state(), experiment.create_log()
-        self.data = jax.device_put((images, labels, experiment.keys), experiment.layout.replicated)
         self.step = 0
 
     def run(self, num_steps: int) -> None:
         """Does steps and waits for the device."""
-        spe = self.experiment.steps_per_epoch
+        epoch = self.experiment.steps_per_epoch
         while num_steps:
-            length = min(num_steps, spe - self.step % spe)
-            self.state, self.log = self.program(length)(*self.arguments(length))
+            length = min(num_steps, epoch - self.step % epoch)
+            self.state, self.log, _ = self.steps.run(self.state, self.log, length)
             self.step += length
             num_steps -= length
-        jax.block_until_ready(self.state)
-
-    def arguments(self, num_steps: int) -> tuple:
-        """The arguments of a call of that many steps."""
-        return (self.state, self.log, *self.data) + (() if self.static else (np.int32(num_steps),))
 
     def program(self, num_steps: int):
         """The compiled program of a call of that many steps."""
-        static = {"num_steps": num_steps} if self.static else {}
-        return self.function.compiled(*self.arguments(num_steps), **static)
+        return self.steps.program(self.state, self.log, num_steps)
 
 
 def build(work: Work) -> Runner:
@@ -84,5 +79,5 @@ def build(work: Work) -> Runner:
         device=str(describe_device()["device"]),
         distributions=("mnist-jax", "jax", "jaxlib", "flax", "numpy"),
         facts=facts,
-        unit_steps=work.steps_per_epoch if steps.static else 1,
+        unit_steps=work.steps_per_epoch if experiment.static_length else 1,
     )

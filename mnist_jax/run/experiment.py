@@ -11,13 +11,16 @@ import optax
 from jax.sharding import NamedSharding
 from ml_collections import ConfigDict
 
+from mnist_jax.data import Dataset
 from mnist_jax.errors import ConfigError
 from mnist_jax.models.cnn import create_model
 from mnist_jax.ops.convolution import resolve_implementation
 from mnist_jax.runtime.collectives import broadcast_from_primary
+from mnist_jax.runtime.compilation import CompiledFunction
 from mnist_jax.runtime.devices import Layout
 from mnist_jax.training.augment import random_affine
-from mnist_jax.training.epoch import EpochLog, RunKeys, make_run_steps, make_train_steps
+from mnist_jax.training.compiled_steps import CompiledSteps, StepsPerCall
+from mnist_jax.training.epoch import EpochLog, RunKeys, jit_train_steps, make_train_steps
 from mnist_jax.training.optimizer import create_learning_rate_fn, create_optimizer
 from mnist_jax.training.state import TrainState, create_train_state
 from mnist_jax.training.step import AugmentFn, train_step
@@ -92,13 +95,35 @@ class Experiment:
             self.keys.params, self.model, self.image_shape, self.tx, use_ema=self.config.optim.ema_decay > 0
         )
 
-    def make_train_steps(self) -> Any:
-        """The jitted function that does many steps in one call, see ``epoch.make_train_steps``."""
-        return make_train_steps(**self._step_options(), batch_sharding=self.layout.batch)
+    def compiled_steps(self, train: Dataset) -> CompiledSteps:
+        """Puts the training images on every device, once, for the steps to be done there."""
+        images, labels, keys = self.layout.replicate((train.images, train.labels, self.keys))
+        function = CompiledFunction(self.jit_train_steps())
+        return CompiledSteps(function, images, labels, keys, self.static_length)
 
-    def make_run_steps(self, batch_sharding: NamedSharding | None) -> Any:
-        """The same not yet compiled and for another spread of the batch, see ``epoch.make_run_steps``."""
-        return make_run_steps(**self._step_options(), batch_sharding=batch_sharding)
+    def steps_per_call(self, num_members: int = 1) -> StepsPerCall:
+        """Decides how the steps of a run, or of members side by side, are cut into calls."""
+        checkpoint = self.config.checkpoint
+        return StepsPerCall(
+            steps_per_epoch=self.steps_per_epoch,
+            batch_size=self.config.batch_size * num_members,
+            checkpoint_every_steps=checkpoint.every_steps if checkpoint.enabled and num_members == 1 else 0,
+            steps_per_call=self.config.steps_per_call,
+            adaptive=not self.static_length,
+        )
+
+    @property
+    def static_length(self) -> bool:
+        """Whether the number of steps of a call is compiled in, which spares an accelerator's host."""
+        return self.layout.platform != "cpu"
+
+    def jit_train_steps(self) -> Any:
+        """The jitted function that does many steps in one call, see ``epoch.jit_train_steps``."""
+        return jit_train_steps(**self._step_options(), batch_sharding=self.layout.batch)
+
+    def make_train_steps(self, batch_sharding: NamedSharding | None) -> Any:
+        """The same not yet compiled and for another spread of the batch, see ``epoch.make_train_steps``."""
+        return make_train_steps(**self._step_options(), batch_sharding=batch_sharding)
 
     def _step_options(self) -> dict[str, Any]:
         optim = self.config.optim
@@ -108,13 +133,12 @@ class Experiment:
             label_smoothing=optim.label_smoothing,
             ema_decay=optim.ema_decay,
         )
-        on_cpu = self.layout.platform == "cpu"
         return {
             "train_step": step,
             "batch_size": self.config.batch_size,
             "num_examples": self.num_train,
-            "unroll": 1 if on_cpu else _ACCELERATOR_UNROLL,
-            "static_length": not on_cpu,
+            "unroll": _ACCELERATOR_UNROLL if self.static_length else 1,
+            "static_length": self.static_length,
         }
 
 

@@ -1,19 +1,20 @@
 """What a run tells as it goes: lines of ``metrics.jsonl``, the opening, the progress, the end."""
 
-from dataclasses import dataclass
+import contextlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mnist_jax.data import Dataset, Splits
 from mnist_jax.errors import RunError
 from mnist_jax.models.cnn import count_parameters, summarize_layers
+from mnist_jax.run.datasets import RunData
 from mnist_jax.run.experiment import Experiment
 from mnist_jax.run.summary import RunTotals
-from mnist_jax.runtime.environment import describe_device
+from mnist_jax.runtime.distributed import is_primary
+from mnist_jax.runtime.environment import collect_versions, describe_device
 from mnist_jax.storage.metrics_log import MetricsWriter
-from mnist_jax.terminal.console import RunConsole
+from mnist_jax.terminal.console import RunConsole, RunDescription
 from mnist_jax.terminal.format import format_percent
 from mnist_jax.terminal.progress import Progress
 from mnist_jax.training.epoch import EpochLog
@@ -21,82 +22,76 @@ from mnist_jax.training.evaluation import EvaluationResult
 from mnist_jax.training.state import TrainState
 
 
-@dataclass
 class RunLog:
-    """Tells people and files what a run does; of several processes only the first one's says anything.
+    """Tells the terminal and the files what a run does; of several processes only process 0 says anything.
+
+    A context manager around the loop: the opening is printed as it starts, and the bar ends with it.
 
     Attributes:
-        experiment: the run.
-        splits: the data as loaded.
-        train: the images trained on.
-        validation: those held out, or None.
-        folder: of the run.
-        console: what a person sees.
         writer: ``metrics.jsonl`` and TensorBoard.
-        totals: the times, kept by whoever measures them.
+        progress: the live bar, or a line now and then.
     """
 
-    experiment: Experiment
-    splits: Splits
-    train: Dataset
-    validation: Dataset | None
-    folder: Path
-    console: RunConsole
-    writer: MetricsWriter
-    totals: RunTotals
+    def __init__(
+        self,
+        experiment: Experiment,
+        data: RunData,
+        folder: Path,
+        console: RunConsole,
+        totals: RunTotals,
+        state: TrainState,
+        step: int,
+    ):
+        """Opens the files.
 
-    @property
-    def eval_split(self) -> str:
-        """What each epoch is evaluated on."""
-        return "test" if self.validation is None else "validation"
-
-    def opening(self, state: TrainState, step: int) -> None:
-        """Prints what is about to happen, from ``step`` on."""
-        experiment, config = self.experiment, self.experiment.config
-        counts = {"train": self.train.num_examples}
-        if self.validation is not None:
-            counts["validation"] = self.validation.num_examples
-        self.console.opening(
-            **describe_device(),  # type: ignore[arg-type]
-            data_name=self.train.name,
-            data_source=self.splits.train.source,
-            data_sha256=self.splits.train.sha256,
-            num_examples={**counts, "test": self.splits.test.num_examples},
-            image_shape=experiment.image_shape,
-            num_classes=experiment.num_classes,
-            model_name=config.model.name,
-            num_params=count_parameters(state.params),
-            dtype=config.model.dtype,
-            num_epochs=config.num_epochs,
+        Args:
+            experiment: of the run.
+            data: of the run.
+            folder: of the run.
+            console: the terminal output.
+            totals: the times, kept by the loop.
+            state: to start from or to go on from.
+            step: steps done.
+        """
+        self._experiment, self._data, self._folder = experiment, data, folder
+        self._console, self._totals = console, totals
+        self._eval_seconds = 0.0
+        self._description = describe_run(experiment, data, folder, state)
+        self.writer = MetricsWriter(folder, resume_step=step, enabled=is_primary())
+        self._print_opening(state, step)
+        self.progress = Progress(
+            console,
+            num_epochs=experiment.config.num_epochs,
             steps_per_epoch=experiment.steps_per_epoch,
-            batch_size=config.batch_size,
-            workdir=str(self.folder),
-            resume_step=step,
+            batch_size=experiment.config.batch_size,
+            first_step=step,
         )
+
+    def __enter__(self) -> "RunLog":
+        self._held = contextlib.ExitStack()
+        self._held.enter_context(self.writer)
+        self._held.enter_context(self.progress)
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self._held.__exit__(*exception)
+
+    def _print_opening(self, state: TrainState, step: int) -> None:
+        console, experiment = self._console, self._experiment
+        console.opening(self._description, step)
         if step == 0:
-            self.console.model_summary(
+            console.model_summary(
                 summarize_layers(experiment.model, experiment.image_shape),
                 num_trainable=count_parameters(state.params),
                 num_non_trainable=count_parameters(state.batch_stats),
             )
         if self.writer.notice:
-            self.console.note(self.writer.notice)
-        if self.validation is None:
-            self.console.note(
+            console.note(self.writer.notice)
+        if self._data.validation is None:
+            console.note(
                 "no validation split is held out: each epoch is evaluated on test, and nothing is chosen "
                 "by it"
             )
-
-    def open_progress(self, step: int) -> Progress:
-        """Makes the bar or the lines of a run that goes on after ``step``; a context manager."""
-        self.progress = Progress(
-            self.console,
-            num_epochs=self.experiment.config.num_epochs,
-            steps_per_epoch=self.experiment.steps_per_epoch,
-            batch_size=self.experiment.config.batch_size,
-            first_step=step,
-        )
-        return self.progress
 
     def after_call(self, log: EpochLog, step: int, length: int, seconds: float) -> None:
         """Moves the progress and writes the lines that became due in the last call.
@@ -110,7 +105,7 @@ class RunLog:
         Raises:
             RunError: a loss of the call is not finite, or the disk refuses a line.
         """
-        experiment, config = self.experiment, self.experiment.config
+        experiment, config = self._experiment, self._experiment.config
         epoch, end = divmod(step - 1, experiment.steps_per_epoch)
         end += 1
         losses, correct = np.asarray(log.loss_sum, np.float64), np.asarray(log.num_correct)
@@ -142,9 +137,11 @@ class RunLog:
 
     def evaluated(self, result: EvaluationResult, step: int, split: str, seconds: float) -> None:
         """Writes the line of an evaluation that took ``seconds``."""
+        if split == self._data.eval_split:
+            self._eval_seconds = seconds
         self.writer.write(
             step=step,
-            epoch=step // self.experiment.steps_per_epoch,
+            epoch=step // self._experiment.steps_per_epoch,
             split=split,
             loss=result.loss,
             accuracy=result.accuracy,
@@ -153,40 +150,30 @@ class RunLog:
             eval_seconds=seconds,
         )
 
-    def epoch_done(self, log: EpochLog, step: int, result: EvaluationResult, eval_seconds: float) -> None:
-        """Prints the row of the epoch that ends with ``step``."""
-        num_images = self.experiment.steps_per_epoch * self.experiment.config.batch_size
+    def epoch_done(self, log: EpochLog, step: int, result: EvaluationResult) -> None:
+        """Prints the row of the epoch that ends with ``step``, evaluated before."""
+        num_images = self._experiment.steps_per_epoch * self._experiment.config.batch_size
         self.progress.epoch_done(
-            step // self.experiment.steps_per_epoch,
+            step // self._experiment.steps_per_epoch,
             train_loss=float(np.asarray(log.loss_sum, np.float64).sum()) / num_images,
             train_accuracy=int(np.asarray(log.num_correct).sum()) / num_images,
-            eval_split=self.eval_split,
+            eval_split=self._data.eval_split,
             eval_loss=result.loss,
             eval_accuracy=result.accuracy,
-            seconds=self.totals.epoch_seconds,
-            images_per_second=num_images / self.totals.epoch_seconds,
-            eval_seconds=eval_seconds,
+            seconds=self._totals.epoch_seconds,
+            images_per_second=num_images / self._totals.epoch_seconds,
+            eval_seconds=self._eval_seconds,
         )
 
     def closing(self, summary: dict[str, Any]) -> None:
         """Prints what the run reached, from its summary."""
         best = summary["best"]
-        self.console.closing(
-            test_accuracy=summary["test_accuracy"],
-            test_errors=summary["test_errors"],
-            num_test=self.splits.test.num_examples,
-            test_loss=summary["test_loss"],
-            train_seconds=summary["train_seconds"],
-            compile_seconds=summary["compile_seconds"],
-            eval_seconds=summary["eval_seconds"],
-            images_per_second=summary["images_per_second"],
-            workdir=str(self.folder),
-            files=[path.name for path in sorted(self.folder.iterdir()) if not path.name.startswith(".")],
+        self._console.closing(
+            self._description,
+            summary,
+            files=[path.name for path in sorted(self._folder.iterdir()) if not path.name.startswith(".")],
             best=f"epoch {best['epoch']}, {best['split']} accuracy {format_percent(best['accuracy'])}"
-            if self.validation
-            else "",
-            notice=f"{self.splits.train.source}: not the data set asked for"
-            if self.splits.is_fallback
+            if self._data.validation
             else "",
         )
 
@@ -196,6 +183,32 @@ class RunLog:
             named = ", ".join(map(str, wrong[:5])) + (f", ... ({len(wrong)} steps)" if len(wrong) > 5 else "")
             raise RunError(
                 f"the loss is not finite in step {named}; expected a finite one: try a lower "
-                f"optim.learning_rate (it is {self.experiment.config.optim.learning_rate}). "
+                f"optim.learning_rate (it is {self._experiment.config.optim.learning_rate}). "
                 "The checkpoints before it are untouched"
             )
+
+
+def describe_run(experiment: Experiment, data: RunData, folder: Path, state: TrainState) -> RunDescription:
+    """Returns a run in plain values, for the terminal."""
+    config, train = experiment.config, data.splits.train
+    counts = {"train": data.train.num_examples}
+    if data.validation is not None:
+        counts["validation"] = data.validation.num_examples
+    return RunDescription(
+        **describe_device(),  # type: ignore[arg-type]
+        version=str(collect_versions()["mnist_jax"]),
+        data_name=data.train.name,
+        data_source=train.source,
+        data_sha256=train.sha256,
+        num_examples={**counts, "test": data.test.num_examples},
+        image_shape=experiment.image_shape,
+        num_classes=experiment.num_classes,
+        model_name=config.model.name,
+        num_params=count_parameters(state.params),
+        dtype=config.model.dtype,
+        num_epochs=config.num_epochs,
+        steps_per_epoch=experiment.steps_per_epoch,
+        batch_size=config.batch_size,
+        workdir=str(folder),
+        fallback=f"{train.source}: not the data set asked for" if data.splits.is_fallback else "",
+    )

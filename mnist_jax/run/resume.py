@@ -1,7 +1,7 @@
 """Whether a folder's run may go on under a configuration, and whether it is finished already."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from mnist_jax.storage.workdir import CHECKPOINTS_DIR
 # what it computes.
 _FREE_FIELDS = ("report", "steps_per_call", "data.dir", "data.fallback", "model.conv", "eval_batch_size")
 _FREE_GROUPS = ("checkpoint.", "distributed.")
+# Of a study, an ensemble or pseudo labeling; a single run has neither.
+_RUN_FACTS = ("kind", "split")
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ def check_folder(folder: Path, settings: Settings, total_steps: int) -> dict[str
         # Whatever ran here left nothing to go on from, so nothing of it can be spoilt.
         return None
     if (folder / CONFIG_FILE).exists():
-        _refuse_differences(Settings(*read_config(folder)), settings)
+        refuse_differences(Settings(*read_config(folder)), settings, may_extend=True)
     return _finished_summary(folder, total_steps)
 
 
@@ -61,20 +63,43 @@ def check_checkpoint(meta: Mapping[str, Any], settings: Settings) -> None:
     Raises:
         ConfigError: they do not go together; each difference is listed.
     """
-    _refuse_differences(Settings(meta["config"], meta["run"]), settings)
+    refuse_differences(Settings(meta["config"], meta["run"]), settings, may_extend=True)
 
 
-def _refuse_differences(recorded: Settings, wanted: Settings) -> None:
+def refuse_differences(
+    recorded: Settings, wanted: Settings, *, free: Sequence[str] = (), may_extend: bool = False
+) -> None:
+    """Compares the settings of earlier work with those it is about to go on under.
+
+    Args:
+        recorded: of the earlier work.
+        wanted: of the work about to go on.
+        free: fields that may differ, beside those that never change what is computed.
+        may_extend: whether a constant schedule may be given more epochs.
+
+    Raises:
+        ConfigError: the configuration, the kind of work or the data differ; each difference is listed.
+    """
     # Fields that are newer than the recorded run had their default then.
     defaults = dict(flatten(default_config()))
-    problems = _differences(
-        _comparable(defaults | dict(flatten(recorded.config))), _comparable(dict(flatten(wanted.config)))
-    )
+    old, new = (_comparable(defaults | dict(flatten(settings.config))) for settings in (recorded, wanted))
+    problems = []
+    for name in sorted(old.keys() | new.keys()):
+        if old.get(name) == new.get(name) or name in (*_FREE_FIELDS, *free) or name.startswith(_FREE_GROUPS):
+            continue
+        if may_extend and name == "num_epochs" and new[name] > old[name]:
+            problems += _extension_problems(old, new)
+            continue
+        problems.append(f"{name}: this run was started with {old.get(name)!r}, now it is {new.get(name)!r}")
+    for name in _RUN_FACTS:
+        before, now = recorded.run.get(name), wanted.run.get(name)
+        if before != now:
+            problems.append(f"{name}: this run was started with {before!r}, now it is {now!r}")
     for name in ("sha256", "test_sha256"):
-        old, new = (settings.run.get("dataset", {}).get(name) for settings in (recorded, wanted))
-        if old != new:
+        before, now = (settings.run.get("dataset", {}).get(name) for settings in (recorded, wanted))
+        if before != now:
             problems.append(
-                f"data: this run was started on other data ({name} {str(old)[:12]}, now {str(new)[:12]})"
+                f"data: this run was started on other data ({name} {str(before)[:12]}, now {str(now)[:12]})"
             )
     if problems:
         raise ConfigError(
@@ -82,29 +107,20 @@ def _refuse_differences(recorded: Settings, wanted: Settings) -> None:
         )
 
 
+def _extension_problems(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    schedule = new["optim.schedule"]
+    if schedule == "constant":
+        return []
+    return [
+        f"num_epochs: raised from {old['num_epochs']} to {new['num_epochs']}, but with "
+        f"optim.schedule={schedule} the learning rates of the steps already done depend on it, so only a "
+        "constant schedule can be made longer"
+    ]
+
+
 def _comparable(values: Mapping[str, Any]) -> dict[str, Any]:
     # JSON knows no tuples.
     return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
-
-
-def _differences(recorded: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    problems = []
-    for name in sorted(recorded.keys() | wanted.keys()):
-        old, new = recorded.get(name), wanted.get(name)
-        if old == new or name in _FREE_FIELDS or name.startswith(_FREE_GROUPS):
-            continue
-        if name == "num_epochs" and isinstance(new, int) and isinstance(old, int) and new > old:
-            if wanted["optim.schedule"] == "constant":
-                continue
-            schedule = wanted["optim.schedule"]
-            problems.append(
-                f"num_epochs: raised from {old} to {new}, but with optim.schedule={schedule} the "
-                "learning rates of the steps already done "
-                "depend on it, so only a constant schedule can be made longer"
-            )
-            continue
-        problems.append(f"{name}: this run was started with {old!r}, now it is {new!r}")
-    return problems
 
 
 def _finished_summary(folder: Path, total_steps: int) -> dict[str, Any] | None:

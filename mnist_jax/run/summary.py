@@ -34,6 +34,18 @@ class RunTotals:
     epoch_seconds: float = 0.0
     best: dict[str, Any] | None = None
 
+    def add_training(self, seconds: float) -> None:
+        """Adds the device work of a call."""
+        self.train_seconds += seconds
+        self.epoch_seconds += seconds
+
+    def end_epoch(self, step: int, steps_per_epoch: int, split: str, result: EvaluationResult) -> None:
+        """Takes note of what an epoch reached, after its ``step`` on ``split``."""
+        self.epoch_seconds = 0.0
+        if self.best is None or split == "test" or result.accuracy > self.best["accuracy"]:
+            epoch = step // steps_per_epoch
+            self.best = {"step": step, "epoch": epoch, "split": split, "accuracy": result.accuracy}
+
 
 def make_summary(
     experiment: Experiment,

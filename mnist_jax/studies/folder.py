@@ -9,9 +9,9 @@ import jax
 from ml_collections import ConfigDict
 
 from mnist_jax.checkpoints.manager import Checkpoints
-from mnist_jax.config.check import as_dict, default_config, flatten
-from mnist_jax.errors import ConfigError
+from mnist_jax.config.check import as_dict
 from mnist_jax.run.experiment import Experiment
+from mnist_jax.run.resume import Settings, refuse_differences
 from mnist_jax.run.summary import RunTotals, make_summary
 from mnist_jax.storage.json_files import (
     CONFIG_FILE,
@@ -24,10 +24,6 @@ from mnist_jax.storage.workdir import CHECKPOINTS_DIR
 from mnist_jax.training.epoch import EpochLog
 from mnist_jax.training.evaluation import EvaluationResult
 from mnist_jax.training.state import TrainState
-
-# What changes where and how fast members are trained and what they leave, never what they compute.
-_FREE = ("report", "data.dir", "data.fallback", "log_every_steps", "steps_per_call")
-_FREE_GROUPS = ("checkpoint.", "distributed.")
 
 
 def open_records(
@@ -50,27 +46,8 @@ def open_records(
     if not (folder / CONFIG_FILE).exists():
         write_config(folder, as_dict(config), facts)
         return
-    recorded, run = read_config(folder)
-    old = {"kind": run.get("kind", "run"), "split": run.get("split")}
-    new = {"kind": kind, "split": facts.get("split")}
-    for name in ("sha256", "test_sha256"):
-        old[f"dataset.{name}"] = run.get("dataset", {}).get(name)
-        new[f"dataset.{name}"] = facts["dataset"][name]
-    defaults = dict(flatten(as_dict(default_config())))
-    for values, settings in ((old, recorded), (new, as_dict(config))):
-        values |= {
-            name: value
-            for name, value in (defaults | dict(flatten(settings))).items()
-            if name not in (*_FREE, *free) and not name.startswith(_FREE_GROUPS)
-        }
-    problems = [
-        f"{name}: {folder} was started with {old.get(name)!r}, now it is {new.get(name)!r}; "
-        "give another --workdir, or go on as it was started"
-        for name in sorted(old.keys() | new.keys())
-        if old.get(name) != new.get(name)
-    ]
-    if problems:
-        raise ConfigError(problems)
+    recorded = Settings(*read_config(folder))
+    refuse_differences(recorded, Settings(as_dict(config), facts), free=("log_every_steps", *free))
 
 
 def save_member(

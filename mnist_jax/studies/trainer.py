@@ -1,10 +1,8 @@
 """Trains several seeds of one configuration at once."""
 
 import functools
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import numpy as np
@@ -17,16 +15,16 @@ from mnist_jax.runtime.devices import Layout, make_layout
 from mnist_jax.runtime.signals import StopRequest
 from mnist_jax.studies.vmapped_steps import (
     batch_sharding,
-    make_member_train_steps,
+    jit_member_steps,
     member_mesh,
     place_members,
     place_shared,
     stack_members,
     take_member,
 )
+from mnist_jax.training.compiled_steps import CompiledSteps
 from mnist_jax.training.epoch import EpochLog, RunKeys
 from mnist_jax.training.logits import make_logits_fn, make_view_probabilities_fn
-from mnist_jax.training.plan import CallPlan
 from mnist_jax.training.state import TrainState, create_train_state
 
 # Of an accelerator's memory: the rest is for the data, evaluation and what fragmentation wastes.
@@ -80,7 +78,6 @@ class MemberTrainer:
             experiment: built with `member_layout`; its own seed is not used.
         """
         self.experiment = experiment
-        self._static = experiment.layout.platform != "cpu"
         self._programs: dict[int, CompiledFunction] = {}
         self._logits_fn = make_logits_fn(experiment.model.apply, experiment.config.eval_batch_size)
 
@@ -107,8 +104,10 @@ class MemberTrainer:
         mesh = member_mesh(count, batch_size=experiment.config.batch_size)
         program = self._programs.get(count)
         if program is None:
-            run_steps = experiment.make_run_steps(batch_sharding(mesh))
-            program = CompiledFunction(make_member_train_steps(run_steps, mesh, static_length=self._static))
+            run_steps = experiment.make_train_steps(batch_sharding(mesh))
+            program = CompiledFunction(
+                jit_member_steps(run_steps, mesh, static_length=experiment.static_length)
+            )
             self._programs[count] = program
         compiled_before = program.compile_seconds
         keys = [RunKeys.from_seed(seed) for seed in seeds]
@@ -116,24 +115,13 @@ class MemberTrainer:
         logs = place_members(stack_members([EpochLog.empty(experiment.steps_per_epoch) for _ in seeds]), mesh)
         stacked_keys = place_members(stack_members(keys), mesh)
         images, labels = place_shared(data, mesh)
-        plan = CallPlan(
-            steps_per_epoch=experiment.steps_per_epoch,
-            checkpoint_every_steps=0,
-            steps_per_call=experiment.config.steps_per_call,
-            batch_size=experiment.config.batch_size * count,
-            adaptive=not self._static,
-        )
+        steps = CompiledSteps(program, images, labels, stacked_keys, experiment.static_length)
+        steps_per_call = experiment.steps_per_call(count)
         step, train_seconds = 0, 0.0
         while step < experiment.total_steps:
-            length = plan.next_length(step)
-            static: dict[str, Any] = {"num_steps": length} if self._static else {}
-            dynamic = () if self._static else (np.int32(length),)
-            arguments = (states, logs, images, labels, stacked_keys, *dynamic)
-            compiled = program.compiled(*arguments, **static)
-            started = time.perf_counter()
-            states, logs = jax.block_until_ready(compiled(*arguments))
-            seconds = time.perf_counter() - started
-            plan.measured(length, seconds)
+            length = steps_per_call.next(step)
+            states, logs, seconds = steps.run(states, logs, length)
+            steps_per_call.measured(length, seconds)
             train_seconds += seconds
             step += length
             losses = np.asarray(logs.loss_sum, np.float64)
@@ -219,10 +207,9 @@ class MemberTrainer:
         experiment = self.experiment
         keys = RunKeys.from_seed(0)
         state, log = self.create_state(keys), EpochLog.empty(experiment.steps_per_epoch)
-        static: dict[str, Any] = {"num_steps": 1} if self._static else {}
-        dynamic = () if self._static else (np.int32(1),)
-        lowered = experiment.make_train_steps().lower(state, log, *data, keys, *dynamic, **static)
-        memory = lowered.compile().memory_analysis()
+        function = CompiledFunction(experiment.jit_train_steps())
+        steps = CompiledSteps(function, *data, keys, experiment.static_length)
+        memory = steps.program(state, log, 1).memory_analysis()
         of_state = sum(leaf.nbytes for leaf in jax.tree.leaves((state, log)))
         return int(memory.temp_size_in_bytes) + of_state
 

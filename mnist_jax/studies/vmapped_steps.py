@@ -73,7 +73,7 @@ def place_shared(tree: PyTree, mesh: Mesh) -> PyTree:
     return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
 
 
-def make_member_train_steps(
+def jit_member_steps(
     run_steps: Callable[..., tuple[TrainState, EpochLog]], mesh: Mesh, *, static_length: bool = True
 ) -> Callable[..., tuple[TrainState, EpochLog]]:
     """Compiles ``run(states, logs, images, labels, keys, num_steps) -> (states, logs)``.
@@ -82,9 +82,9 @@ def make_member_train_steps(
     that are done for all members at once. ``states`` and ``logs`` are donated.
 
     Args:
-        run_steps: as ``epoch.make_run_steps`` makes it with `batch_sharding` of the mesh.
+        run_steps: as ``epoch.make_train_steps`` makes it with `batch_sharding` of the mesh.
         mesh: the devices, see `member_mesh`; its axis ``member`` has to divide the number of members.
-        static_length: as given to ``epoch.make_train_steps``.
+        static_length: as given to ``epoch.jit_train_steps``.
     """
     each, shared = PartitionSpec(_AXIS), PartitionSpec()
     shared_batches = batch_sharding(mesh) is not None

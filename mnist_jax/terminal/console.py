@@ -1,4 +1,4 @@
-"""What a person sees of a run: the box, the opening, the model's table, the epochs, the closing.
+"""The terminal output of a run: the box, the opening, the model's table, the epochs, the closing.
 
 Everything is printed here, by process 0 only, from plain numbers and strings. It must never harm the run: a
 closed pipe, a terminal that went away, a full disk under a redirected output or an encoding without the
@@ -8,9 +8,9 @@ characters end or bend the printing, and the run goes on.
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from typing import IO, TYPE_CHECKING
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, Any
 
-import mnist_jax
 from mnist_jax.terminal.format import format_duration, format_percent
 from mnist_jax.terminal.streams import PatientStream
 
@@ -19,6 +19,53 @@ if TYPE_CHECKING:
 
 _LABEL_WIDTH = 10
 _BOX_WIDTH = 78
+
+
+@dataclass(frozen=True)
+class RunDescription:
+    """A run in plain values, for the terminal.
+
+    Attributes:
+        version: of this package.
+        device: one line, as ``environment.describe_device`` has it.
+        num_devices: devices of all processes.
+        num_processes: processes of the run.
+        data_name: the data set's name.
+        data_source: where it came from.
+        data_sha256: its hash; the first 12 digits are shown.
+        num_examples: examples by split, in the order to show.
+        image_shape: height, width, channels.
+        num_classes: classes of the data.
+        model_name: the model's name.
+        num_params: trainable parameters.
+        dtype: what the model computes in.
+        num_epochs: epochs of the complete run.
+        steps_per_epoch: optimizer steps an epoch.
+        batch_size: images a step, over all devices.
+        workdir: the folder of the run.
+        data_notes: lines on what was done to the data.
+        fallback: one line to repeat at the end where the data is not what was asked for.
+    """
+
+    version: str
+    device: str
+    num_devices: int
+    num_processes: int
+    data_name: str
+    data_source: str
+    data_sha256: str
+    num_examples: Mapping[str, int]
+    image_shape: Sequence[int]
+    num_classes: int
+    model_name: str
+    num_params: int
+    dtype: str
+    num_epochs: int
+    steps_per_epoch: int
+    batch_size: int
+    workdir: str
+    data_notes: Sequence[str] = ()
+    fallback: str = ""
 
 
 class RunConsole:
@@ -81,60 +128,28 @@ class RunConsole:
         panel = Panel(Text(text), title=title, box=box.HEAVY, border_style=style, width=width, padding=(1, 2))
         self.rich.print(panel)
 
-    def opening(
-        self,
-        *,
-        device: str,
-        num_devices: int,
-        num_processes: int,
-        data_name: str,
-        data_source: str,
-        data_sha256: str,
-        num_examples: Mapping[str, int],
-        image_shape: Sequence[int],
-        num_classes: int,
-        model_name: str,
-        num_params: int,
-        dtype: str,
-        num_epochs: int,
-        steps_per_epoch: int,
-        batch_size: int,
-        workdir: str,
-        resume_step: int = 0,
-    ) -> None:
+    def opening(self, run: RunDescription, resume_step: int = 0) -> None:
         """Prints what is about to happen.
 
         Args:
-            device: one line, as ``environment.describe_platform`` gives it.
-            num_devices: devices of all processes.
-            num_processes: processes of the run.
-            data_name: the data set's name.
-            data_source: where it came from.
-            data_sha256: its hash; the first 12 digits are shown.
-            num_examples: examples by split, in the order to show.
-            image_shape: height, width, channels.
-            num_classes: classes of the data.
-            model_name: the model's name.
-            num_params: trainable parameters.
-            dtype: what the model computes in.
-            num_epochs: epochs of the whole run.
-            steps_per_epoch: optimizer steps an epoch.
-            batch_size: images a step, over all devices.
-            workdir: the folder of the run.
-            resume_step: the step the run goes on from; 0 for a new run.
+            run: the run.
+            resume_step: the step it goes on from; 0 for a new run.
         """
-        num_steps = num_epochs * steps_per_epoch
-        shape = "x".join(str(size) for size in image_shape)
-        counts = ", ".join(f"{count:,} {split}" for split, count in num_examples.items())
-        where = f"{_count(num_devices, 'device')} in {_count(num_processes, 'process', 'processes')}"
-        self.print((f"mnist_jax {mnist_jax.__version__}", "bold"))
-        self._row("device", device if num_devices == num_processes == 1 else f"{device}; {where}")
-        self._row("data", f"{data_name}: {counts}; {shape}, {num_classes} classes")
-        self._row("", f"{data_source} (sha256 {data_sha256[:12]})")
-        self._row("model", f"{model_name}: {num_params:,} trainable parameters, {dtype}")
-        epochs = f"{_count(num_epochs, 'epoch')} of {_count(steps_per_epoch, 'step')}"
-        self._row("steps", f"{num_steps:,} = {epochs} of {_count(batch_size, 'image')}")
-        self._row("workdir", workdir)
+        num_steps = run.num_epochs * run.steps_per_epoch
+        shape = "x".join(str(size) for size in run.image_shape)
+        counts = ", ".join(f"{count:,} {split}" for split, count in run.num_examples.items())
+        where = f"{_count(run.num_devices, 'device')} in {_count(run.num_processes, 'process', 'processes')}"
+        alone = run.num_devices == run.num_processes == 1
+        self.print((f"mnist_jax {run.version}", "bold"))
+        self._row("device", run.device if alone else f"{run.device}; {where}")
+        self._row("data", f"{run.data_name}: {counts}; {shape}, {run.num_classes} classes")
+        self._row("", f"{run.data_source} (sha256 {run.data_sha256[:12]})")
+        for note in run.data_notes:
+            self._row("", note)
+        self._row("model", f"{run.model_name}: {run.num_params:,} trainable parameters, {run.dtype}")
+        epochs = f"{_count(run.num_epochs, 'epoch')} of {_count(run.steps_per_epoch, 'step')}"
+        self._row("steps", f"{num_steps:,} = {epochs} of {_count(run.batch_size, 'image')}")
+        self._row("workdir", run.workdir)
         if resume_step:
             self._row("resume", f"going on from step {resume_step:,} of {num_steps:,}")
         self.print()
@@ -161,54 +176,31 @@ class RunConsole:
         self.print((text, "yellow"))
 
     def closing(
-        self,
-        *,
-        test_accuracy: float,
-        test_errors: int,
-        num_test: int,
-        test_loss: float,
-        train_seconds: float,
-        compile_seconds: float,
-        eval_seconds: float,
-        images_per_second: float,
-        workdir: str,
-        files: Sequence[str],
-        best: str = "",
-        notice: str = "",
+        self, run: RunDescription, summary: Mapping[str, Any], files: Sequence[str], best: str = ""
     ) -> None:
-        """Prints how it went and where everything is.
+        """Prints what the run reached and where everything is.
 
         Args:
-            test_accuracy: as a fraction.
-            test_errors: test examples classified wrongly.
-            num_test: test examples.
-            test_loss: mean cross-entropy in nats.
-            train_seconds: device work of training alone.
-            compile_seconds: compilation.
-            eval_seconds: evaluation.
-            images_per_second: training images a second of ``train_seconds``.
-            workdir: the folder of the run.
-            files: names in ``workdir`` worth naming.
+            run: the run.
+            summary: as in ``summary.json``.
+            files: names in the folder of the run worth naming.
             best: one line on the best checkpoint, if there is one.
-            notice: one line to repeat at the end, such as that the data was the fallback.
         """
         self.print()
-        score = f"test accuracy {format_percent(test_accuracy)}"
-        self.print((score, "bold green"), f"  {test_errors:,} errors in {num_test:,}, loss {test_loss:.4f}")
-        if notice:
-            self._row("data", notice, "bold yellow")
+        score = f"test accuracy {format_percent(summary['test_accuracy'])}"
+        errors = f"{summary['test_errors']:,} errors in {run.num_examples['test']:,}"
+        self.print((score, "bold green"), f"  {errors}, loss {summary['test_loss']:.4f}")
+        if run.fallback:
+            self._row("data", run.fallback, "bold yellow")
         if best:
             self._row("best", best)
-        times = [
-            f"{format_duration(train_seconds)} training",
-            f"{format_duration(compile_seconds)} compiling",
-            f"{format_duration(eval_seconds)} evaluating",
-        ]
-        self._row("time", ", ".join(times))
-        self._row("speed", f"{images_per_second:,.0f} images/s while training")
-        self._row("files", workdir)
+        times = ("train", "training"), ("compile", "compiling"), ("eval", "evaluating")
+        spent = [f"{format_duration(summary[f'{name}_seconds'])} {work}" for name, work in times]
+        self._row("time", ", ".join(spent))
+        self._row("speed", f"{summary['images_per_second']:,.0f} images/s while training")
+        self._row("files", run.workdir)
         self._row("", "  ".join(files))
-        self._row("next", f"python -m mnist_jax.evaluate --workdir {shlex.quote(workdir)}")
+        self._row("next", f"python -m mnist_jax.evaluate --workdir {shlex.quote(run.workdir)}")
 
     def _row(self, label: str, text: str, style: str = "") -> None:
         self.print((f"  {label:<{_LABEL_WIDTH}}", "dim"), (text, style))

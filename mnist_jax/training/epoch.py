@@ -68,22 +68,22 @@ def epoch_order(shuffle_key: jax.Array, epoch: Array | int, num_examples: int) -
     return jax.random.permutation(jax.random.fold_in(shuffle_key, epoch), num_examples)
 
 
-def make_train_steps(
+def jit_train_steps(
     train_step: TrainStep,
     *,
     batch_sharding: NamedSharding | None = None,
     static_length: bool = True,
     **settings: int,
 ) -> Callable[..., tuple[TrainState, EpochLog]]:
-    """Compiles what `make_run_steps` makes of the same arguments; ``state`` and ``log`` are donated."""
-    run = make_run_steps(train_step, batch_sharding=batch_sharding, static_length=static_length, **settings)
+    """Compiles what `make_train_steps` makes of the same arguments; ``state`` and ``log`` are donated."""
+    run = make_train_steps(train_step, batch_sharding=batch_sharding, static_length=static_length, **settings)
     options: dict[str, Any] = {"static_argnames": "num_steps"} if static_length else {}
     if batch_sharding is not None:
         options["out_shardings"] = NamedSharding(batch_sharding.mesh, PartitionSpec())
     return jax.jit(run, donate_argnames=("state", "log"), **options)
 
 
-def make_run_steps(
+def make_train_steps(
     train_step: TrainStep,
     *,
     batch_size: int,

@@ -61,12 +61,12 @@ class Hanging(Checkpoints):
         super().wait()
 
 loop.Checkpoints = Hanging
-start = loop._Run._stopped
+start = loop._stopped
 sys._hang = lambda: False
-def stopped(self, state, step):
+def stopped(*arguments):
     sys._hang = lambda: True
-    return start(self, state, step)
-loop._Run._stopped = stopped
+    return start(*arguments)
+loop._stopped = stopped
 sys.argv[0] = "train"
 runpy.run_module("mnist_jax.train", run_name="__main__")
 """

@@ -138,7 +138,7 @@ def test_a_network_that_does_not_fit_the_images_is_a_fault_of_the_configuration(
 
 def test_many_steps_train_on_every_device(experiment, tiny_data):
     placed = jax.device_put((*tiny_data, experiment.keys), experiment.layout.replicated)
-    state, log = experiment.make_train_steps()(
+    state, log = experiment.jit_train_steps()(
         experiment.create_state(), experiment.create_log(), *placed, np.int32(4)
     )
     assert int(state.step) == 4 and len(state.step.devices()) == 8

@@ -1,7 +1,6 @@
 """What several processes agree on, with the other processes played by the test."""
 
 import signal
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -92,9 +91,8 @@ def test_a_signal_that_came_while_agreeing_is_for_the_next_time(monkeypatch):
         return rows
 
     monkeypatch.setattr(loop, "gather", while_gathering)
-    run = SimpleNamespace(stop=stop)
-    assert loop._Run._agree(run, 1.0, 2.0) == (1.0, 2.0, False)
-    assert loop._Run._agree(run, 1.0, 2.0) == (1.0, 2.0, True)
+    assert loop._agree(stop, 1.0, 2.0) == (1.0, 2.0, False)
+    assert loop._agree(stop, 1.0, 2.0) == (1.0, 2.0, True)
     assert stop.exit_code == 143
 
 
@@ -102,5 +100,5 @@ def test_a_signal_of_another_process_is_everyones(monkeypatch):
     stop = StopRequest()
     monkeypatch.setattr(loop, "is_multiprocess", lambda: True)
     monkeypatch.setattr(loop, "gather", lambda *numbers: np.array([[3, 4, 0], [5, 6, signal.SIGINT]]))
-    assert loop._Run._agree(SimpleNamespace(stop=stop), 1.0, 2.0) == (3.0, 4.0, True)
+    assert loop._agree(stop, 1.0, 2.0) == (3.0, 4.0, True)
     assert stop.exit_code == 130

@@ -9,14 +9,14 @@ import pytest
 
 from mnist_jax.studies.vmapped_steps import (
     batch_sharding,
-    make_member_train_steps,
+    jit_member_steps,
     member_mesh,
     place_members,
     place_shared,
     stack_members,
     take_member,
 )
-from mnist_jax.training.epoch import EpochLog, RunKeys, make_run_steps, make_train_steps
+from mnist_jax.training.epoch import EpochLog, RunKeys, jit_train_steps, make_train_steps
 from mnist_jax.training.optimizer import create_optimizer
 from mnist_jax.training.state import create_train_state
 from mnist_jax.training.step import train_step
@@ -38,7 +38,7 @@ def setting(tiny_model, tiny_data):
     step = functools.partial(train_step, augment_fn=add_noise, label_smoothing=0.1, ema_decay=0.9)
 
     def make_run(static, sharding=None):
-        make = make_train_steps if sharding is None else make_run_steps
+        make = jit_train_steps if sharding is None else make_train_steps
         sizes = {"batch_size": BATCH, "num_examples": num_examples}
         return make(step, **sizes, batch_sharding=sharding, static_length=static)
 
@@ -54,7 +54,7 @@ def run_together(setting, seeds, data, mesh, static):
     make_run, create = setting
     states, logs, keys = (stack_members(list(trees)) for trees in zip(*map(create, seeds), strict=True))
     states, logs, keys = place_members((states, logs, keys), mesh)
-    run = make_member_train_steps(make_run(static, batch_sharding(mesh)), mesh, static_length=static)
+    run = jit_member_steps(make_run(static, batch_sharding(mesh)), mesh, static_length=static)
     return run(states, logs, *place_shared(data, mesh), keys, STEPS if static else np.int32(STEPS))
 
 

@@ -6,9 +6,10 @@ import sys
 
 import pytest
 
-from mnist_jax.terminal.console import RunConsole, model_summary_lines
+from mnist_jax.terminal.console import RunConsole, RunDescription, model_summary_lines
 
-OPENING = {
+RUN = {
+    "version": "0.1.0",
     "device": "cpu: AMD EPYC, 2 cores",
     "num_devices": 1,
     "num_processes": 1,
@@ -26,18 +27,16 @@ OPENING = {
     "batch_size": 64,
     "workdir": "/runs/[bold]x",
 }
-CLOSING = {
+SUMMARY = {
     "test_accuracy": 0.9955,
     "test_errors": 45,
-    "num_test": 10000,
     "test_loss": 0.0183,
     "train_seconds": 400.0,
     "compile_seconds": 12.13,
     "eval_seconds": 21.0,
     "images_per_second": 752.2,
-    "workdir": "/runs/a b",
-    "files": ["config.json", "checkpoints/"],
 }
+FILES = ["config.json", "checkpoints/"]
 
 
 class Terminal(io.StringIO):
@@ -51,7 +50,7 @@ class Terminal(io.StringIO):
 
 def test_opening_says_what_is_about_to_happen():
     file = io.StringIO()
-    RunConsole(file=file).opening(**OPENING)
+    RunConsole(file=file).opening(RunDescription(**RUN))
     assert file.getvalue().splitlines()[1:] == [
         "  device    cpu: AMD EPYC, 2 cores",
         "  data      mnist: 60,000 train, 10,000 test; 28x28x1, 10 classes",
@@ -65,14 +64,15 @@ def test_opening_says_what_is_about_to_happen():
 
 def test_opening_of_a_resumed_run_on_many_devices():
     file = io.StringIO()
-    RunConsole(file=file).opening(**OPENING | {"num_devices": 8, "num_processes": 2, "resume_step": 937})
+    RunConsole(file=file).opening(RunDescription(**RUN | {"num_devices": 8, "num_processes": 2}), 937)
     assert "  device    cpu: AMD EPYC, 2 cores; 8 devices in 2 processes\n" in file.getvalue()
     assert "  resume    going on from step 937 of 4,685\n" in file.getvalue()
 
 
 def test_closing_says_how_it_went_and_where_everything_is():
     file = io.StringIO()
-    RunConsole(file=file).closing(**CLOSING, best="99.58% on test at step 3,748", notice="embedded digits")
+    run = RunDescription(**RUN | {"workdir": "/runs/a b", "fallback": "embedded digits"})
+    RunConsole(file=file).closing(run, SUMMARY, FILES, best="99.58% on test at step 3,748")
     assert file.getvalue().splitlines() == [
         "",
         "test accuracy 99.55%  45 errors in 10,000, loss 0.0183",
@@ -113,10 +113,10 @@ def test_no_color_where_none_is_wanted(monkeypatch, variables):
 def test_a_console_that_is_not_enabled_prints_nothing(capsys):
     console = RunConsole(enabled=False)
     console.notice("x")
-    console.opening(**OPENING)
+    console.opening(RunDescription(**RUN))
     console.model_summary([("a", "Dense", (None, 10), 110)], num_trainable=110, num_non_trainable=0)
     console.note("x")
-    console.closing(**CLOSING)
+    console.closing(RunDescription(**RUN), SUMMARY, FILES)
     assert capsys.readouterr() == ("", "")
 
 

@@ -9,7 +9,7 @@ import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mnist_jax.metrics.sums import Metrics
-from mnist_jax.training.epoch import EpochLog, RunKeys, epoch_order, make_train_steps
+from mnist_jax.training.epoch import EpochLog, RunKeys, epoch_order, jit_train_steps
 from mnist_jax.training.step import train_step
 from tests.trees import assert_close, assert_same_bits, same_bits
 
@@ -28,7 +28,7 @@ STEP = functools.partial(train_step, augment_fn=add_noise, ema_decay=0.9, label_
 def train_steps():
     """Gives the jitted function for options, made once for each."""
     return functools.cache(
-        lambda **options: make_train_steps(STEP, batch_size=4, num_examples=NUM_EXAMPLES, **options)
+        lambda **options: jit_train_steps(STEP, batch_size=4, num_examples=NUM_EXAMPLES, **options)
     )
 
 
@@ -120,7 +120,7 @@ def test_the_next_epoch_has_its_own_order_and_may_be_cut_too(run):
 
 
 def test_one_program_serves_every_dynamic_length(make_tiny_state, tiny_perceptron, tiny_data):
-    run = make_train_steps(train_step, batch_size=4, num_examples=NUM_EXAMPLES, static_length=False)
+    run = jit_train_steps(train_step, batch_size=4, num_examples=NUM_EXAMPLES, static_length=False)
     state, log = make_tiny_state(model=tiny_perceptron), EpochLog.empty(STEPS_PER_EPOCH)
     images, labels = map(jnp.asarray, tiny_data)
     for length in (3, 2, 1):
@@ -148,7 +148,7 @@ def test_every_other_example_is_seen_once(make_tiny_state):
     def record(state, batch, key):
         return state.replace(step=state.step + 1), Metrics(jnp.sum(batch["label"] * 1.0), jnp.int32(0))
 
-    run = make_train_steps(record, batch_size=1, num_examples=9)
+    run = jit_train_steps(record, batch_size=1, num_examples=9)
     log = run(
         make_tiny_state(),
         EpochLog.empty(9),

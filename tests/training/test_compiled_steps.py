@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mnist_jax.training.plan import CallPlan
+from mnist_jax.training.compiled_steps import StepsPerCall
 
 
 def make_plan(**changes):
@@ -14,14 +14,14 @@ def make_plan(**changes):
         "batch_size": 64,
         "adaptive": False,
     }
-    return CallPlan(**{**defaults, **changes})
+    return StepsPerCall(**{**defaults, **changes})
 
 
 def ends(plan, total_steps, seconds_per_step=0.01, start=0):
     """The steps after which each call ended."""
     steps, step = [], start
     while step < total_steps:
-        length = plan.next_length(step)
+        length = plan.next(step)
         assert length >= 1
         plan.measured(length, length * seconds_per_step)
         step += length
@@ -47,17 +47,17 @@ def test_a_resumed_run_goes_on_to_the_next_stop():
 
 def test_the_first_adaptive_call_is_short_and_the_next_last_a_second():
     plan = make_plan(adaptive=True)
-    assert plan.next_length(0) == 16
+    assert plan.next(0) == 16
     plan.measured(16, 0.8)
-    assert plan.next_length(16) == 20
+    assert plan.next(16) == 20
     plan.measured(20, 10.0)
-    assert plan.next_length(36) == 2
+    assert plan.next(36) == 2
     plan.measured(2, 10.0)
-    assert plan.next_length(38) == 1
+    assert plan.next(38) == 1
 
 
 def test_the_first_adaptive_call_does_one_step_of_a_huge_batch():
-    assert make_plan(adaptive=True, batch_size=5000).next_length(0) == 1
+    assert make_plan(adaptive=True, batch_size=5000).next(0) == 1
 
 
 @given(
