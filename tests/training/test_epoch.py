@@ -50,7 +50,7 @@ def run(train_steps, make_tiny_state, tiny_model, tiny_data):
 
 
 @pytest.fixture(scope="module")
-def intact(run):
+def whole(run):
     """One epoch in one call."""
     return run([STEPS_PER_EPOCH])
 
