@@ -8,7 +8,7 @@ from typing import Any
 from benchmarks.contenders import COMPARED, DTYPES
 from benchmarks.processes import Contender, Measurements, measure
 from benchmarks.ratios import best_of, compare_to
-from benchmarks.result_files import OUTPUT_FLAGS, make_result, write_result
+from benchmarks.result_files import OUTPUT_FLAGS, commit_of, make_result, write_result
 from mnist_jax import cli
 from mnist_jax.errors import ConfigError, RunError
 
@@ -115,23 +115,23 @@ def summarize(measurements: Measurements, batch_size: int) -> dict[str, Any]:
 
 def table(result: dict[str, Any]) -> str:
     """Lays a result out as text."""
-    settings, machine = result["settings"], result["machine"]
+    settings = result["settings"]
     lines = [
-        f"{result['device']}; batch {settings['batch_size']}, {settings['dtype']}; "
+        f"{result['device']}; batch {settings['batch_size']}, {settings['dtype']}, no augmentation; "
         f"{settings['rounds']} rounds of about {settings['seconds_per_round']:g} s; commit "
-        f"{(machine['git_commit'] or 'unknown')[:12]}",
-        f"{'':24}{'ms a step':>10}{'images/s':>10}{'CPU ms':>9}  ours is times faster (least to most)",
+        f"{commit_of(result)}",
+        f"{'':36}{'ms a step':>10}{'images/s':>10}{'CPU ms':>9}  ours is times faster (least to most)",
     ]
     by_speed = sorted(result["contenders"].values(), key=lambda c: c["median_seconds_per_step"])
     for contender in by_speed:
         ratio = contender.get("ours_is_times_faster")
         told = f"{ratio['median']:.2f} ({ratio['min']:.2f} to {ratio['max']:.2f})" if ratio else ""
         lines.append(
-            f"{contender['title']:24}{contender['median_seconds_per_step'] * 1e3:>10.2f}"
+            f"{contender['title']:36}{contender['median_seconds_per_step'] * 1e3:>10.2f}"
             f"{contender['images_per_second']:>10.0f}"
             f"{contender['median_cpu_seconds_per_step'] * 1e3:>9.1f}  {told}"
         )
-    lines += [f"{name:24}skipped: {reason}" for name, reason in result["skipped"].items()]
+    lines += [f"{name:36}skipped: {reason}" for name, reason in result["skipped"].items()]
     lines += busy_note(result)
     return "\n".join(lines)
 

@@ -24,14 +24,14 @@ def plot_compare(result: dict[str, Any], path: str) -> None:
 
 
 def plot_steps_per_sec(result: dict[str, Any], path: str) -> None:
-    """Draws images per second and the share of the product rate over the batch size."""
+    """Draws images per second and the effective share of the product rate over the batch size."""
     sizes = [entry["batch_size"] for entry in result["batch_sizes"]]
     figure = new_figure(2.4)
     left, right = figure.subplots(1, 2)
     left.plot(sizes, [entry["images_per_second"] for entry in result["batch_sizes"]], "o-", color=ACCENT)
-    shares = [100 * entry["share_of_product_rate"] for entry in result["batch_sizes"]]
+    shares = [100 * entry["effective_share_of_product_rate"] for entry in result["batch_sizes"]]
     right.plot(sizes, shares, "o-", color=WARM)
-    for axes, label in ((left, "images per second"), (right, "% of the product rate")):
+    for axes, label in ((left, "images per second"), (right, "effective % of the product rate")):
         axes.set_xscale("log", base=2)
         axes.set_ylim(bottom=0)
         axes.set_xticks(sizes, [str(size) for size in sizes])

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks.result_files import RESULTS_DIR, read_results
+from benchmarks.result_files import RESULTS_DIR, commit_of, read_results
 from mnist_jax import cli
 from mnist_jax.errors import RunError
 from mnist_jax.storage.json_files import replace_file
@@ -76,7 +76,7 @@ def draw(results: list[dict[str, Any]]) -> str:
 def _compare_table(result: dict[str, Any]) -> str:
     settings = result["settings"]
     rows = [
-        "| one training step | images/s | ms a step | ours is times faster |",
+        "| one training step, no augmentation | images/s | ms a step | ours is times faster |",
         "| --- | ---: | ---: | ---: |",
     ]
     for contender in sorted(result["contenders"].values(), key=lambda c: c["median_seconds_per_step"]):
@@ -95,18 +95,19 @@ def _compare_table(result: dict[str, Any]) -> str:
 
 def _accuracy_table(results: list[dict[str, Any]]) -> str:
     rows = [
-        "| configuration | mean accuracy | seconds of training | n | device |",
-        "| --- | ---: | ---: | ---: | --- |",
+        "| configuration | mean accuracy | seconds of training | n | device | measured |",
+        "| --- | ---: | ---: | ---: | --- | --- |",
     ]
     for result in results:
         spread = "" if result["sd_accuracy"] is None else f" ± {100 * result['sd_accuracy']:.2f}"
         rows.append(
             f"| `{result['settings']['config_file']}` | {100 * result['mean_accuracy']:.2f}{spread} % | "
-            f"{result['mean_train_seconds']:.2f} | {result['n']} | {result['device']} |"
+            f"{result['mean_train_seconds']:.2f} | {result['n']} | {result['device']} | "
+            f"{_provenance(result)} |"
         )
     rows.append(
         f"\nMean and SD of {results[0]['split']} accuracy over seeds, each evaluated once, after its last "
-        f"step; {_provenance(results[-1])}"
+        "step. `-dirty`: measured with changes that were not committed."
     )
     return "\n".join(rows)
 
@@ -117,8 +118,7 @@ def _versions(result: dict[str, Any]) -> str:
 
 
 def _provenance(result: dict[str, Any]) -> str:
-    commit = result["machine"]["git_commit"] or "unknown"
-    return f"{result['machine']['date'][:10]}, commit {commit[:12]}"
+    return f"{result['machine']['date'][:10]}, commit {commit_of(result)}"
 
 
 if __name__ == "__main__":

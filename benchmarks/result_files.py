@@ -68,6 +68,12 @@ def result_name(result: dict[str, Any]) -> str:
     return f"{result['machine']['date'][:10]}-{device}-{result['benchmark']}{config}.json"
 
 
+def commit_of(result: dict[str, Any]) -> str:
+    """Shortens the commit a result was measured on; ``-dirty`` behind it says that files were changed."""
+    commit, separator, changed = (result["machine"]["git_commit"] or "unknown").partition("-")
+    return f"{commit[:12]}{separator}{changed}"
+
+
 def read_results(folder: Path = RESULTS_DIR) -> list[dict[str, Any]]:
     """Reads all results that are kept, oldest first."""
     results = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]

@@ -5,7 +5,7 @@ import sys
 import tempfile
 from typing import Any
 
-from benchmarks.result_files import OUTPUT_FLAGS, make_result, with_default_config, write_result
+from benchmarks.result_files import OUTPUT_FLAGS, commit_of, make_result, with_default_config, write_result
 from mnist_jax import cli
 
 COMMAND = cli.Command(
@@ -135,7 +135,7 @@ def table(result: dict[str, Any]) -> str:
     ]
     return (
         f"{result['device']}; {result['settings']['config_file']}; commit "
-        f"{(result['machine']['git_commit'] or 'unknown')[:12]}\n"
+        f"{commit_of(result)}\n"
         f"a checkpoint adds {result['seconds_per_save']:.2f} s (median of {len(added)} pairs, "
         f"{min(added):.2f} to {max(added):.2f}); "
         f"{result['saves_a_run']} of them add {result['added_share']:.1%} to the "

@@ -3,7 +3,7 @@
 import sys
 from typing import Any
 
-from benchmarks.result_files import OUTPUT_FLAGS, make_result, with_default_config, write_result
+from benchmarks.result_files import OUTPUT_FLAGS, commit_of, make_result, with_default_config, write_result
 from mnist_jax import cli
 
 COMMAND = cli.Command(
@@ -99,7 +99,7 @@ def table(result: dict[str, Any], top: int) -> str:
     lines = [
         f"{result['device']}; {result['settings']['config_file']}; "
         f"{result['seconds_per_step'] * 1e3:.1f} ms a step untraced; commit "
-        f"{(result['machine']['git_commit'] or 'unknown')[:12]}",
+        f"{commit_of(result)}",
         f"{'':34}{'ms a step':>10}{'share':>8}",
     ]
     for kind, milliseconds in sorted(by_kind.items(), key=lambda item: -item[1]):

@@ -8,7 +8,7 @@ from benchmarks.compare import busy_note
 from benchmarks.contenders import DTYPES
 from benchmarks.processes import Contender, Measurements, measure
 from benchmarks.ratios import round_ratios
-from benchmarks.result_files import OUTPUT_FLAGS, make_result, write_result
+from benchmarks.result_files import OUTPUT_FLAGS, commit_of, make_result, write_result
 from mnist_jax import cli
 from mnist_jax.errors import ConfigError, RunError
 
@@ -78,6 +78,8 @@ def summarize(measurements: Measurements, batch_sizes: tuple[int, ...]) -> dict[
         seconds, facts = measurements.seconds_per_step[key], measurements.facts[key]
         achieved = [facts["flops_per_step"] / s for s in seconds]
         median = statistics.median(seconds)
+        effective_share = statistics.median(round_ratios(best_rounds, achieved))
+        multiplied = facts["multiplied_flops_per_step"]
         entries.append(
             {
                 "batch_size": size,
@@ -85,8 +87,12 @@ def summarize(measurements: Measurements, batch_sizes: tuple[int, ...]) -> dict[
                 "steps_per_second": 1 / median,
                 "images_per_second": size / median,
                 "flops_per_step": facts["flops_per_step"],
-                "flops_per_second": facts["flops_per_step"] / median,
-                "share_of_product_rate": statistics.median(round_ratios(best_rounds, achieved)),
+                "multiplied_flops_per_step": multiplied,
+                "effective_flops_per_second": facts["flops_per_step"] / median,
+                "effective_share_of_product_rate": effective_share,
+                "multiplied_share_of_product_rate": None
+                if multiplied is None
+                else effective_share * multiplied / facts["flops_per_step"],
                 "compile_seconds": facts["compile_seconds"],
                 "peak_host_memory_bytes": facts["peak_host_memory_bytes"],
                 "peak_device_memory_bytes": facts["peak_device_memory_bytes"],
@@ -105,21 +111,27 @@ def summarize(measurements: Measurements, batch_sizes: tuple[int, ...]) -> dict[
 def table(result: dict[str, Any]) -> str:
     """Lays a result out as text."""
     settings = result["settings"]
-    commit = (result["machine"]["git_commit"] or "unknown")[:12]
     lines = [
         f"{result['device']}; {settings['dtype']}; {settings['rounds']} rounds of about "
-        f"{settings['seconds_per_round']:g} s; commit {commit}",
-        f"{'batch':>6}{'steps/s':>10}{'images/s':>11}{'GFLOP/s':>10}{'share':>8}{'compile s':>11}"
-        f"{'host MB':>9}{'device MB':>11}",
+        f"{settings['seconds_per_round']:g} s; commit {commit_of(result)}",
+        f"{'batch':>6}{'steps/s':>10}{'images/s':>11}{'GFLOP/s':>10}{'effective':>11}"
+        f"{'multiplied':>12}{'compile s':>11}{'host MB':>9}{'device MB':>11}",
     ]
     for entry in result["batch_sizes"]:
+        multiplied = entry["multiplied_share_of_product_rate"]
         device_bytes = entry["peak_device_memory_bytes"]
         lines.append(
             f"{entry['batch_size']:>6}{entry['steps_per_second']:>10.1f}{entry['images_per_second']:>11.0f}"
-            f"{entry['flops_per_second'] / 1e9:>10.1f}{entry['share_of_product_rate']:>8.0%}"
+            f"{entry['effective_flops_per_second'] / 1e9:>10.1f}"
+            f"{entry['effective_share_of_product_rate']:>11.0%}"
+            f"{'not known' if multiplied is None else f'{multiplied:.0%}':>12}"
             f"{entry['compile_seconds']:>11.1f}{(entry['peak_host_memory_bytes'] or 0) / 1e6:>9.0f}"
             f"{f'{device_bytes / 1e6:.0f}' if device_bytes else 'not told':>11}"
         )
+    lines += [
+        "effective, as are GFLOP/s: the share of the matrix-product rate if convolutions were done directly;",
+        "multiplied: the share of what is really multiplied, of which Winograd's convolutions need less",
+    ]
     for name, rate in result["product_flops_per_second"].items():
         shape = " x ".join(str(length) for length in result["product_shapes"][name])
         lines.append(f"matrix product of {shape}: {rate / 1e9:.1f} GFLOP/s")

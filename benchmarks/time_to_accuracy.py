@@ -4,7 +4,7 @@ import statistics
 import sys
 from typing import Any
 
-from benchmarks.result_files import OUTPUT_FLAGS, make_result, with_default_config, write_result
+from benchmarks.result_files import OUTPUT_FLAGS, commit_of, make_result, with_default_config, write_result
 from mnist_jax import cli
 from mnist_jax.config.seeds import SEEDS_MEANS, SEEDS_PATTERN, parse_seeds
 
@@ -89,7 +89,7 @@ def table(result: dict[str, Any]) -> str:
     return "\n".join(
         [
             f"{result['device']}; {result['settings']['config_file']}; {result['dataset']['source']}; commit "
-            f"{(result['machine']['git_commit'] or 'unknown')[:12]}",
+            f"{commit_of(result)}",
             f"{result['split']} accuracy, {result['n']} seeds: "
             f"mean {100 * result['mean_accuracy']:.3f}%{spread}, min {result['min_accuracy']:.2%}, "
             f"max {result['max_accuracy']:.2%}",

@@ -24,6 +24,7 @@ COMPARED = (
     "torch_eager",
     "torch_channels_last",
     "torch_compile",
+    "torch_compile_channels_last",
     "torch_cuda_graphs",
 )
 DTYPES = ("float32", "tfloat32", "bfloat16")

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 
 from benchmarks.contenders import Runner, Work
-from benchmarks.flops import count_step_flops
+from benchmarks.flops import count_multiplied_flops, count_step_flops
 from mnist_jax.config.check import check, default_config
 from mnist_jax.models.cnn import count_parameters
 from mnist_jax.run.experiment import Experiment, build_experiment
@@ -71,6 +71,9 @@ def build(work: Work) -> Runner:
             / work.batch_size,
             "compile_seconds": steps.function.compile_seconds,
             "flops_per_step": count_step_flops(experiment.model, (28, 28, 1), work.batch_size),
+            "multiplied_flops_per_step": count_multiplied_flops(
+                experiment.model, (28, 28, 1), work.batch_size
+            ),
             "peak_device_memory_bytes": statistics.get("peak_bytes_in_use"),
         }
 

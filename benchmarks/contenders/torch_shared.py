@@ -53,7 +53,7 @@ def build(
         network.parameters(),
         lr=c.LEARNING_RATE,
         eps=c.ADAM_EPSILON,
-        fused=device.type == "cuda",
+        fused=True,
         capturable=capture_graph,
     )
     images = torch.from_numpy(work.images()).permute(0, 3, 1, 2).contiguous().to(device)

@@ -56,20 +56,32 @@ def test_compare_names_what_was_skipped_and_a_busy_machine():
     assert "other processes used 50%" in text
 
 
-def test_the_share_of_the_product_rate_is_taken_round_by_round():
+@pytest.mark.parametrize(("multiplied", "shown"), [(25, "12%"), (None, "not known")])
+def test_the_share_of_the_product_rate_is_taken_round_by_round(multiplied, shown):
     measured = measurements(batch_8=[1.0, 2.0], matmul_square=[0.5, 1.0], matmul_step_shaped=[1.0, 1.0])
     for name, flops in (("batch_8", 100), ("matmul_square", 100), ("matmul_step_shaped", 100)):
         measured.facts[name] |= {"flops_per_step": flops, "shape": [1, 2, 2]}
     measured.facts["batch_8"] |= {
+        "multiplied_flops_per_step": multiplied,
         "compile_seconds": 1.0,
         "peak_host_memory_bytes": 10,
         "peak_device_memory_bytes": None,
     }
     figures = steps_per_sec.summarize(measured, (8,))
-    assert figures["batch_sizes"][0]["share_of_product_rate"] == pytest.approx(0.5)
-    assert "50%" in steps_per_sec.table(
+    assert figures["batch_sizes"][0]["effective_share_of_product_rate"] == pytest.approx(0.5)
+    text = steps_per_sec.table(
         result_of(figures, "steps_per_sec", rounds=2, seconds_per_round=1.0, dtype="float32")
     )
+    assert "50%" in text and shown in text
+
+
+def test_a_commit_is_shortened_and_stays_dirty():
+    for commit, short in (
+        ("0123456789abcdef", "0123456789ab"),
+        ("0123456789abcdef-dirty", "0123456789ab-dirty"),
+        (None, "unknown"),
+    ):
+        assert result_files.commit_of({"machine": {"git_commit": commit}}) == short
 
 
 @pytest.mark.parametrize(("target", "reached"), [(0.99, True), (0.995, False)])

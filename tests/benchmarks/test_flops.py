@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import pytest
 from jax import lax
 
-from benchmarks.flops import count_forward_flops, count_step_flops
+from benchmarks.flops import count_forward_flops, count_multiplied_flops, count_step_flops
 from mnist_jax.models.cnn import create_model
 
 # Multiply-adds of one image, from the shapes of the article's network.
@@ -34,6 +34,24 @@ def test_the_way_of_computing_does_not_change_the_count():
         count_step_flops(create_model("cnn", 10, conv=way), (28, 28, 1), 8) for way in ("gemm", "lax")
     )
     assert by_gemm == by_lax
+
+
+def test_winograd_multiplies_a_third_of_what_the_article_s_convolutions_need():
+    """By hand, multiply-adds of an image: 36 places a 4x4 tile for Winograd's, and three products each."""
+    winograd = 3 * 36 * (6 * 6 * 32 * 32 + 3 * 3 * 32 * 64 + 2 * 2 * 64 * 64)
+    dense = 3 * (1024 * 512 + 512 * 10)
+    # The first convolution, of patches with a one behind: their moments, the result, the kernel's gradient.
+    first = 26 * 26 * 10 * (10 + 32 + 32)
+    # Its mean and spread are small products once a batch.
+    once = 9 * 32 + 9 * 9 * 32
+    model = create_model("cnn", 10, conv="gemm")
+    counted = count_multiplied_flops(model, (28, 28, 1), 64)
+    assert counted == 2 * (64 * (winograd + dense + first) + once)
+    assert counted / count_step_flops(model, (28, 28, 1), 64) == pytest.approx(0.322, abs=0.001)
+
+
+def test_what_xla_multiplies_is_not_known_where_it_chooses_the_convolution():
+    assert count_multiplied_flops(create_model("cnn", 10, conv="lax"), (28, 28, 1), 8) is None
 
 
 def test_xla_counts_the_same_for_products_alone():

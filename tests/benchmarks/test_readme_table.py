@@ -34,6 +34,11 @@ ACCURACY = {
     "mean_train_seconds": 4.5,
     "n": 5,
 }
+DIRTY = {
+    **ACCURACY,
+    "settings": {"config_file": "configs/slow.py", "target": 0.99},
+    "machine": {"date": "2026-01-03T03:04:05Z", "git_commit": "fedcba9876543210-dirty"},
+}
 
 
 @pytest.fixture
@@ -42,7 +47,7 @@ def folder(tmp_path):
     results.mkdir()
     older = {**COMPARED, "machine": {**COMPARED["machine"], "date": "2025-01-01T00:00:00Z"}}
     older["contenders"] = {"ours": {**COMPARED["contenders"]["ours"], "images_per_second": 1.0}}
-    for name, result in (("z", older), ("b", COMPARED), ("c", ACCURACY)):
+    for name, result in (("z", older), ("b", COMPARED), ("c", ACCURACY), ("d", DIRTY)):
         (results / f"{name}.json").write_text(json.dumps(result))
     (tmp_path / "README.md").write_text(f"# Title\n\n{BEGIN}\nold\n{END}\n\nmore\n")
     return tmp_path
@@ -62,8 +67,11 @@ def test_the_newest_results_are_drawn_between_the_markers(folder):
     assert text.index("| mnist_jax | 1,280 | 50.00 |  |") < text.index(
         "| PyTorch eager | 640 | 100.00 | 2.00 |"
     )
-    assert "2026-01-02, commit 0123456789ab" in text
-    assert "| `configs/fast.py` | 99.12 ± 0.04 % | 4.50 | 5 |" in text
+    assert "jax 0.10, torch 2.13; 2026-01-02, commit 0123456789ab\n" in text
+    row = "99.12 ± 0.04 % | 4.50 | 5 | cpu: Test, 2 cores |"
+    assert f"| `configs/fast.py` | {row} 2026-01-02, commit 0123456789ab |\n" in text
+    assert f"| `configs/slow.py` | {row} 2026-01-03, commit fedcba987654-dirty |\n" in text
+    assert "no augmentation" in text
     assert run(folder, "--check") == 0
     before = text
     assert run(folder) == 0
