@@ -21,7 +21,7 @@ COMMAND = cli.Command(
     "python -m mnist_jax.study",
     "Trains a configuration with many seeds, several side by side, and reports mean, SD, SE, min, max and\n"
     "a 95% interval. The same command goes on where a stopped one was.\n"
-    "--compare A B, instead of --config, says whether two studies differ.",
+    "--compare DIR DIR, instead of --config, says whether two studies differ.",
     (
         cli.Flag(
             "seeds",
@@ -40,7 +40,7 @@ COMMAND = cli.Command(
             "compares two studies (folders, or their results.jsonl), paired by seed: the difference, its "
             "p-value, and how many seeds would show it",
             non_empty=True,
-            metavar="A B",
+            metavar="DIR DIR",
             num_values=2,
             replaces_config=True,
         ),

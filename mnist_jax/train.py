@@ -1,5 +1,6 @@
 """``python -m mnist_jax.train``: trains, evaluates, checkpoints, writes the run."""
 
+import contextlib
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,13 +35,17 @@ def main(arguments: cli.Arguments) -> int:
     from mnist_jax.runtime import distributed
     from mnist_jax.runtime.collectives import on_primary
     from mnist_jax.runtime.compilation import enable_compile_cache
+    from mnist_jax.storage.workdir import new_workdir
     from mnist_jax.terminal.console import RunConsole
 
     distributed.join(**arguments.config.distributed)
-    workdir = arguments["workdir"] or on_primary(lambda: default_workdir(arguments.config_file))
     console = RunConsole(enabled=distributed.is_primary())
     enable_compile_cache(console.note)
-    result = train_and_evaluate(arguments.config, workdir, console)
+    with contextlib.ExitStack() as made:
+        workdir = arguments["workdir"] or on_primary(
+            lambda: str(made.enter_context(new_workdir("runs", default_name(arguments.config_file))))
+        )
+        result = train_and_evaluate(arguments.config, workdir, console)
     # Reached by all processes or by none: they wait for each other at the end.
     distributed.agree_to_end()
     if result.summary and arguments.config.report and distributed.is_primary():
@@ -69,9 +74,9 @@ def _leave_report(workdir: Path, result: "RunResult", console: "RunConsole") -> 
         console.print(f"  report    {report}")
 
 
-def default_workdir(config_file: str) -> str:
-    """Names a new folder after the configuration and the time."""
-    return str(Path("runs") / f"{Path(config_file).stem}-{time.strftime('%Y%m%d-%H%M%S')}")
+def default_name(config_file: str) -> str:
+    """Returns the name of a new run's folder, made of the configuration and the time."""
+    return f"{Path(config_file).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
 if __name__ == "__main__":

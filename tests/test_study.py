@@ -350,8 +350,8 @@ def test_equal_differences_give_no_p_value_and_no_number_of_seeds(tmp_path, caps
 def test_compare_needs_two_studies_and_nothing_else(tmp_path, capsys):
     first = write_study(tmp_path / "a", {0: 100})
     for words, problem in (
-        ([first], "--compare: expected A B, got 1 of 2"),
-        ([], "--compare: expected A B, got 0 of 2"),
+        ([first], "--compare: expected DIR DIR, got 1 of 2"),
+        ([], "--compare: expected DIR DIR, got 0 of 2"),
         ([first, ""], "--compare: expected a"),
         ([first, first, "third"], "stray argument 'third'"),
         ([first, first, "--config", "configs/smoke.py"], "--compare: takes no --config"),
@@ -400,4 +400,4 @@ def test_signals_keep_what_is_finished(tmp_path, monkeypatch):
 def test_the_help_tells_of_both_uses(capsys):
     for words in (["--help"], ["--compare", "a", "--help"]):
         assert cli.run_main(study.main, study.COMMAND, words) == 0
-        assert "--compare A B" in capsys.readouterr().out
+        assert "--compare DIR DIR" in capsys.readouterr().out

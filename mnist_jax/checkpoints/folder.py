@@ -15,11 +15,11 @@ from pathlib import Path
 from mnist_jax.checkpoints.manifest import (
     DamagedError,
     Manifest,
-    fsync_directory,
     read_manifest,
     verify_files,
 )
 from mnist_jax.errors import CheckpointError
+from mnist_jax.storage.json_files import fsync_directory
 from mnist_jax.storage.workdir import CHECKPOINTS_DIR, hint_if_too_deep
 
 # What a killed save or a killed removal leaves behind.

@@ -16,6 +16,7 @@ from typing import Any
 import jax
 
 from mnist_jax.errors import CheckpointError
+from mnist_jax.storage.json_files import fsync_directory
 
 FORMAT_VERSION = 1
 MANIFEST_NAME = "manifest.json"
@@ -153,15 +154,6 @@ def verify_files(folder: Path, manifest: Manifest, prefix: str = "") -> None:
             raise DamagedError(f"{name} is missing") from None
         except OSError as error:
             raise DamagedError(f"{name} cannot be read ({error.strerror})") from error
-
-
-def fsync_directory(path: Path) -> None:
-    """Brings a directory's own entries (names, not contents) to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _why_no_manifest(folder: Path) -> str:

@@ -6,6 +6,7 @@ last counts; overrides may stand before ``--config``.
 """
 
 import difflib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,7 +27,7 @@ class Flag(Field):
     """A flag of a command: a `Field` that is set with ``--NAME=VALUE``.
 
     Attributes:
-        metavar: what stands for the value in the help.
+        metavar: what stands for the value in the help; DIR and FILE are paths, in which ``~`` is expanded.
         required: whether the command cannot do without it.
         num_values: words it takes; with more than one, its value is a tuple of texts.
         replaces_config: whether it stands instead of ``--config`` and the overrides.
@@ -36,6 +37,22 @@ class Flag(Field):
     required: bool = False
     num_values: int = 1
     replaces_config: bool = False
+
+    def convert(self, value: object) -> Value:
+        """Checks a value, see `Field.convert`; in a path a leading ``~`` becomes the home folder.
+
+        The shell leaves it alone in ``--workdir=~/x``, which would make a folder named ``~``.
+        """
+        converted = super().convert(value)
+        if self.metavar.split()[0] in ("DIR", "FILE") and isinstance(converted, str):
+            expanded = os.path.expanduser(converted)
+            if expanded.startswith("~"):
+                raise ValueError(
+                    f"{expanded.partition('/')[0]} is not known here; give the folder in full, or "
+                    f"./{expanded} for a folder of that name"
+                )
+            return expanded
+        return converted
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Configurations: built from the schema, completed, and checked before any work starts."""
 
 import difflib
+import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -26,6 +27,7 @@ def check(config: ConfigDict | Mapping) -> ConfigDict:
 
     Returns:
         A new configuration with every field, locked: it takes no new names and no values of another type.
+        A relative ``data.dir`` is made absolute.
 
     Raises:
         ConfigError: with everything that `validate` finds.
@@ -33,7 +35,10 @@ def check(config: ConfigDict | Mapping) -> ConfigDict:
     problems = validate(config)
     if problems:
         raise ConfigError(problems)
-    values = _convert(config)[0]
+    values: dict[str, Any] = _convert(config)[0]
+    if values["data.dir"]:
+        # A run records it, and is evaluated from other folders.
+        values["data.dir"] = os.path.abspath(os.path.expanduser(values["data.dir"]))
     return _nested(values, type_safe=True).lock()
 
 

@@ -19,13 +19,6 @@ from mnist_jax.errors import DataError
 _KEYS = ("x_train", "y_train", "x_test", "y_test", "meta")
 
 
-def default_cache_dir() -> Path:
-    """Returns ``$XDG_CACHE_HOME/mnist_jax``, by default ``~/.cache/mnist_jax``."""
-    root = os.environ.get("XDG_CACHE_HOME", "")
-    # The XDG specification has relative paths ignored.
-    return (Path(root) if os.path.isabs(root) else Path(os.path.expanduser("~/.cache"))) / "mnist_jax"
-
-
 def cache_path(name: str, cache_dir: Path) -> Path:
     """Returns where the cache keeps the data set ``name``."""
     return cache_dir / f"{name.replace('/', '-')}.npz"

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from mnist_jax.data.assemble import fit_images
-from mnist_jax.data.cache import default_cache_dir, load_cached, save_to_cache
+from mnist_jax.data.cache import load_cached, save_to_cache
 from mnist_jax.data.dataset import Dataset, Splits, content_sha256
 from mnist_jax.data.folder import VARIABLE, load_folder, load_from_variable
 from mnist_jax.data.known import EMBEDDED_NAME, FAMILY
 from mnist_jax.errors import DataError
+from mnist_jax.runtime.environment import user_cache_dir
 
 
 def load_splits(
@@ -100,7 +101,7 @@ def _load(
         splits = load_from_variable(name, Path(variable).expanduser(), image_size)
         if splits:
             return splits
-    return _load_cached_or_fetch(name, fallback, Path(cache_dir) if cache_dir else default_cache_dir())
+    return _load_cached_or_fetch(name, fallback, Path(cache_dir) if cache_dir else user_cache_dir())
 
 
 def _check_name(name: str) -> None:

@@ -1,12 +1,12 @@
 """What the page tells of the network it uses."""
 
-import json
 import os
 from pathlib import Path
 from typing import Any
 
 from mnist_jax.demo.recognition import Recognizer
-from mnist_jax.storage.json_files import SUMMARY_FILE
+from mnist_jax.errors import RunError
+from mnist_jax.storage.json_files import read_summary
 
 
 def describe_model(workdir: str | os.PathLike[str], recognizer: Recognizer) -> dict[str, Any]:
@@ -33,12 +33,11 @@ def describe_model(workdir: str | os.PathLike[str], recognizer: Recognizer) -> d
 
 
 def _test_accuracy(workdir: Path, step: int) -> float | None:
-    # An unfinished run has no summary yet, and the page can do without.
     try:
-        summary = json.loads((workdir / SUMMARY_FILE).read_bytes())
-    except (OSError, ValueError):
+        summary = read_summary(workdir)
+    except RunError:  # the page can do without
         return None
-    if not isinstance(summary, dict) or summary.get("final_step") != step:
+    if summary.get("final_step") != step:
         return None
     accuracy = summary.get("test_accuracy")
     return accuracy if isinstance(accuracy, float) else None

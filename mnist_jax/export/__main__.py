@@ -32,7 +32,7 @@ def main(arguments: cli.Arguments) -> int:
     """Exports one checkpoint, checks the export and puts it in place."""
     import json
 
-    out = Path(arguments["out"]).expanduser().absolute()
+    out = Path(arguments["out"]).absolute()
     _check_out(out)
     from mnist_jax.export.onnx import from_onnx, require_onnx, to_onnx
     from mnist_jax.export.predict_function import (

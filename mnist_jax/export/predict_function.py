@@ -1,10 +1,8 @@
 """A trained network as one function from pixels to probabilities, for every export format."""
 
 import dataclasses
-import json
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -15,7 +13,7 @@ from jaxtyping import Array, UInt8
 from mnist_jax.errors import RunError
 from mnist_jax.run.load import LoadedModel
 from mnist_jax.runtime.environment import collect_versions, git_commit, package_version
-from mnist_jax.storage.json_files import SUMMARY_FILE, plain_json
+from mnist_jax.storage.json_files import plain_json, read_summary
 from mnist_jax.storage.metrics_log import read_metrics
 from mnist_jax.training.step import preprocess
 
@@ -135,8 +133,8 @@ def _with_fields(module: Any, **fields: Any) -> Any:
 def _test_figures(workdir: str | os.PathLike[str], step: int) -> dict[str, Any]:
     """What the run measured on the test set at this step; ``None`` where it did not."""
     try:
-        summary = json.loads((Path(workdir) / SUMMARY_FILE).read_bytes())
-    except (OSError, ValueError):
+        summary = read_summary(workdir)
+    except RunError:
         summary = {}
     if summary.get("final_step") == step:
         accuracy, errors = summary.get("test_accuracy"), summary.get("test_errors")

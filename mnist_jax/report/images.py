@@ -14,6 +14,7 @@ from mnist_jax.report.activations import layer_outputs
 from mnist_jax.report.inline import png_uri
 from mnist_jax.report.record import Predictions
 from mnist_jax.run.experiment import build_augment_fn
+from mnist_jax.terminal.format import format_percent
 from mnist_jax.training.step import preprocess
 
 _GRID_SIZE = 24
@@ -132,6 +133,4 @@ def _layer(name: str, outputs: np.ndarray) -> dict[str, Any]:
 
 def _percent(probability: float) -> str:
     # 99.97% must not read as certain.
-    return (
-        f"{min(100 * float(probability), 99.9):.1f}%" if probability > 0.995 else f"{100 * probability:.0f}%"
-    )
+    return format_percent(min(probability, 0.999), decimals=1 if probability > 0.995 else 0)

@@ -1,6 +1,5 @@
 """What a report is made of: the files of a run, and its network's predictions on the test set."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,9 @@ from jaxtyping import PyTree
 
 from mnist_jax.config.check import from_dict
 from mnist_jax.data import Splits
-from mnist_jax.errors import RunError
 from mnist_jax.run.datasets import load_recorded
 from mnist_jax.run.load import LoadedModel, load, recorded_experiment
-from mnist_jax.storage.json_files import METRICS_FILE, SUMMARY_FILE, read_config
+from mnist_jax.storage.json_files import METRICS_FILE, read_config, read_summary
 from mnist_jax.storage.metrics_log import read_metrics
 
 
@@ -59,15 +57,8 @@ def read_run(workdir: Path) -> RunRecord:
         RunError: ``workdir`` is not the folder of a run, or a file is damaged.
     """
     config, run = read_config(workdir)
-    path = workdir / SUMMARY_FILE
-    try:
-        summary = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        summary = {}
-    except (OSError, ValueError) as error:
-        raise RunError(f"cannot read {path}: {error}; expected the JSON that a run writes") from error
     metrics = read_metrics(workdir) if (workdir / METRICS_FILE).exists() else []
-    return RunRecord(workdir.absolute(), config, run, summary, metrics)
+    return RunRecord(workdir.absolute(), config, run, read_summary(workdir), metrics)
 
 
 def answer_test_set(

@@ -10,6 +10,8 @@ from typing import Any
 
 import jax
 
+from mnist_jax.runtime.environment import user_cache_dir
+
 # Small programs add up: a run compiles about ten of them.
 _MIN_COMPILE_SECONDS = 0.1
 _TROUBLE = re.compile(r"Error (reading|writing) persistent compilation cache")
@@ -47,11 +49,6 @@ class CompiledFunction:
         return self._programs[key]
 
 
-def default_compile_cache_dir() -> Path:
-    """The folder of compiled programs below the user's cache folder."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mnist_jax" / "compiled"
-
-
 def enable_compile_cache(on_note: Callable[[str], None], directory: Path | None = None) -> None:
     """Turns JAX' persistent compilation cache on, for a main to call before anything is compiled.
 
@@ -63,9 +60,8 @@ def enable_compile_cache(on_note: Callable[[str], None], directory: Path | None 
         on_note: receives one line the first time something is wrong with the cache.
         directory: where programs are kept; below the user's cache folder by default.
     """
-    folder = Path(
-        jax.config.values.get("jax_compilation_cache_dir") or directory or default_compile_cache_dir()
-    )
+    set_by_user = jax.config.values.get("jax_compilation_cache_dir")
+    folder = Path(set_by_user or directory or user_cache_dir() / "compiled").absolute()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK):

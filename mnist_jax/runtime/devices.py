@@ -1,5 +1,6 @@
 """The devices of a run and how arrays are spread over them."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -58,10 +59,13 @@ def make_layout() -> Layout:
     """
     try:
         devices = jax.devices()
-    except RuntimeError as error:
-        reason = str(error).strip().splitlines()[0]
+    except (RuntimeError, AssertionError) as error:
+        # JAX without CUDA's plugin says nothing at all where JAX_PLATFORMS=cuda.
+        asked_for = f"JAX_PLATFORMS={os.environ.get('JAX_PLATFORMS', '')} is not there"
+        reason = (str(error).strip() or asked_for).splitlines()[0]
         raise RunError(
-            f"no device to run on: {reason}; expected JAX_PLATFORMS unset or a platform of this machine"
+            f"no device to run on: {reason}; expected JAX_PLATFORMS unset or a platform that this machine "
+            "and the installed JAX have"
         ) from None
     mesh = Mesh(np.array(devices), ("data",))
     return Layout(

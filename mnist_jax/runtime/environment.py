@@ -7,6 +7,7 @@ import os
 import platform
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 _PACKAGES = {
@@ -38,6 +39,27 @@ def package_version() -> str:
     except importlib.metadata.PackageNotFoundError:
         # Loaded long before anything asks; importing it from here would close a circle.
         return sys.modules["mnist_jax"].__version__
+
+
+def user_cache_dir() -> Path:
+    """Returns ``$XDG_CACHE_HOME/mnist_jax``, by default ``~/.cache/mnist_jax``.
+
+    A relative ``XDG_CACHE_HOME`` is ignored, as the XDG specification asks for. For a user without a home,
+    as containers have them, it is a folder of the user's own below that for temporary files.
+    """
+    root = os.environ.get("XDG_CACHE_HOME", "")
+    home = os.path.expanduser("~")
+    if os.path.isabs(root):
+        return Path(root) / "mnist_jax"
+    if os.path.isabs(home):
+        return Path(home) / ".cache" / "mnist_jax"
+    folder = Path(tempfile.gettempdir()) / f"mnist_jax-{os.getuid()}"
+    with contextlib.suppress(OSError):
+        folder.mkdir(mode=0o700, exist_ok=True)
+        # Anybody may make a folder of this name there, and compiled programs are run.
+        if folder.lstat().st_uid == os.getuid() and folder.lstat().st_mode & 0o077 == 0:
+            return folder
+    return Path(tempfile.mkdtemp(prefix="mnist_jax-"))
 
 
 def git_commit(package_folder: str | os.PathLike[str] | None = None) -> str | None:

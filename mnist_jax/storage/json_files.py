@@ -4,6 +4,7 @@ Everything here is strict JSON: a number that is not finite is written as ``null
 ``Infinity`` are no JSON and break most readers. What each file holds is described in docs/files_of_a_run.md.
 """
 
+import errno
 import json
 import math
 import os
@@ -108,13 +109,29 @@ def replace_file(path: Path, content: bytes) -> None:
         except OSError:
             temporary.unlink(missing_ok=True)
             raise
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        fsync_directory(path.parent)
     except OSError as error:
         raise cannot_write(path, error) from error
+
+
+def fsync_directory(path: Path) -> None:
+    """Brings a folder's own entries (names, not contents) to the disk, where its file system offers that.
+
+    CIFS, VirtualBox' shared folders and several FUSE file systems refuse to open or to sync a folder, each
+    with an error of its own; what was written there is as safe as it gets.
+
+    Raises:
+        OSError: the disk is full or failing.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno in (errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.ENOENT):
+            raise
 
 
 def plain_json(value: Any) -> Any:

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import fcntl
+import itertools
 import json
 import logging
 import os
@@ -69,6 +70,34 @@ def remove_if_unused(created: list[Path]) -> None:
                     (folder / CHECKPOINTS_DIR).rmdir()
                 (folder / LOCK_NAME).unlink(missing_ok=True)
             folder.rmdir()
+
+
+@contextlib.contextmanager
+def new_workdir(parent: str | os.PathLike[str], name: str) -> Iterator[Path]:
+    """Makes a folder for one run alone, and removes it again where the run failed before it wrote.
+
+    Yields:
+        ``parent/name``; where that is there already ``parent/name-2``, and so on.
+
+    Raises:
+        RunError: the folder cannot be created.
+    """
+    folder = Path(parent) / name
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        for number in itertools.count(2):
+            # Of two runs that start in the same second only one succeeds in this.
+            with contextlib.suppress(FileExistsError):
+                folder.mkdir()
+                break
+            folder = Path(parent) / f"{name}-{number}"
+    except OSError as error:
+        raise RunError(f"workdir {folder} cannot be created: {error.strerror}; give --workdir") from error
+    try:
+        yield folder
+    except BaseException:
+        remove_if_unused([folder])
+        raise
 
 
 def hint_if_too_deep(path: Path) -> str | None:

@@ -1,6 +1,7 @@
 """The command line: what is accepted, every slip at once, help without JAX, exit codes of processes."""
 
 import os
+import pwd
 import signal
 import subprocess
 import sys
@@ -79,7 +80,7 @@ SPELLINGS = pytest.mark.parametrize(
         (["--config.model.features=[8,8,16,16]"], "model.features", (8, 8, 16, 16)),
         (["--config.model.pool_after=1"], "model.pool_after", (1,)),
         (["--config.model.pool_after=()"], "model.pool_after", ()),
-        (["--config.data.dir=a=b c"], "data.dir", "a=b c"),
+        (["--config.data.dir=/a=b c"], "data.dir", "/a=b c"),
         (["--config.data.fallback="], "data.fallback", ""),
     ],
 )
@@ -390,3 +391,20 @@ def test_a_process_whose_output_has_no_room_says_so(tiny):
     assert done.returncode == 1
     assert done.stderr.splitlines()[0].startswith("error: OSError: [Errno 28] No space left on device")
     assert "Exception ignored" not in done.stderr
+
+
+def test_the_tilde_of_a_path_is_the_home_folder(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/ada")
+    command = cli.Command("x", "", (cli.WORKDIR, cli.CHECKPOINT, PORT))
+    for words in (["--workdir=~/runs/a"], ["--workdir", "~/runs/a"]):
+        assert cli.parse(command, words)["workdir"] == "/home/ada/runs/a"
+    assert cli.parse(command, ["--workdir=./~/a"])["workdir"] == "./~/a"
+    assert cli.parse(command, ["--workdir=a~"])["workdir"] == "a~"
+
+
+def test_a_home_folder_that_is_not_known_is_one_line(monkeypatch):
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)
+    for path in ("~/a", "~nobody-of-this-name/a"):
+        with pytest.raises(ConfigError, match=r"--workdir: ~.* is not known here; give the folder in full"):
+            cli.parse(cli.Command("x", "", (cli.WORKDIR,)), [f"--workdir={path}"])

@@ -225,3 +225,15 @@ def test_any_value_of_any_field_is_accepted_or_named_in_one_line(name, value):
 def test_any_mapping_is_a_configuration_or_refused_in_lines(mapping):
     for problem in validate(mapping):
         assert len(problem.splitlines()) == 1
+
+
+def test_a_relative_data_folder_is_recorded_so_that_it_is_found_from_elsewhere(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for folder, recorded in (
+        ("pictures", tmp_path / "pictures"),
+        ("../x", tmp_path.parent / "x"),
+        ("~/x", tmp_path / "home" / "x"),
+    ):
+        assert check({"data": {"dir": folder}}).data.dir == str(recorded)
+    assert check({}).data.dir == ""

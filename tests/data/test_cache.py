@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mnist_jax.data.cache import cache_path, default_cache_dir, load_cached, save_to_cache
+from mnist_jax.data.cache import cache_path, load_cached, save_to_cache
 from mnist_jax.data.folder import load_folder
 from mnist_jax.errors import DataError
 
@@ -99,12 +99,3 @@ def test_a_disk_that_fills_up_leaves_the_old_file_and_no_litter(splits, cache_di
     save_to_cache(splits, cache_dir)
     assert os.listdir(cache_dir) == ["kmnist.npz"]
     assert load_cached("kmnist", cache_dir).train.sha256 == splits.train.sha256
-
-
-def test_the_default_folder_follows_the_xdg_specification(monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert default_cache_dir() == tmp_path / "mnist_jax"
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    for ignored in ("", "relative"):
-        monkeypatch.setenv("XDG_CACHE_HOME", ignored)
-        assert default_cache_dir() == tmp_path / "home" / ".cache" / "mnist_jax"

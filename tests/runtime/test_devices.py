@@ -33,14 +33,15 @@ def test_on_one_device_no_batch_is_cut(monkeypatch):
     assert jax.device_put(np.zeros(3), layout.replicated).devices() == set(devices)
 
 
-def test_a_platform_that_is_not_there_is_one_clear_line():
+@pytest.mark.parametrize("platform", ["tpuu", "tpu", "cuda", "rocm"])
+def test_a_platform_that_is_not_there_is_one_clear_line(platform):
     code = "from mnist_jax.runtime.devices import make_layout; make_layout()"
-    environment = {**os.environ, "JAX_PLATFORMS": "tpuu"}
+    environment = {**os.environ, "JAX_PLATFORMS": platform}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     assert done.returncode == 1
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("mnist_jax.errors.RunError: no device to run on: ")
-    assert "tpuu" in last and "expected JAX_PLATFORMS unset or a platform of this machine" in last
+    assert platform in last and "expected JAX_PLATFORMS unset or a platform that this machine" in last
 
 
 @pytest.mark.parametrize(

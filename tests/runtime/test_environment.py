@@ -2,8 +2,10 @@
 
 import importlib.metadata
 import os
+import pwd
 import subprocess
 import sys
+import tempfile
 
 import jax
 import pytest
@@ -51,6 +53,41 @@ def test_the_version_of_source_that_is_not_installed(monkeypatch):
 
     monkeypatch.setattr(importlib.metadata, "version", not_installed)
     assert environment.package_version() == mnist_jax.__version__
+
+
+def test_the_cache_folder_follows_the_xdg_specification(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert environment.user_cache_dir() == tmp_path / "mnist_jax"
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for ignored in ("", "relative", "./relative"):
+        monkeypatch.setenv("XDG_CACHE_HOME", ignored)
+        assert environment.user_cache_dir() == tmp_path / "home" / ".cache" / "mnist_jax"
+
+
+@pytest.fixture
+def homeless(monkeypatch, tmp_path):
+    """A user with neither a HOME nor an entry in passwd, as containers start them; the temporary folder."""
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path
+
+
+def test_without_a_home_the_cache_is_a_folder_of_ones_own_below_tmp(homeless):
+    folder = environment.user_cache_dir()
+    assert folder == homeless / f"mnist_jax-{os.getuid()}" and folder.stat().st_mode & 0o777 == 0o700
+    assert environment.user_cache_dir() == folder
+
+
+@pytest.mark.parametrize("spoil", [lambda path: path.mkdir(mode=0o777), lambda path: path.symlink_to("/")])
+def test_a_folder_below_tmp_that_others_can_write_is_not_trusted(homeless, spoil):
+    theirs = homeless / f"mnist_jax-{os.getuid()}"
+    spoil(theirs)
+    if not theirs.is_symlink():
+        theirs.chmod(0o777)
+    assert environment.user_cache_dir() != theirs
+    assert environment.user_cache_dir().stat().st_mode & 0o777 == 0o700
 
 
 def test_commit_of_a_clean_and_of_a_changed_checkout(checkout):

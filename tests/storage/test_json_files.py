@@ -1,8 +1,10 @@
 """JSON files that are never half written, and config.json's two parts."""
 
+import errno
 import json
 import os
 import pathlib
+import stat
 
 import jax.numpy as jnp
 import numpy as np
@@ -93,6 +95,31 @@ def test_disk_full_keeps_the_old_file_and_removes_the_temporary_one(tmp_path):
             write_json_atomic(path, {"long": "x" * 100_000})
         assert json.loads(path.read_text()) == {"test_errors": 45}
         assert not (disk.folder / ".summary.json.tmp").exists()
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.EBADF, errno.EACCES, errno.ENOTSUP, errno.EPERM])
+def test_a_file_system_that_does_not_sync_folders_is_good_enough(tmp_path, monkeypatch, number):
+    refuse_to_sync_folders(monkeypatch, number)
+    write_json_atomic(tmp_path / "config.json", {"seed": 3})
+    assert json.loads((tmp_path / "config.json").read_text()) == {"seed": 3}
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC])
+def test_a_folder_that_fails_to_sync_is_not(tmp_path, monkeypatch, number):
+    refuse_to_sync_folders(monkeypatch, number)
+    with pytest.raises(RunError, match=os.strerror(number)):
+        write_json_atomic(tmp_path / "config.json", {})
+
+
+def refuse_to_sync_folders(monkeypatch, number):
+    sync = os.fsync
+
+    def fsync(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(number, os.strerror(number))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
 
 
 def test_config_comes_back_with_the_data_that_was_used(tmp_path):

@@ -10,7 +10,7 @@ import pytest
 
 from mnist_jax.checkpoints.folder import find_checkpoints
 from mnist_jax.errors import CheckpointError, RunError
-from mnist_jax.storage.workdir import RunLock, open_workdir, prepare_workdir, remove_if_unused
+from mnist_jax.storage.workdir import RunLock, new_workdir, open_workdir, prepare_workdir, remove_if_unused
 from tests.full_disk import small_disk
 
 HOLDER = """
@@ -180,3 +180,24 @@ def test_lock_survives_the_removal_of_its_file_by_the_run_before(tmp_path):
         first.release()
         with pytest.raises(RunError, match="in use"):
             RunLock(tmp_path).acquire()
+
+
+def test_runs_that_start_in_the_same_second_have_folders_of_their_own(tmp_path):
+    with new_workdir(tmp_path / "runs", "smoke") as first, new_workdir(tmp_path / "runs", "smoke") as second:
+        assert (first.name, second.name) == ("smoke", "smoke-2")
+        assert first.is_dir() and second.is_dir()
+
+
+def test_a_new_folder_is_removed_where_the_run_wrote_nothing(tmp_path):
+    for name in ("", "config.json"):
+        with pytest.raises(KeyError), new_workdir(tmp_path, f"run{name}") as folder:
+            if name:
+                (folder / name).write_text("{}")
+            raise KeyError
+    assert [path.name for path in tmp_path.iterdir()] == ["runconfig.json"]
+
+
+def test_a_new_folder_that_cannot_be_made_is_one_line(tmp_path):
+    (tmp_path / "runs").write_text("in the way")
+    with pytest.raises(RunError, match="runs/smoke cannot be created: .*; give --workdir"):
+        new_workdir(tmp_path / "runs", "smoke").__enter__()
