@@ -10,7 +10,7 @@ from mnist_jax import cli, ensemble, evaluate
 from mnist_jax.data import load_splits
 from mnist_jax.errors import ConfigError
 from mnist_jax.studies.ensemble import Member, list_members, run_ensemble
-from mnist_jax.studies.results_file import read_results
+from mnist_jax.studies.folder import read_results
 from mnist_jax.studies.trainer import MemberTrainer
 from tests.test_study import TINY, tiny_config
 

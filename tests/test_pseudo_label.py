@@ -12,8 +12,8 @@ import mnist_jax
 from mnist_jax import cli, pseudo_label
 from mnist_jax.data import load_splits
 from mnist_jax.errors import ConfigError, RunError
+from mnist_jax.studies.folder import read_results
 from mnist_jax.studies.pseudo_label import run_pseudo_label
-from mnist_jax.studies.results_file import read_results
 from mnist_jax.studies.trainer import MemberTrainer
 from tests.test_study import TINY, tiny_config
 

@@ -16,7 +16,7 @@ from mnist_jax.errors import ConfigError, RunError
 from mnist_jax.run.experiment import build_experiment
 from mnist_jax.runtime.devices import Layout
 from mnist_jax.studies.comparison import compare_studies
-from mnist_jax.studies.results_file import append_results, read_results
+from mnist_jax.studies.folder import append_results, read_results
 from mnist_jax.studies.seeds import prepare_split, run_study
 from mnist_jax.studies.trainer import MemberTrainer, member_layout
 from mnist_jax.terminal.console import RunConsole

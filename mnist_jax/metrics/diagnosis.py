@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Int
-from scipy.stats import binomtest
+from scipy.special import betaincinv
 
 # Beyond what augmentation, dropout and a hard test set explain.
 _LARGE_GAP = 0.15
@@ -24,7 +24,7 @@ def find_problems(
     """Returns one line for each sign that a training went wrong; none for one that went well.
 
     Nothing is said that a small evaluation set could show by chance: accuracies are taken with their 95%
-    Wilson intervals.
+    Clopper-Pearson intervals.
 
     Args:
         train_accuracy: of the last epoch, as a fraction.
@@ -63,9 +63,9 @@ def find_problems(
         )
     elif train_accuracy - high > _LARGE_GAP:
         problems.append(
-            f"training accuracy is {train_accuracy:.1%} but {split} accuracy only {accuracy:.1%}: the network "
-            f"knows its training images by heart, or the {split} images are of another kind; try more images, "
-            "stronger augment.* or model.dropout_rate"
+            f"training accuracy is {train_accuracy:.1%} but {split} accuracy only {accuracy:.1%}: the "
+            f"network has learned its training images by heart, or the {split} images are of another kind; "
+            "try more images, stronger augment.* or model.dropout_rate"
         )
     ignored = np.flatnonzero((confusion.sum(axis=0) == 0) & (of_class >= _FEWEST_OF_A_CLASS))
     if len(ignored):
@@ -79,5 +79,6 @@ def find_problems(
 
 
 def _interval(hits: int, num_examples: int) -> tuple[float, float]:
-    found = binomtest(hits, num_examples).proportion_ci(confidence_level=0.95, method="wilson")
-    return float(found.low), float(found.high)
+    low = betaincinv(hits, num_examples - hits + 1, 0.025) if hits else 0.0
+    high = betaincinv(hits + 1, num_examples - hits, 0.975) if hits < num_examples else 1.0
+    return float(low), float(high)

@@ -16,7 +16,7 @@ from mnist_jax.run.datasets import RunData, load_run_data
 from mnist_jax.run.evaluations import Evaluations
 from mnist_jax.run.experiment import Experiment, build_experiment
 from mnist_jax.run.log import RunLog
-from mnist_jax.run.summary import RunTotals, make_summary
+from mnist_jax.run.summary import RunTotals, find_warnings, make_summary
 from mnist_jax.runtime.collectives import check_equal, gather, on_primary
 from mnist_jax.runtime.devices import device_faults, make_layout
 from mnist_jax.runtime.distributed import is_multiprocess
@@ -117,7 +117,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str, console: RunConsole | N
 
 def _train(run: Run, checkpoints: Checkpoints) -> RunResult:
     """Restores or creates the state, does the steps that are left, evaluates, saves, and finishes."""
-    experiment, data = run.experiment, run.data
+    experiment, config, data = run.experiment, run.experiment.config, run.data
     state, epoch_log, totals, step = _restore_or_create(run, checkpoints)
     on_primary(lambda: write_config(run.folder, run.settings.config, run.settings.run))
 
@@ -162,7 +162,8 @@ def _train(run: Run, checkpoints: Checkpoints) -> RunResult:
     # A run killed after its last checkpoint evaluates the test set once more.
     test = results["test"] if results else evaluate(state, step, "test", write=False)
     checkpoints.wait()
-    summary = make_summary(experiment, run.settings.run["dataset"], state, test, totals)
+    warnings = find_warnings(data.train, epoch_log, config.batch_size, test)
+    summary = make_summary(experiment, run.settings.run["dataset"], state, test, totals, warnings)
     on_primary(lambda: write_json_atomic(run.folder / SUMMARY_FILE, summary))
     log.closing(summary)
     return RunResult(summary, state)

@@ -1,8 +1,13 @@
 """``summary.json``: what a run reached, on what data, with what."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from mnist_jax.data import Dataset
+from mnist_jax.metrics.diagnosis import find_problems
 from mnist_jax.models.cnn import count_parameters
 from mnist_jax.run.experiment import Experiment
 from mnist_jax.runtime.environment import (
@@ -11,6 +16,7 @@ from mnist_jax.runtime.environment import (
     peak_host_memory_bytes,
     running_commit,
 )
+from mnist_jax.training.epoch import EpochLog
 from mnist_jax.training.evaluation import EvaluationResult
 from mnist_jax.training.state import TrainState
 
@@ -47,12 +53,25 @@ class RunTotals:
             self.best = {"step": step, "epoch": epoch, "split": split, "accuracy": result.accuracy}
 
 
+def find_warnings(train: Dataset, log: EpochLog, batch_size: int, evaluation: EvaluationResult) -> list[str]:
+    """Returns the signs that a training went wrong, from its last epoch and its evaluation on test."""
+    num_seen = len(log.num_correct) * batch_size
+    return find_problems(
+        train_accuracy=int(np.asarray(log.num_correct).sum()) / num_seen,
+        train_class_counts=np.bincount(train.labels, minlength=train.num_classes),
+        num_train_seen=num_seen,
+        confusion=np.asarray(evaluation.confusion_matrix),
+        class_names=train.class_names,
+    )
+
+
 def make_summary(
     experiment: Experiment,
     dataset: dict[str, Any],
     state: TrainState,
     evaluation: EvaluationResult,
     totals: RunTotals,
+    warnings: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Puts together what ``summary.json`` holds; docs/files_of_a_run.md tells the meaning of each field."""
     num_steps = experiment.total_steps
@@ -64,6 +83,7 @@ def make_summary(
         "per_class_accuracy": evaluation.per_class_accuracy,
         "confusion_matrix": evaluation.confusion_matrix,
         "best": totals.best,
+        "warnings": list(warnings),
         "final_step": int(state.step),
         "epochs": experiment.config.num_epochs,
         "seed": experiment.config.seed,

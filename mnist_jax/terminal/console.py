@@ -190,6 +190,8 @@ class RunConsole:
         score = f"test accuracy {format_percent(summary['test_accuracy'])}"
         errors = f"{summary['test_errors']:,} errors in {run.num_examples['test']:,}"
         self.print((score, "bold green"), f"  {errors}, loss {summary['test_loss']:.4f}")
+        for warning in summary.get("warnings", ()):
+            self._row("warning", warning, "bold yellow")
         if run.fallback:
             self._row("data", run.fallback, "bold yellow")
         if best:

@@ -9,8 +9,9 @@ import pytest
 
 from mnist_jax.data.dataset import Dataset, Splits
 from mnist_jax.run.datasets import RunData
-from mnist_jax.run.summary import RunTotals, make_summary
+from mnist_jax.run.summary import RunTotals, find_warnings, make_summary
 from mnist_jax.storage.json_files import plain_json
+from mnist_jax.training.epoch import EpochLog
 from mnist_jax.training.evaluation import EvaluationResult
 
 
@@ -82,3 +83,15 @@ def test_a_new_tally_has_spent_nothing():
     totals = RunTotals()
     spent = (totals.train_seconds, totals.eval_seconds, totals.compile_seconds, totals.epoch_seconds)
     assert spent == (0, 0, 0, 0) and totals.best is None
+
+
+def test_a_network_that_says_one_class_for_everything_is_warned_of(splits):
+    train = splits.train
+    log = EpochLog(loss_sum=np.ones(5, np.float32), num_correct=np.full(5, 4, np.int32))
+    confusion = [[40, 0], [40, 0]]
+    evaluation = EvaluationResult(0.7, 0.5, 40, 80, [1.0, 0.0], confusion)
+    at_chance, ignored = find_warnings(train, log, 4, evaluation)
+    assert "test accuracy is 50.0%" in at_chance and "training reached 100.0%" in at_chance
+    assert "never predicted on test: 'b'" in ignored
+    right = EvaluationResult(0.1, 1.0, 0, 80, [1.0, 1.0], [[40, 0], [0, 40]])
+    assert find_warnings(train, log, 4, right) == []
