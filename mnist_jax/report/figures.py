@@ -28,6 +28,7 @@ _CURVES = {
     "learning_rate": "learning rate",
     "images_per_second": "training images per second",
 }
+_LONGEST_NAME = 24  # characters of a class name
 _SPLITS = {"train": style.WARM, "validation": style.ACCENT, "test": style.ACCENT}
 
 
@@ -95,10 +96,11 @@ def confusion_matrix(counts: Int[np.ndarray, "classes classes"], class_names: Se
             color = style.MUTED if row == column else style.INK
             axes.text(column, row, f"{count}", ha="center", va="center", fontsize=size, color=color)
     style.style_axes(axes, xlabel="predicted", ylabel="true", grid="")
-    axes.set_xticks(range(num_classes), class_names)
-    axes.set_yticks(range(num_classes), class_names)
+    names = _drawable(class_names)
+    axes.set_xticks(range(num_classes), names, parse_math=False)
+    axes.set_yticks(range(num_classes), names, parse_math=False)
     axes.tick_params(length=0, labelsize=size)
-    if max(map(len, class_names)) > 2:
+    if max(map(len, names)) > 2:
         axes.tick_params(axis="x", rotation=90)
     axes.set_xticks(np.arange(num_classes + 1) - 0.5, minor=True)
     axes.set_yticks(np.arange(num_classes + 1) - 0.5, minor=True)
@@ -125,7 +127,7 @@ def per_class_accuracy(counts: Int[np.ndarray, "classes classes"], class_names: 
         axes.plot([low, high], [row, row], color=style.ACCENT, linewidth=4, alpha=0.3, solid_capstyle="round")
         axes.plot(100 * hit / total, row, "o", color=style.ACCENT, markersize=5)
     style.style_axes(axes, xlabel="found (%), with the 95% interval", ylabel="true class", grid="x")
-    axes.set_yticks(range(len(class_names)), class_names)
+    axes.set_yticks(range(len(class_names)), _drawable(class_names), parse_math=False)
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(len(class_names) - 0.5, -0.5)
     axes.set_xlim(left=lowest - 0.04 * (100 - lowest), right=100 + 0.02 * (100 - lowest))
@@ -168,6 +170,12 @@ def calibration(bins: CalibrationBins) -> Figure:
     lower.yaxis.set_minor_formatter(NullFormatter())
     lower.yaxis.set_minor_locator(LogLocator(subs=[]))
     return figure
+
+
+def _drawable(names: Sequence[str]) -> list[str]:
+    """Returns names short enough to leave room for the figure, bytes that are not UTF-8 as escapes."""
+    texts = [name.encode("utf-8", "backslashreplace").decode() for name in names]
+    return [text if len(text) <= _LONGEST_NAME else f"{text[: _LONGEST_NAME - 3]}..." for text in texts]
 
 
 def _steps_per_epoch(records: Sequence[Mapping[str, Any]]) -> float:

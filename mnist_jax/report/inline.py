@@ -3,6 +3,7 @@
 import base64
 import io
 import re
+import warnings
 
 import matplotlib
 import numpy as np
@@ -63,7 +64,9 @@ def inline_svg(figure: Figure, name: str, description: str) -> str:
     """
     buffer = io.StringIO()
     # Only while the file is written, and put back: text stays text, ids are not random.
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}), warnings.catch_warnings():
+        # A class may be named in Chinese: the reader's browser draws the text, not matplotlib.
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font", UserWarning)
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :]

@@ -1,7 +1,8 @@
 """The page: a run as one HTML file that needs nothing else."""
 
+import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +50,7 @@ def write_report(
     except MnistJaxError as error:
         missing = str(error)
     path = record.folder / REPORT_FILE
-    replace_file(path, _render(record, predictions, missing, images).encode())
+    replace_file(path, _render(record, predictions, missing, images).encode("utf-8", "backslashreplace"))
     return path
 
 
@@ -58,8 +59,9 @@ def _render(
 ) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    from mnist_jax.report import images as report_pictures
-    from mnist_jax.report import sections as report_sections
+    with _own_backend():
+        from mnist_jax.report import images as report_pictures
+        from mnist_jax.report import sections as report_sections
 
     templates = Environment(
         loader=PackageLoader("mnist_jax.report"),
@@ -91,3 +93,17 @@ def _render(
         environment=report_sections.environment(record),
         commands=report_sections.commands(record),
     )
+
+
+@contextlib.contextmanager
+def _own_backend() -> Iterator[None]:
+    """Imports matplotlib without a notebook's ``MPLBACKEND``, which may not be installed here.
+
+    Figures are drawn by no backend but that of their file.
+    """
+    variable = os.environ.pop("MPLBACKEND", None)
+    try:
+        yield
+    finally:
+        if variable is not None:
+            os.environ["MPLBACKEND"] = variable

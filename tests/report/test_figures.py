@@ -1,6 +1,7 @@
 """The single figures, the numbers behind them, and how they get into a page."""
 
 import base64
+import html
 import io
 import re
 
@@ -78,6 +79,18 @@ def test_per_class_accuracy_skips_a_class_without_examples():
 def test_calibration_shows_filled_bins_only():
     bins = calibration_bins(PROBABILITIES, LABELS, num_bins=5)
     np.testing.assert_allclose(lines(figures.calibration(bins))["this network"], [[0.675, 0.5], [0.925, 0.5]])
+
+
+ODD_NAMES = ["$\\foo$", "$x", 'a <b>"x"</b> & y', "\u4e09", "z\udce9ro", "\u05d0", "\U0001f600", "x" * 300]
+
+
+def test_names_of_any_kind_are_drawn_as_they_are():
+    counts = np.eye(len(ODD_NAMES), dtype=int)
+    for draw in (figures.confusion_matrix, figures.per_class_accuracy):
+        svg = inline_svg(draw(counts, ODD_NAMES), "odd", "Classes")
+        texts = [html.unescape(text) for text in re.findall(r">([^<>]*)</text>", svg)]
+        for name in [*ODD_NAMES[:4], "z\\udce9ro", *ODD_NAMES[5:7], "x" * 21 + "..."]:
+            assert name in texts
 
 
 def test_filters_have_a_row_for_each_input_and_a_column_for_each_output():

@@ -4,9 +4,12 @@ import base64
 import html
 import io
 import json
+import os
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -242,6 +245,31 @@ def test_what_cannot_be_is_one_line(finished, capsys, words, code, message):
     error = capsys.readouterr().err
     assert error.startswith("error: ") and error.count("\n") == 1 and message in error
     assert (finished / "report.html").read_bytes() == before
+
+
+def test_a_report_has_class_names_of_any_kind(copy):
+    names = ["$\\foo$", "a <b>x</b> & y", "\u4e09", "z\udce9ro", *"456789"]
+    config = json.loads((copy / "config.json").read_text())
+    config["run"]["class_names"] = names
+    (copy / "config.json").write_text(json.dumps(config))
+    text = html.unescape(write_report(copy).read_text("utf-8"))
+    for name in (*names[:3], "z\\udce9ro"):
+        assert name in text
+
+
+def test_a_backend_that_is_not_installed_does_not_matter(copy):
+    shutil.rmtree(copy / "checkpoints")
+    for backend in ("module://no_such_backend.inline", "nonsense"):
+        (copy / "report.html").unlink()
+        done = subprocess.run(
+            [sys.executable, "-m", "mnist_jax.report", "--workdir", str(copy)],
+            env={**os.environ, "MPLBACKEND": backend},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert (done.stdout, done.stderr, done.returncode) == (f"{copy / 'report.html'}\n", "", 0)
+        assert "<svg" in (copy / "report.html").read_text()
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path, capsys):
