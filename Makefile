@@ -8,7 +8,7 @@ ARGS ?=
 PARALLEL ?= -n 2 --dist loadfile
 BIN = $(VENV)/bin
 
-.PHONY: train test test-all storm lint format bench clean
+.PHONY: train test test-all storm mutants lint format bench clean
 
 # One stamp for each set of extras, renewed when pyproject.toml changes.
 $(VENV)/.installed-%: pyproject.toml
@@ -27,6 +27,10 @@ test-all: $(VENV)/.installed-test
 
 storm: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m storm $(ARGS)
+
+# Minutes to hours: ARGS="mnist_jax/metrics/voting.py --sample 0" for every change of one file.
+mutants: $(VENV)/.installed-mutants
+	$(BIN)/python -m tests.mutants $(ARGS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
