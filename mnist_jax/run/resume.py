@@ -1,6 +1,5 @@
 """Whether a folder's run may go on under a configuration, and whether it is finished already."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,8 +7,8 @@ from typing import Any
 
 from mnist_jax.checkpoints.folder import CheckpointFolder
 from mnist_jax.config.check import default_config, flatten
-from mnist_jax.errors import ConfigError, RunError
-from mnist_jax.storage.json_files import CONFIG_FILE, SUMMARY_FILE, read_config
+from mnist_jax.errors import ConfigError
+from mnist_jax.storage.json_files import CONFIG_FILE, SUMMARY_FILE, read_config, read_summary
 from mnist_jax.storage.workdir import CHECKPOINTS_DIR
 
 # What may differ between the parts of a run: it changes where and how fast it runs and what it leaves, never
@@ -124,12 +123,5 @@ def _comparable(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _finished_summary(folder: Path, total_steps: int) -> dict[str, Any] | None:
-    try:
-        summary = json.loads((folder / SUMMARY_FILE).read_bytes())
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise RunError(
-            f"cannot read {folder / SUMMARY_FILE}: {error}; delete it to finish the run anew"
-        ) from error
+    summary = read_summary(folder)
     return summary if summary.get("final_step") == total_steps else None

@@ -4,7 +4,13 @@ import json
 
 import pytest
 
-from mnist_jax.checkpoints.manifest import DamagedError, read_manifest, verify_files, write_manifest
+from mnist_jax.checkpoints.manifest import (
+    DamagedError,
+    leaf_differences,
+    read_manifest,
+    verify_files,
+    write_manifest,
+)
 
 
 @pytest.fixture
@@ -43,6 +49,42 @@ def test_a_manifest_that_was_changed_is_damaged_although_it_reads_well(folder, n
     path.write_text(json.dumps(content))
     with pytest.raises(DamagedError, match=r"^manifest\.json does not match its own SHA-256$"):
         read_manifest(folder)
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "null", "[1]", "{}", '{"sha256": ""}', '{"manifest": {}, "sha256": 1}']
+)
+def test_a_manifest_that_cannot_be_read_is_damaged(folder, content):
+    (folder / "manifest.json").write_text(content)
+    with pytest.raises(DamagedError, match=r"^manifest\.json cannot be read"):
+        read_manifest(folder)
+
+
+def test_a_folder_without_a_manifest_says_why(folder, tmp_path):
+    (folder / "manifest.json").unlink()
+    (tmp_path / "empty").mkdir()
+    for name, reason in (
+        ("7", "its save was not finished"),
+        ("empty", "is empty"),
+        ("none", "is not a folder"),
+    ):
+        with pytest.raises(DamagedError, match=reason.replace("is not", "it is not")):
+            read_manifest(tmp_path / name)
+
+
+def test_every_array_that_differs_is_listed():
+    small, large = "float32[2]", "float32[3]"
+    saved = {"a": small, "b": large, "c": small, "d": small}
+    assert leaf_differences(saved, {"a": large, "b": small, "d": small, "e": small}) == [
+        f"a: {small} in the checkpoint, {large} expected",
+        f"b: {large} in the checkpoint, {small} expected",
+        f"c: {small} in the checkpoint, not expected",
+        f"e: not in the checkpoint, {small} expected",
+    ]
+    assert leaf_differences(saved, dict(saved)) == []
+    many = leaf_differences({}, {f"{i:02}": small for i in range(32)})
+    assert (len(many), many[-1]) == (31, "and 2 more")
+    assert len(leaf_differences({}, {f"{i:02}": small for i in range(30)})) == 30
 
 
 def test_the_first_damaged_file_is_named(folder):

@@ -42,6 +42,14 @@ def test_calibration_error_of_a_known_case():
     assert certain.num_examples[-1] == 1 and expected_calibration_error(certain) == 0
 
 
+def test_confidences_at_and_beyond_the_ends_are_in_the_outermost_bins():
+    confidence = np.array([0.0, 1.0, 1.0000001])
+    bins = calibration_bins(np.stack([confidence, np.zeros(3)], axis=1), np.zeros(3, np.int64), num_bins=4)
+    assert bins.num_examples.tolist() == [1, 0, 0, 2]
+    assert bins.edges.tolist() == [0, 0.25, 0.5, 0.75, 1]
+    assert np.isnan(bins.accuracy).tolist() == [False, True, True, False]
+
+
 def test_wilson_interval_of_known_cases():
     # Newcombe, Statistics in Medicine 17 (1998), table I, method 3.
     assert wilson_interval(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
