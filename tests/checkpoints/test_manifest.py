@@ -93,9 +93,10 @@ def test_the_first_damaged_file_is_named(folder):
     with pytest.raises(DamagedError, match="^state/arrays does not match its SHA-256$"):
         verify_files(folder, manifest)
     verify_files(folder, manifest, prefix="meta")
-    (folder / "state" / "arrays").write_bytes(b"weight")
-    with pytest.raises(DamagedError, match="^state/arrays has 6 bytes instead of 7$"):
-        verify_files(folder, manifest)
+    for content in (b"weight", b"weights."):
+        (folder / "state" / "arrays").write_bytes(content)
+        with pytest.raises(DamagedError, match=f"^state/arrays has {len(content)} bytes instead of 7$"):
+            verify_files(folder, manifest)
     (folder / "state" / "arrays").unlink()
     with pytest.raises(DamagedError, match="^state/arrays is missing$"):
         verify_files(folder, manifest)
