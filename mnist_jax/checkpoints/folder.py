@@ -1,7 +1,7 @@
-"""The folder of a run's checkpoints: which steps in it are whole, and taking one away safely.
+"""The folder of a run's checkpoints: which steps in it are intact, and removing one safely.
 
-A step is taken away by one rename, and what that or a killed save leaves behind has a name of its own, so a
-process killed anywhere leaves every step either whole or recognizably not a checkpoint. Nothing here needs
+A step is removed by one rename, and what that or a killed save leaves behind has a name of its own, so a
+process killed anywhere leaves every step either intact or recognizably not a checkpoint. Nothing here needs
 Orbax.
 """
 
@@ -27,7 +27,7 @@ _LEFTOVER = re.compile(r"\d+\.(orbax-checkpoint-tmp.*|removed)")
 
 
 class CheckpointFolder:
-    """``path/STEP/`` for each checkpoint; what is not whole is warned about, once each, and passed over.
+    """``path/STEP/`` for each checkpoint; what is damaged is warned about, once each, and skipped.
 
     Attributes:
         path: absolute.
@@ -51,7 +51,7 @@ class CheckpointFolder:
         return self.path / str(step)
 
     def latest_first(self) -> list[int]:
-        """Every entry with a step's name, whole or not, newest first."""
+        """Every entry with a step's name, intact or not, newest first."""
         try:
             names = os.listdir(self.path)
         except (FileNotFoundError, NotADirectoryError):
@@ -75,7 +75,7 @@ class CheckpointFolder:
         return self.best_first()[: min(count, len(self._scores()))]
 
     def intact(self, steps: list[int]) -> Iterator[tuple[int, Manifest]]:
-        """Those of ``steps`` that are whole, in the same order, each file verified.
+        """Yields those of ``steps`` that are intact, in the same order, each file verified.
 
         Raises:
             CheckpointError: one was written by a newer version.
@@ -84,7 +84,7 @@ class CheckpointFolder:
             try:
                 yield step, self._verified(step)
             except DamagedError as error:
-                self.warn(f"checkpoint {step} in {self.path} is damaged and passed over: {error}")
+                self.warn(f"checkpoint {step} in {self.path} is damaged and skipped: {error}")
 
     def is_intact(self, step: int) -> bool:
         """Whether one step is there with every file as its manifest says; no warning where it is not."""
@@ -98,7 +98,7 @@ class CheckpointFolder:
         """The manifest of one step, after verifying its files, those below ``prefix`` only.
 
         Raises:
-            CheckpointError: it is not there or damaged (the message names those that are whole), or too new.
+            CheckpointError: it is not there or damaged (the message names those that are intact), or too new.
         """
         problem = "is not there"
         if os.path.lexists(self.step_path(step)):
@@ -109,12 +109,12 @@ class CheckpointFolder:
         raise CheckpointError(f"checkpoint {step} in {self.path} {problem} ({self.what_is_there()})")
 
     def what_is_there(self) -> str:
-        """The whole steps in words."""
+        """Describes the intact steps in words."""
         steps = sorted(step for step, _ in self.intact(self.latest_first()))
         return f"there are: {', '.join(map(str, steps))}" if steps else "there is none"
 
     def remove(self, step: int) -> None:
-        """Takes a step away, whole or not; nothing happens where there is none.
+        """Removes a step, intact or not; does nothing where there is none.
 
         Raises:
             OSError: it cannot be renamed or deleted.
@@ -138,7 +138,7 @@ class CheckpointFolder:
                 _delete(entry)
 
     def warn(self, message: str) -> None:
-        """Hands a warning on, the same one only once."""
+        """Emits a warning, the same one only once."""
         if message not in self._warned:
             self._warned.add(message)
             self._on_warning(message)

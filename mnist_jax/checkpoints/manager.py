@@ -35,7 +35,7 @@ class Checkpoints:
     One thread of one process may save into a folder at a time (``workdir.RunLock``); with several JAX
     processes all of them make the same calls. Every method first waits for the save under way, and raises
     what went wrong in it. Steps that are damaged, empty, half copied or without manifest are named in a
-    warning, once each, and passed over.
+    warning, once each, and skipped.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class Checkpoints:
         once its manifest is on the disk.
 
         Args:
-            step: training steps done; a whole checkpoint of it stays as it is, a damaged one is replaced.
+            step: training steps done; an intact checkpoint of it stays as it is, a damaged one is replaced.
             state: pytree of arrays.
             meta: anything JSON can hold; ``format_version`` and ``step`` are added.
             metrics: validation metrics of exactly this state; None where it was not evaluated, and then it
@@ -192,7 +192,7 @@ class Checkpoints:
         """Reads a checkpoint after verifying it.
 
         Args:
-            which: a step, ``"latest"`` or ``"best"``. For the two words a damaged checkpoint is passed over
+            which: a step, ``"latest"`` or ``"best"``. For the two words a damaged checkpoint is skipped
                 for the next latest or next best.
             target: pytree of arrays or ``jax.ShapeDtypeStruct`` of today's model. Each leaf is placed as its
                 ``sharding`` says, on the first device where it has none; where it was saved does not matter.
@@ -260,12 +260,12 @@ class Checkpoints:
             self._error = error
 
     def _retain(self, newest: int) -> None:
-        """Removes old whole steps, and broken ones before ``newest``, which is safe by now."""
-        whole = [step for step in self._folder.latest_first() if self._folder.is_intact(step)]
-        best = [step for step in self._folder.best(len(whole)) if step in whole]
-        keep = {newest, *whole[: self._keep_latest], *best[: self._keep_best]}
+        """Removes old intact steps, and damaged ones before ``newest``, which is safe by now."""
+        intact = [step for step in self._folder.latest_first() if self._folder.is_intact(step)]
+        best = [step for step in self._folder.best(len(intact)) if step in intact]
+        keep = {newest, *intact[: self._keep_latest], *best[: self._keep_best]}
         for step in self._folder.latest_first():
-            if step not in keep and (step in whole or step < newest):
+            if step not in keep and (step in intact or step < newest):
                 try:
                     self._folder.remove(step)
                 except OSError as error:

@@ -1,4 +1,4 @@
-"""What a checkpoint folder must hold, written last and checked before it is confident.
+"""What a checkpoint folder must hold, written last and checked before it is used.
 
 Orbax calls a checkpoint finished once its folder has its final name, and keeps no hash over the arrays.
 The manifest adds both: it exists only where every file had reached the disk, and it names each with size and
@@ -24,7 +24,7 @@ _MAX_LISTED_DIFFERENCES = 30
 
 
 class DamagedError(Exception):
-    """A folder is not a whole checkpoint; the message says why, without naming the folder."""
+    """A folder is not an intact checkpoint; the message says why, without naming the folder."""
 
 
 @dataclass(frozen=True)

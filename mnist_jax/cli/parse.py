@@ -3,6 +3,9 @@
 Spellings are those of absl and ml_collections' config_flags: ``--name=value`` and ``--name value``, one dash
 or two, ``--flag`` and ``--noflag``, ``--config.a.b=value``, ``--noconfig.a.b``. Of a flag given twice the
 last counts; overrides may stand before ``--config``.
+
+Own code, because config_flags stops at the first slip with a traceback and shows no fields, and tyro checks
+no bounds and refuses ``--config.report=false``.
 """
 
 import difflib

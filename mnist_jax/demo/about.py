@@ -1,4 +1,4 @@
-"""What the page tells of the network it uses."""
+"""Facts about the network for the page."""
 
 import os
 from pathlib import Path
@@ -10,7 +10,7 @@ from mnist_jax.storage.json_files import read_summary
 
 
 def describe_model(workdir: str | os.PathLike[str], recognizer: Recognizer) -> dict[str, Any]:
-    """Gives the facts as plain JSON values, without any path of this machine.
+    """Returns facts about a run as plain JSON values, without any path of this machine.
 
     Returns:
         ``class_names``, ``image_shape``, ``num_maps`` (of the first layer), ``step``, ``run`` (name of its

@@ -48,12 +48,12 @@ def create_app(
 ) -> Starlette:
     """Builds the ASGI app.
 
-    ``GET /`` is the page; ``GET /api/model`` tells what `about` holds; ``POST /api/recognise`` takes the
+    ``GET /`` is the page; ``GET /api/model`` returns `about`; ``POST /api/recognise`` takes the
     bytes of a picture file as its body. Every refusal is ``{"error": message}`` with a status of 4xx.
 
     Args:
         recognizer: answers the pictures; should be warmed up.
-        about: what the page tells of the network, as plain JSON values.
+        about: facts about the network for the page, as plain JSON values.
         names: host names to answer to besides addresses and ``localhost``, in lower case.
     """
     batcher: Batcher[np.ndarray, Recognition] = Batcher(recognizer.recognize, BATCH_SIZES[-1])

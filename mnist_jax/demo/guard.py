@@ -75,7 +75,7 @@ def is_known_host(host: str, names: frozenset[str]) -> bool:
 
 
 def error_response(status: int, message: str, headers: dict[str, str] | None = None) -> JSONResponse:
-    """The one form in which errors are told: ``{"error": message}``."""
+    """Returns an error as ``{"error": message}``."""
     return JSONResponse({"error": message}, status, headers)
 
 

@@ -167,7 +167,7 @@ class _Graph:
         return [translate(operands, params, equation)]
 
     def name(self, value: Any) -> str:
-        """Gives the name of a value, storing it first where it is an array."""
+        """Returns the name of a value, storing it first where it is an array."""
         if isinstance(value, str):
             return value
         from onnx import numpy_helper

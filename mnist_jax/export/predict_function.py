@@ -24,7 +24,7 @@ PredictFn = Callable[[np.ndarray], np.ndarray]
 
 
 def make_predict_function(model: LoadedModel) -> Callable[[Array], Array]:
-    """Gives ``uint8 [N, H, W, C] -> float32 [N, classes]``, traceable, with its variables inside.
+    """Returns ``uint8 [N, H, W, C] -> float32 [N, classes]``, traceable, with its variables inside.
 
     It computes in float32 and with XLA's own convolutions, whatever the run was trained with: what is right
     on the training device is not on every other.
@@ -41,7 +41,7 @@ def make_predict_function(model: LoadedModel) -> Callable[[Array], Array]:
 
 
 def describe_model(model: LoadedModel, workdir: str | os.PathLike[str]) -> dict[str, Any]:
-    """Gives what an exported file tells about itself: plain JSON values, no path of this machine."""
+    """Returns the metadata of an exported file: plain JSON values, no path of this machine."""
     dataset = model.run["dataset"]
     description = {
         "producer": f"mnist_jax {package_version()}",
@@ -105,7 +105,7 @@ def check_predictions(predict: PredictFn, model: LoadedModel, images: UInt8[np.n
 
 
 def images_to_check_on(image_shape: tuple[int, ...]) -> UInt8[np.ndarray, "n h w c"]:
-    """Gives 512 images that are always at hand: real digits where they fit the shape, the others random."""
+    """Returns 512 images that need no download: real digits where they fit the shape, the others random."""
     rng = np.random.default_rng(0)
     # Random patches of several sizes and contrasts reach more of a network than noise alone.
     images = rng.integers(0, 256, (512, *image_shape), dtype=np.uint8)

@@ -1,4 +1,4 @@
-"""What each layer of a network puts out."""
+"""The output of each layer of a network."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ def layer_outputs(
     variables: dict[str, PyTree],
     images: Shaped[Array | np.ndarray, "batch height width channels"],
 ) -> dict[str, Float[np.ndarray, "batch ..."]]:
-    """Runs a network once and keeps what each of its layers puts out.
+    """Runs a network once and keeps the output of each of its layers.
 
     Args:
         module: called as ``module.apply(variables, images, train=False)``.

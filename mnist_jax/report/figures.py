@@ -77,7 +77,7 @@ def training_curve(records: Sequence[Mapping[str, Any]], field: str) -> Figure:
 def confusion_matrix(counts: Int[np.ndarray, "classes classes"], class_names: Sequence[str]) -> Figure:
     """Draws counts by true class (rows) and predicted class (columns).
 
-    The depth of a color tells of mistakes only. With more than 20 classes the numbers are left out.
+    Only mistakes are colored. With more than 20 classes the numbers are left out.
     """
     counts = np.asarray(counts)
     num_classes = len(class_names)
@@ -179,7 +179,7 @@ def _drawable(names: Sequence[str]) -> list[str]:
 
 
 def _steps_per_epoch(records: Sequence[Mapping[str, Any]]) -> float:
-    """Steps an epoch, from the last record: an epoch under way is taken as whole."""
+    """Steps an epoch, from the last record: an epoch under way counts as complete."""
     return (
         max((record["step"] / record["epoch"] for record in records if record.get("epoch")), default=1.0)
         or 1.0

@@ -94,7 +94,7 @@ def filters(predictions: Predictions) -> list[dict[str, Any]]:
 
 
 def activations(predictions: Predictions, chosen: Sequence[int]) -> dict[str, Any]:
-    """What each ReLU puts out for some test images; for a network without any, what each layer does.
+    """Returns the output of each ReLU for some test images; for a network without ReLUs, of each layer.
 
     Args:
         predictions: network and data.

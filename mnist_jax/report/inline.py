@@ -24,7 +24,7 @@ _PROPERTIES = {
 
 
 def png_uri(image: UInt8[np.ndarray, "height width channels"], width: int = 1) -> str:
-    """Gives an RGB or RGBA image as the ``data:`` address of a PNG.
+    """Encodes an RGB or RGBA image as the ``data:`` address of a PNG.
 
     Args:
         image: the pixels.
@@ -44,7 +44,7 @@ def png_uri(image: UInt8[np.ndarray, "height width channels"], width: int = 1) -
 
 
 def _with_palette(image: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-    """Gives RGBA of few colors as indices and a palette ``[colors, 4]``: a third of the size or less."""
+    """Converts RGBA of few colors to indices and a palette ``[colors, 4]``: a third of the size or less."""
     if image.shape[-1] != 4:
         return image, None
     colors, indices = np.unique(np.ascontiguousarray(image).view(np.uint32)[..., 0], return_inverse=True)
@@ -54,10 +54,10 @@ def _with_palette(image: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
 
 
 def inline_svg(figure: Figure, name: str, description: str) -> str:
-    """Gives a figure as an ``<svg>`` that takes its width, font and colors from the page around it.
+    """Renders a figure as an ``<svg>`` that takes its width, font and colors from the page around it.
 
     Args:
-        figure: made with ``figure_style``; its five colors become the page's ``--ink``, ``--muted``,
+        figure: made with ``report.style``; its five colors become the page's ``--ink``, ``--muted``,
             ``--line``, ``--accent`` and ``--warm``.
         name: unique on the page; keeps the ids of several figures apart, and the same from run to run.
         description: read out in place of the picture.
@@ -70,7 +70,7 @@ def inline_svg(figure: Figure, name: str, description: str) -> str:
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :]
-    # Its style sheet would hold for the whole page.
+    # Its style sheet would hold for the entire page.
     svg = re.sub(r"<(metadata|style)\b.*?</\1>", "", svg, flags=re.DOTALL)
     viewbox = re.search(r'viewBox="[^"]*"', svg)
     if viewbox is None:

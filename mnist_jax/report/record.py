@@ -37,7 +37,7 @@ class RunRecord:
 
 @dataclass(frozen=True)
 class Predictions:
-    """A network's predictions on the whole test set.
+    """A network's predictions on the complete test set.
 
     Attributes:
         model: the network.

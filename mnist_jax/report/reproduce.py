@@ -18,7 +18,7 @@ def train_command(config: Mapping[str, Any], workdir: str) -> str:
     checkout, every field. Either way the run gets this very configuration.
 
     Args:
-        config: a whole configuration, as ``config.json`` has it.
+        config: a complete configuration, as ``config.json`` has it.
         workdir: a new folder for the new run.
     """
     wanted = dict(flatten(as_dict(check(config))))

@@ -33,7 +33,7 @@ def new_figure(height: float, width: float = FIGURE_WIDTH) -> Figure:
 
 
 def style_axes(axes: Axes, *, xlabel: str = "", ylabel: str = "", grid: str = "y") -> None:
-    """Gives axes the quiet look of all figures.
+    """Styles axes like those of all figures.
 
     Args:
         axes: changed in place.

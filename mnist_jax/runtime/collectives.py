@@ -19,13 +19,13 @@ T = TypeVar("T")
 
 
 def on_primary(work: Callable[[], T]) -> T:
-    """Does something in process 0 only and tells all what came of it.
+    """Runs a function in process 0 only and returns its result in every process.
 
     Args:
-        work: gives something that JSON keeps as it is.
+        work: returns something that JSON keeps as it is.
 
     Returns:
-        what ``work`` gave in process 0.
+        what ``work`` returned in process 0.
 
     Raises:
         MnistJaxError: what ``work`` raised, in every process.
@@ -45,7 +45,7 @@ def on_primary(work: Callable[[], T]) -> T:
 
 
 def gather(*numbers: float) -> np.ndarray:
-    """Gives the numbers of every process to all: float32 ``[processes, len(numbers)]``."""
+    """Returns the numbers of every process in each: float32 ``[processes, len(numbers)]``."""
     row = np.asarray(numbers, np.float32)
     if not is_multiprocess():
         return row[None]
@@ -89,7 +89,7 @@ def check_equal(text: str, what: str) -> None:
 
 
 def broadcast_from_primary(tree: Any) -> Any:
-    """Gives every process the arrays that process 0 has; in a single process it does nothing."""
+    """Sends the arrays of process 0 to every process; in a single process it does nothing."""
     if not is_multiprocess():
         return tree
     with lost_processes():
@@ -97,7 +97,7 @@ def broadcast_from_primary(tree: Any) -> Any:
 
 
 def _broadcast(content: bytes) -> bytes:
-    """Gives all processes the bytes of process 0."""
+    """Sends the bytes of process 0 to all processes."""
     length = int(broadcast_from_primary(np.int32(len(content))))
     # Few sizes, so that few programs are compiled.
     padded = np.zeros(max(1024, 1 << (length - 1).bit_length()), np.uint8)

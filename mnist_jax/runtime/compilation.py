@@ -37,7 +37,7 @@ class CompiledFunction:
         return self.compiled(*args, **static)(*args)
 
     def compiled(self, *args: Any, **static: Any) -> Callable[..., Any]:
-        """Gives the program for arguments of these shapes, compiling it where that is new."""
+        """Returns the program for arguments of these shapes, compiling it where that is new."""
         leaves, structure = jax.tree.flatten(args)
         shapes = tuple((jax.numpy.shape(x), jax.dtypes.result_type(x)) for x in leaves)
         key = (structure, shapes, tuple(sorted(static.items(), key=lambda item: item[0])))
@@ -53,7 +53,7 @@ def enable_compile_cache(on_note: Callable[[str], None], directory: Path | None 
     """Turns JAX' persistent compilation cache on, for a main to call before anything is compiled.
 
     ``JAX_COMPILATION_CACHE_DIR`` and ``JAX_ENABLE_COMPILATION_CACHE`` are respected. A cache that cannot be
-    used, or an entry that is damaged, is passed over with one note, and the program is compiled as if it were
+    used, or an entry that is damaged, is skipped with one note, and the program is compiled as if it were
     not there.
 
     Args:
@@ -76,7 +76,7 @@ def enable_compile_cache(on_note: Callable[[str], None], directory: Path | None 
 
 
 def _note_trouble_once(folder: Path, on_note: Callable[[str], None]) -> None:
-    """JAX warns of each damaged entry with lines of its own code; a person needs one line."""
+    """JAX warns of each damaged entry with lines of its own code; one line is enough."""
     show = warnings.showwarning
     told: list[bool] = []
 
@@ -86,7 +86,8 @@ def _note_trouble_once(folder: Path, on_note: Callable[[str], None]) -> None:
         elif not told:
             told.append(True)
             on_note(
-                f"compiled programs in {folder} are damaged and are made anew; delete the folder to end this"
+                f"compiled programs in {folder} are damaged and compiled again; delete the folder to "
+                "stop this note"
             )
 
     warnings.showwarning = showwarning

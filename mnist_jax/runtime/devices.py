@@ -21,7 +21,7 @@ class Layout:
     """Where arrays live: the same everywhere, or a batch cut over the devices.
 
     Attributes:
-        replicated: for parameters, statistics, keys and whole data sets.
+        replicated: for parameters, statistics, keys and data sets.
         batch: for the leading axis of a batch; None on a single device, where nothing is cut.
         platform: ``cpu``, ``gpu`` or ``tpu``.
         num_devices: devices of all processes.
@@ -33,7 +33,7 @@ class Layout:
     num_devices: int
 
     def replicate(self, tree: PyTree) -> PyTree:
-        """Puts the whole of each array on every device.
+        """Puts each complete array on every device.
 
         Args:
             tree: arrays of the host or of one device, typed keys among them; equal in all processes.

@@ -47,13 +47,13 @@ def join(
         initialize: ``true``: join; ``false``: stay alone; ``auto``: join where the arguments, the variables
             ``JAX_COORDINATOR_ADDRESS``, ``JAX_NUM_PROCESSES`` and ``JAX_PROCESS_ID``, a SLURM or Open MPI
             step of several tasks, or a TPU VM say so. Without any of them the network is not touched.
-        coordinator_address: ``HOST:PORT`` of process 0; empty = as the surroundings say.
-        num_processes: of the run; 0 = as the surroundings say.
-        process_id: of this one, from 0; -1 = as the surroundings say.
+        coordinator_address: ``HOST:PORT`` of process 0; empty = read from the environment.
+        num_processes: of the run; 0 = read from the environment.
+        process_id: of this one, from 0; -1 = read from the environment.
         timeout_seconds: how long to wait for the others to arrive.
 
     Raises:
-        ConfigError: something is missing that nothing around the process tells, or it is impossible.
+        ConfigError: something is missing that the environment does not say either, or it is impossible.
         RunError: the others cannot be reached.
     """
     address = coordinator_address or os.environ.get(ADDRESS_VARIABLE, "")
@@ -185,7 +185,7 @@ _agreed_to_end: list[bool] = []
 
 
 def agree_to_end() -> None:
-    """Says that all processes are about to end, whatever the exit code: they wait for each other."""
+    """Declares that all processes are about to end, whatever the exit code: they wait for each other."""
     _agreed_to_end.append(True)
 
 
@@ -227,11 +227,11 @@ def _quiet_stdout() -> Iterator[None]:
 def _is_asked_for(initialize: str, count: int, address: str) -> bool:
     # An address without a number of processes is half of what was meant: the other half is then asked for.
     given = count > 1 or (count == 0 and bool(address))
-    return initialize == "true" or (initialize == "auto" and (given or _has_surroundings()))
+    return initialize == "true" or (initialize == "auto" and (given or _environment_names_several()))
 
 
-def _has_surroundings() -> bool:
-    """Whether something around the process says that it is one of several."""
+def _environment_names_several() -> bool:
+    """Whether the environment says that this process is one of several."""
     if all(name in os.environ for name in _SLURM) and _number("SLURM_NTASKS", 1) > 1:
         return True
     if all(name in os.environ for name in _OPEN_MPI) and _number("OMPI_COMM_WORLD_SIZE", 1) > 1:
@@ -262,7 +262,7 @@ def _what_is_missing(reason: str) -> str:
     ):
         if word in reason:
             return (
-                f"distributed.{field}: is not set and nothing around this process tells it (SLURM, Open MPI, "
+                f"distributed.{field}: is not set, and not found in the environment (SLURM, Open MPI, "
                 f"a TPU pod, {ADDRESS_VARIABLE} and the like); give {example}, or "
                 "--config.distributed.initialize=false"
             )

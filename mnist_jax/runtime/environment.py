@@ -1,4 +1,4 @@
-"""Where a run ran: versions, commit, device and memory, for the files of the run."""
+"""The environment of a run: versions, commit, device and memory, for the files of the run."""
 
 import contextlib
 import functools
@@ -21,7 +21,7 @@ _PACKAGES = {
 
 
 def collect_versions() -> dict[str, str | None]:
-    """Gives the versions of Python, this package and its libraries; ``None`` where one is not installed."""
+    """Returns the versions of Python, this package and its libraries; ``None`` where one is not installed."""
     versions: dict[str, str | None] = {"python": platform.python_version()}
     versions["mnist_jax"] = package_version()
     for name, distribution in _PACKAGES.items():
@@ -63,7 +63,7 @@ def user_cache_dir() -> Path:
 
 
 def git_commit(package_folder: str | os.PathLike[str] | None = None) -> str | None:
-    """Gives the commit this package's checkout is at, with ``-dirty`` where tracked files were changed.
+    """Returns the commit this package's checkout is at, with ``-dirty`` where tracked files were changed.
 
     The current folder's repository is never read: a run is often started from somebody else's.
 
@@ -87,7 +87,7 @@ def git_commit(package_folder: str | os.PathLike[str] | None = None) -> str | No
 
 @functools.cache
 def running_commit() -> str | None:
-    """Gives what `git_commit` said of this package when this process first asked.
+    """Returns what `git_commit` returned when this process first called it.
 
     A run asks as it starts: an hour later the checkout may be at another commit than the code that runs.
     """
@@ -117,7 +117,7 @@ def _git(root: Path, *arguments: str) -> str | None:
 
 
 def describe_device() -> dict[str, str | int]:
-    """Gives ``device`` (one line), ``num_devices`` and ``num_processes`` of JAX' default platform.
+    """Returns ``device`` (one line), ``num_devices`` and ``num_processes`` of JAX' default platform.
 
     Starts JAX' backend if it has not been started, so call it after ``jax.distributed`` is initialized.
     """
@@ -132,7 +132,7 @@ def describe_device() -> dict[str, str | int]:
 
 
 def describe_platform(platform_name: str, device_kind: str) -> str:
-    """Gives one line such as ``"gpu: NVIDIA H100 80GB HBM3"``; for a CPU its model and usable cores."""
+    """Returns one line such as ``"gpu: NVIDIA H100 80GB HBM3"``; for a CPU its model and usable cores."""
     if platform_name != "cpu":
         return f"{platform_name}: {device_kind}"
     cores = usable_cores()
@@ -140,14 +140,14 @@ def describe_platform(platform_name: str, device_kind: str) -> str:
 
 
 def usable_cores() -> int:
-    """Gives the number of logical cores this process may run on."""
+    """Returns the number of logical cores this process may run on."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def cpu_model_name(cpuinfo: str | os.PathLike[str] = "/proc/cpuinfo") -> str:
-    """Gives the CPU's name as the system tells it, or the machine's architecture where it tells none."""
+    """Returns the CPU's name as the system reports it, or the machine's architecture where it does not."""
     try:
         lines = Path(cpuinfo).read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -160,7 +160,7 @@ def cpu_model_name(cpuinfo: str | os.PathLike[str] = "/proc/cpuinfo") -> str:
 
 
 def peak_host_memory_bytes() -> int | None:
-    """Gives the most bytes this process has had resident; ``None`` where the system does not tell."""
+    """Returns the most bytes this process has had resident; ``None`` where the system does not report it."""
     # Linux' getrusage also counts the process that forked this one, which may have been larger.
     with contextlib.suppress(OSError):
         for line in Path("/proc/self/status").read_text().splitlines():

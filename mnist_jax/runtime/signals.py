@@ -78,7 +78,7 @@ class StopRequest:
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Gives the signals back to whoever handled them before."""
+        """Restores the handlers of before."""
         if not self._active:
             return
         self._active = False

@@ -74,9 +74,9 @@ def read_summary(workdir: str | os.PathLike[str]) -> dict[str, Any]:
     except OSError as error:
         raise RunError(f"cannot read {path}: {error.strerror}; expected the folder of a run") from error
     except ValueError as error:
-        raise RunError(f"cannot read {path}: {error}; delete it to finish the run anew") from error
+        raise RunError(f"cannot read {path}: {error}; delete it to finish the run again") from error
     if not isinstance(summary, dict):
-        raise RunError(f"cannot read {path}: expected one JSON object; delete it to finish the run anew")
+        raise RunError(f"cannot read {path}: expected one JSON object; delete it to finish the run again")
     return summary
 
 
@@ -135,7 +135,7 @@ def fsync_directory(path: Path) -> None:
 
 
 def plain_json(value: Any) -> Any:
-    """Gives the value as what JSON knows: arrays as (nested) lists, numbers that are not finite as ``None``.
+    """Converts a value to JSON types: arrays to (nested) lists, numbers that are not finite to ``None``.
 
     Raises:
         TypeError: a value has no place in JSON.
@@ -158,6 +158,6 @@ def plain_json(value: Any) -> Any:
 
 
 def cannot_write(path: Path, error: OSError) -> RunError:
-    """Gives the one line for a file that the disk refused."""
+    """Returns the error for a file that cannot be written, in one line."""
     reason = error.strerror or str(error)
     return RunError(f"cannot write {path}: {reason}; expected a folder that is writable and has room")

@@ -1,6 +1,6 @@
-"""What a run writes as it goes: ``metrics.jsonl`` and TensorBoard events, whole after any stop.
+"""What a run writes as it goes: ``metrics.jsonl`` and TensorBoard events, intact after any stop.
 
-The other files of a run are in run_files.py; docs/files_of_a_run.md describes every field.
+The other files of a run are in json_files.py; docs/files_of_a_run.md describes every field.
 """
 
 import contextlib
@@ -43,8 +43,8 @@ class MetricsWriter:
 
         Args:
             workdir: the folder of the run.
-            resume_step: the step that was restored. Lines past it are cut and TensorBoard is told to forget
-                what it has past it. 0 starts anew: every line there is goes.
+            resume_step: the step that was restored. Lines past it are cut and TensorBoard is told to discard
+                what it has past it. 0 starts from scratch: every line is removed.
             enabled: ``False`` makes every method do nothing, for processes other than the first.
 
         Raises:
@@ -58,7 +58,7 @@ class MetricsWriter:
         self._path = Path(workdir).absolute() / METRICS_FILE
         self.notice = _mend_metrics(self._path, resume_step)
         try:
-            # Unbuffered and appending: one write call is one whole line.
+            # Unbuffered and appending: one write call is one complete line.
             self._file = open(self._path, "ab", buffering=0)  # noqa: SIM115  (closed by close)
         except OSError as error:
             raise cannot_write(self._path, error) from error
@@ -79,8 +79,8 @@ class MetricsWriter:
                 become null.
 
         Raises:
-            RunError: the disk is full or the file cannot be written; ``metrics.jsonl`` still ends in a whole
-                line.
+            RunError: the disk is full or the file cannot be written; ``metrics.jsonl`` still ends in
+                a complete line.
             ValueError: the writer is closed.
             TypeError: a value has no place in JSON.
         """
@@ -207,7 +207,7 @@ class _EventLog:
 
 
 def read_metrics(workdir: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """Reads ``metrics.jsonl`` of a run, without lines that are not whole (a run may be writing this moment).
+    """Reads ``metrics.jsonl`` of a run, without incomplete lines (a run may be writing right now).
 
     Raises:
         RunError: the file is missing or cannot be read.
@@ -221,7 +221,7 @@ def read_metrics(workdir: str | os.PathLike[str]) -> list[dict[str, Any]]:
 
 
 def _mend_metrics(path: Path, resume_step: int) -> str:
-    """Keeps the whole lines up to ``resume_step`` (none for 0) and says what it dropped."""
+    """Keeps the complete lines up to ``resume_step`` (none for 0) and returns what it dropped, in words."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -254,8 +254,8 @@ def _records(content: bytes) -> Iterator[tuple[bytes, dict[str, Any] | None]]:
             record = json.loads(line, parse_constant=_refuse_constant)
         except ValueError:
             record = None
-        whole = isinstance(record, dict) and type(record.get("step")) is int
-        yield line, record if whole else None
+        is_complete = isinstance(record, dict) and type(record.get("step")) is int
+        yield line, record if is_complete else None
 
 
 def _refuse_constant(token: str) -> None:

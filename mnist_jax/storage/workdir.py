@@ -121,7 +121,8 @@ class RunLock:
     """One run a folder: an exclusive ``flock`` on ``DIR/.lock``, held from ``acquire`` to ``release``.
 
     The kernel drops it with the process, however that dies, so a lock file left behind blocks nobody. The
-    file holds the process id and host of the holder, for the message only.
+    file holds the process id and host of the holder, for the message only. (The library filelock
+    does not say who holds a lock.)
     """
 
     def __init__(self, workdir: Path):
@@ -129,7 +130,7 @@ class RunLock:
         self._descriptor: int | None = None
 
     def acquire(self) -> None:
-        """Takes the lock, or says who has it.
+        """Acquires the lock, or reports who holds it.
 
         Raises:
             RunError: another process is using the folder, or the lock file cannot be written.
@@ -149,21 +150,21 @@ class RunLock:
         self._write(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
 
     def release(self) -> None:
-        """Gives the lock back; the empty file stays, for removing it could take away another run's lock."""
+        """Releases the lock; the empty file stays, for removing it could remove another run's lock."""
         if self._descriptor is not None:
             self._write("")
             os.close(self._descriptor)
             self._descriptor = None
 
     def __enter__(self) -> "RunLock":
-        """Takes the lock (see ``acquire``)."""
+        """Acquires the lock (see ``acquire``)."""
         self.acquire()
         return self
 
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Gives the lock back."""
+        """Releases the lock."""
         self.release()
 
     def _lock(self, descriptor: int) -> None:

@@ -211,7 +211,9 @@ class RunConsole:
 def model_summary_lines(
     rows: Sequence[tuple[str, str, Sequence[int | None], int]], *, num_trainable: int, num_non_trainable: int
 ) -> list[str]:
-    """Gives a table of a model's layers as Keras prints one, at most 78 columns wide.
+    """Formats a table of a model's layers as Keras prints one, at most 78 columns wide.
+
+    Not ``nn.tabulate``, which cuts every cell on a terminal of 80 columns.
 
     Args:
         rows: name, type, output shape (``None`` for the batch) and number of parameters of each layer,

@@ -39,7 +39,7 @@ class Progress:
 
         Args:
             console: where to show it.
-            num_epochs: epochs of the whole run.
+            num_epochs: epochs of the complete run.
             steps_per_epoch: optimizer steps an epoch.
             batch_size: images a step, over all devices.
             first_step: optimizer steps already done.
@@ -170,7 +170,7 @@ class Progress:
         self._console.print("".join(f"{text:>{width}}" for _, text, width, _ in shown))
 
     def seconds_left(self) -> float | None:
-        """Gives the time that the steps and evaluations to come take; ``None`` before the first update."""
+        """Estimates the seconds that are left; ``None`` before the first update."""
         if self._seconds_per_image is None:
             return None
         epochs_done = self._step // self._steps_per_epoch

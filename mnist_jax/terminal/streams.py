@@ -1,4 +1,4 @@
-"""Standard streams that cannot harm a run: closed, gone, full, or poor in characters."""
+"""Standard streams that cannot harm a run: closed, disconnected, full, or of a small character set."""
 
 import contextlib
 import os
@@ -48,7 +48,7 @@ class PatientStream:
         return len(text)
 
     def flush(self) -> None:
-        """Hands on what is buffered."""
+        """Writes out what is buffered."""
         if not self.broken:
             try:
                 self._stream.flush()

@@ -238,7 +238,7 @@ def test_a_finished_run_says_so_to_several_processes(commands, together):
 
 def test_joining_needs_to_know_whom(commands, tmp_path):
     done = commands.run("train", *SMALL, f"--workdir={tmp_path}", "--config.distributed.initialize=true")
-    expect_one_line(done, 2, "distributed.coordinator_address: is not set and nothing around this process")
+    expect_one_line(done, 2, "distributed.coordinator_address: is not set, and not found in the environment")
 
 
 def steps_of_or_none(workdir):

@@ -144,7 +144,7 @@ def test_damaged_checkpoints_are_named_and_the_one_before_is_used(commands, fini
     assert evaluated.returncode == 0 and evaluated.stdout.startswith("step 108 "), evaluated.stderr
     for text in (evaluated.stderr, commands.train(finished).stdout):
         for step, reason in reasons.items():
-            place = f"checkpoint {step} in {checkpoints} is damaged and passed over"
+            place = f"checkpoint {step} in {checkpoints} is damaged and skipped"
             assert f"{place}: {reason}" in " ".join(text.split()), text
     for step in (200, 300, 999):
         shutil.rmtree(checkpoints / str(step), ignore_errors=True)

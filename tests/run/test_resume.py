@@ -112,5 +112,5 @@ def test_a_finished_run_is_known_by_its_last_step(folder):
 
 def test_a_damaged_summary_is_named(folder):
     (folder / "summary.json").write_text('{"final')
-    with pytest.raises(RunError, match="summary.json.*delete it to finish the run anew"):
+    with pytest.raises(RunError, match="summary.json.*delete it to finish the run again"):
         check_folder(folder, settings(), total_steps=50)

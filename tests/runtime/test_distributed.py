@@ -109,7 +109,7 @@ def test_what_nothing_tells_is_named(asked, monkeypatch, reason, field):
         raise ValueError(reason)
 
     monkeypatch.setattr(jax.distributed, "initialize", refuse)
-    with pytest.raises(ConfigError, match=f"distributed.{field}: is not set and nothing"):
+    with pytest.raises(ConfigError, match=f"distributed.{field}: is not set, and not found"):
         distributed.join("true")
 
 
