@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from mnist_jax import cli
-from mnist_jax.errors import ConfigError
+from mnist_jax.errors import ConfigError, DataError
 from mnist_jax.terminal.format import format_percent
 
 if TYPE_CHECKING:
@@ -25,10 +25,11 @@ COMMAND = cli.Command(
         ),
         cli.Flag("show", False, "show what the network was given, in block characters"),
         cli.JSON,
+        cli.Flag("csv", "", "write the answers here as Kaggle takes them: ImageId,Label", metavar="FILE"),
     ),
     positional="IMAGE",
     positional_description="picture files (PNG, JPEG, BMP, WebP, GIF, TIFF, ...), .npy files with one "
-    "picture or many, folders of them, or - for standard input",
+    "picture or many, .csv files with a picture a row, folders of them, or - for standard input",
 )
 
 _MOST_COLUMNS = 64
@@ -38,6 +39,8 @@ def main(arguments: cli.Arguments) -> int:
     """Classifies every picture that was named and prints the answers in that order."""
     if not arguments.positional:
         raise ConfigError(["IMAGE: is missing; give picture files, folders, or - for standard input"])
+    if arguments["csv"]:
+        _refuse_input(arguments["csv"], arguments.positional)
     import json
 
     import numpy as np
@@ -55,7 +58,9 @@ def main(arguments: cli.Arguments) -> int:
         describe(picture, labels, None if picture.image is None else next(answers), arguments["top"])
         for picture in pictures
     ]
-    if arguments["json"]:
+    if arguments["csv"]:
+        write_csv(arguments["csv"], rows)
+    elif arguments["json"]:
         for picture, row in zip(pictures, rows, strict=True) if arguments["show"] else ():
             # On the other stream, so that this one stays JSON.
             _print(_name_of(row), sys.stderr)
@@ -98,6 +103,40 @@ def describe(
     ]
     row |= {**ranked[0], "probabilities": [float(p) for p in probabilities]}
     return row if top == 1 else {**row, "top": ranked[:top]}
+
+
+def write_csv(path: str, rows: Sequence[dict[str, Any]]) -> None:
+    """Writes ``ImageId,Label``: the number of each picture, from 1, and its class.
+
+    Raises:
+        DataError: a picture could not be read; nothing is written then.
+        RunError: the file cannot be written.
+    """
+    import csv
+    import io
+    from pathlib import Path
+
+    from mnist_jax.storage.json_files import replace_file
+
+    faults = [row for row in rows if "error" in row]
+    if faults:
+        more = f", and {len(faults) - 1} more" if len(faults) > 1 else ""
+        raise DataError(f"{_name_of(faults[0])}: {faults[0]['error']}{more}; {path} is not written")
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(["ImageId", "Label"])
+    writer.writerows(enumerate((row["label"] for row in rows), start=1))
+    replace_file(Path(path).absolute(), table.getvalue().encode())
+    _print(f"{path}: {len(rows):,} answers", sys.stdout)
+
+
+def _refuse_input(path: str, images: Sequence[str]) -> None:
+    import os
+
+    if os.path.exists(path) and any(
+        os.path.exists(image) and os.path.samefile(path, image) for image in images
+    ):
+        raise ConfigError([f"csv: {path} is one of the inputs; expected another file to write to"])
 
 
 def block_picture(image: "np.ndarray", shades: str = " ░▒▓█") -> list[str]:

@@ -331,3 +331,47 @@ def test_file_names_cannot_move_the_cursor(run_predict, digits, tmp_path):
     assert code == 0
     assert lines[1].startswith(f"{tmp_path}/\\x1b[2J\\n\\udcff.png")
     assert run_predict(odd, "--json")[1][0]["file"] == str(odd)
+
+
+# --- The file to hand in ---
+
+
+def test_a_table_of_answers_is_written(run_predict, small_model, digits, tmp_path):
+    paths = save(tmp_path / "plain", digits[:3])
+    code, lines, err = run_predict(*paths, f"--csv={tmp_path / 'answers.csv'}")
+    assert (code, err, lines) == (0, "", [f"{tmp_path / 'answers.csv'}: 3 answers"])
+    labels = small_model.predict(digits[:3]).argmax(axis=1)
+    expected = ["ImageId,Label", *(f"{number},{label}" for number, label in enumerate(labels, start=1))]
+    assert (tmp_path / "answers.csv").read_text().splitlines() == expected
+
+
+def test_rows_of_a_table_are_answered_as_pictures_are(run_predict, digits, tmp_path):
+    table = tmp_path / "test.csv"
+    names = ",".join(f"pixel{i}" for i in range(784))
+    np.savetxt(table, digits[:4].reshape(4, -1), "%d", ",", header=names, comments="")
+    code, rows, _ = run_predict(table, "--json")
+    assert code == 0
+    _, expected, _ = run_predict(*save(tmp_path / "plain", digits[:4]), "--json")
+    assert [row["index"] for row in rows] == [0, 1, 2, 3]
+    assert [row["probabilities"] for row in rows] == [row["probabilities"] for row in expected]
+
+
+def test_a_table_of_answers_is_whole_or_not_written_and_never_an_input(run_predict, digits, tmp_path):
+    (good,) = save(tmp_path, digits[:1])
+    answers = tmp_path / "answers.csv"
+    code, _, err = run_predict(good, tmp_path / "none.png", f"--csv={answers}")
+    assert code == 1
+    assert "none.png: cannot be read (No such file or directory)" in err and "is not written" in err
+    assert not answers.exists()
+    code, _, err = run_predict(good, f"--csv={good}")
+    assert code == 2 and "is one of the inputs" in err
+    assert good.stat().st_size > 100
+    code, _, err = run_predict(good, f"--csv={tmp_path / 'nowhere' / 'answers.csv'}")
+    assert code == 1 and "cannot write" in err
+
+
+def test_wrong_tables_are_told(run_predict, tmp_path):
+    table = tmp_path / "test.csv"
+    table.write_text(",".join(f"pixel{i}" for i in range(51)) + "\n")
+    code, (row,), _ = run_predict(table, "--json")
+    assert code == 1 and "51 columns of pixels; expected a square number" in row["error"]

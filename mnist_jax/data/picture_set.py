@@ -97,7 +97,7 @@ def load_picture_sets(
         class_names=class_names,
         preparation=preparation,
         remarks=(*remarks, *said),
-        items=[readable(item) for item in items["train"]],
+        items=items["train"],
     )
 
 

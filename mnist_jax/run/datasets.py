@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -9,6 +10,9 @@ from ml_collections import ConfigDict
 from mnist_jax.config.check import check_against_data
 from mnist_jax.data import Dataset, Splits, load_splits
 from mnist_jax.errors import DataError
+from mnist_jax.storage.json_files import replace_file
+
+TEST_ITEMS_FILE = "test_items.txt"
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,14 @@ class RunData:
         """The test set."""
         return self.splits.test
 
+    @property
+    def remarks(self) -> list[str]:
+        """How the data was read, prepared and divided, where it was not simply taken as it is."""
+        if self.validation is None or not self.validation.is_drawn:
+            return list(self.splits.remarks)
+        drawn = f"the {self.validation.num_examples:,} validation images are drawn over all classes"
+        return [*self.splits.remarks, drawn]
+
     def facts(self) -> dict[str, Any]:
         """Returns what ``config.json`` keeps of the data, under ``run``.
 
@@ -51,12 +63,23 @@ class RunData:
                 "test_sha256": self.test.sha256,
                 "is_fallback": self.splits.is_fallback,
                 "notice": self.splits.notice,
-                "remarks": list(self.splits.remarks),
+                "remarks": self.remarks,
                 "preparation": self.splits.preparation.as_dict(),
             },
             "image_shape": list(self.train.image_shape),
             "class_names": list(self.train.class_names),
         }
+
+
+def write_test_items(workdir: Path, splits: Splits) -> None:
+    """Lists in ``test_items.txt`` what a test set that was drawn is made of: a file or a row a line.
+
+    Raises:
+        RunError: the file cannot be written.
+    """
+    if splits.test_items:
+        lines = "".join(f"{item}\n" for item in splits.test_items)
+        replace_file(workdir / TEST_ITEMS_FILE, lines.encode(errors="surrogateescape"))
 
 
 def load_configured(config: ConfigDict, data_dir: str = "") -> Splits:

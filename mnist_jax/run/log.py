@@ -85,6 +85,8 @@ class RunLog:
                 num_trainable=count_parameters(state.params),
                 num_non_trainable=count_parameters(state.batch_stats),
             )
+        for remark in self._data.remarks:
+            console.note(remark)
         if self.writer.notice:
             console.note(self.writer.notice)
         if self._data.validation is None:

@@ -12,7 +12,7 @@ from mnist_jax.checkpoints.manager import Checkpoints
 from mnist_jax.config.check import as_dict, check
 from mnist_jax.errors import RunError
 from mnist_jax.run import resume
-from mnist_jax.run.datasets import RunData, load_run_data
+from mnist_jax.run.datasets import RunData, load_run_data, write_test_items
 from mnist_jax.run.evaluations import Evaluations
 from mnist_jax.run.experiment import Experiment, build_experiment
 from mnist_jax.run.log import RunLog
@@ -111,6 +111,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str, console: RunConsole | N
             keep_best=config.checkpoint.keep_best,
             on_warning=console.note,
         )
+        on_primary(lambda: write_test_items(folder, data.splits))
         with checkpoints:
             return _train(Run(experiment, data, settings, folder, console, stop), checkpoints)
 

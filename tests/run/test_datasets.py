@@ -1,6 +1,7 @@
 """What a configuration takes of a data set, and how the files of a run name it."""
 
 import copy
+import dataclasses
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from mnist_jax.config.check import check
 from mnist_jax.data.dataset import Dataset, Splits
 from mnist_jax.errors import ConfigError, DataError
 from mnist_jax.run import datasets
-from mnist_jax.run.datasets import RunData, divide, load_recorded
+from mnist_jax.run.datasets import RunData, divide, load_recorded, write_test_items
 
 
 def make_dataset(num_examples, seed):
@@ -66,3 +67,18 @@ def test_an_earlier_runs_data_has_to_be_the_same(splits, monkeypatch):
     other["dataset"]["test_sha256"] = "0" * 64
     with pytest.raises(DataError, match="is not that of the run.*give --data_dir"):
         load_recorded(config, other)
+
+
+def test_a_validation_split_that_is_drawn_is_told(splits):
+    train, validation = dataclasses.replace(splits.train, is_drawn=True).hold_out(4)
+    assert RunData(splits, train, validation).facts()["dataset"]["remarks"] == [
+        "the 4 validation images are drawn over all classes"
+    ]
+    assert RunData(splits, *splits.train.hold_out(4)).remarks == []
+
+
+def test_a_test_set_that_was_drawn_is_listed(splits, tmp_path):
+    write_test_items(tmp_path, splits)
+    assert not list(tmp_path.iterdir())
+    write_test_items(tmp_path, dataclasses.replace(splits, test_items=("cat/1.png", "z\udce9ro/2.png")))
+    assert (tmp_path / "test_items.txt").read_bytes() == b"cat/1.png\nz\xe9ro/2.png\n"
