@@ -57,12 +57,12 @@ def test_an_earlier_runs_data_has_to_be_the_same(splits, monkeypatch):
         datasets, "load_splits", lambda name, **where: asked.append((name, where["data_dir"])) or splits
     )
     config, run = (
-        check({"data": {"name": "dots", "dir": "there"}}),
+        check({"data": {"name": "dots", "dir": "/there"}}),
         RunData(splits, splits.train, None).facts(),
     )
     assert load_recorded(config, run) is splits
     assert load_recorded(config, run, "here") is splits
-    assert asked == [("dots", "there"), ("dots", "here")]
+    assert asked == [("dots", "/there"), ("dots", "here")]
     other = copy.deepcopy(run)
     other["dataset"]["test_sha256"] = "0" * 64
     with pytest.raises(DataError, match="is not that of the run.*give --data_dir"):
