@@ -23,6 +23,7 @@ from mnist_jax.checkpoints.orbax_noise import OrbaxNoise
 from mnist_jax.errors import CheckpointError
 from mnist_jax.runtime.collectives import on_primary, raise_together
 from mnist_jax.runtime.distributed import is_multiprocess
+from mnist_jax.storage.json_files import fsync_directory
 
 _META_FILE = "meta/metadata"
 
@@ -77,6 +78,8 @@ class Checkpoints:
         self._error: BaseException | None = None
         if not read_only:
             on_primary(self._prepare_folder)
+            if not fsync_directory(self.directory):
+                _leave_syncing_to_the_manifest()
 
     @property
     def directory(self) -> Path:
@@ -289,6 +292,19 @@ class Checkpoints:
         except OSError as cleanup_error:
             self._folder.warn(f"checkpoint folder {self.directory}: {cleanup_error.strerror}")
         return CheckpointError(f"saving checkpoint {step} in {self.directory} failed: {_reason(error)}")
+
+
+def _leave_syncing_to_the_manifest() -> None:
+    """Stops TensorStore from syncing, for file systems on which it fails because they sync no folders.
+
+    The manifest syncs each file once more anyway. Orbax has no option for it: these are its internals.
+    """
+    from orbax.checkpoint._src.serialization import tensorstore_utils, type_handler_registry
+
+    for settings in (tensorstore_utils._BASE_TS_CONTEXT, tensorstore_utils._DEFAULT_OCDBT_TS_CONTEXT):
+        settings["file_io_sync"] = False
+    handler: Any = type_handler_registry.GLOBAL_TYPE_HANDLER_REGISTRY.get(jax.Array)
+    handler._ts_context = tensorstore_utils.get_ts_context(use_ocdbt=False)
 
 
 def _placed(target: Any) -> Any:

@@ -114,11 +114,14 @@ def replace_file(path: Path, content: bytes) -> None:
         raise cannot_write(path, error) from error
 
 
-def fsync_directory(path: Path) -> None:
+def fsync_directory(path: Path) -> bool:
     """Brings a folder's own entries (names, not contents) to the disk, where its file system offers that.
 
     CIFS, VirtualBox' shared folders and several FUSE file systems refuse to open or to sync a folder, each
     with an error of its own; what was written there is as safe as it gets.
+
+    Returns:
+        whether the file system did so.
 
     Raises:
         OSError: the disk is full or failing.
@@ -132,6 +135,8 @@ def fsync_directory(path: Path) -> None:
     except OSError as error:
         if error.errno in (errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.ENOENT):
             raise
+        return False
+    return True
 
 
 def plain_json(value: Any) -> Any:

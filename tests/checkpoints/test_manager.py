@@ -455,3 +455,44 @@ def test_orbax_checkpoint_manager_reads_it(tmp_path):
         )
     np.testing.assert_array_equal(restored.state["x"], [4, 4, 4])
     assert restored.meta["epoch"] == 4
+
+
+REFUSE_TO_SYNC_FOLDERS = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <sys/stat.h>
+
+int fsync(int fd) {
+  struct stat s;
+  if (fstat(fd, &s) == 0 && S_ISDIR(s.st_mode)) { errno = EINVAL; return -1; }
+  return ((int (*)(int))dlsym(RTLD_NEXT, "fsync"))(fd);
+}
+"""
+SAVE_TWICE = """
+import sys
+import jax.numpy as jnp
+from mnist_jax.checkpoints.manager import Checkpoints
+
+with Checkpoints(sys.argv[1]) as checkpoints:
+    for step in (1, 2):
+        checkpoints.save(step, {"x": jnp.full((3,), step)}, {})
+"""
+
+
+@pytest.mark.skipif(
+    not (sys.platform == "linux" and shutil.which("cc")), reason="needs Linux and a C compiler"
+)
+def test_a_file_system_that_syncs_no_folders_holds_checkpoints(tmp_path):
+    (tmp_path / "refuse.c").write_text(REFUSE_TO_SYNC_FOLDERS)
+    library = tmp_path / "refuse.so"
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, tmp_path / "refuse.c", "-ldl"], check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", SAVE_TWICE, tmp_path / "checkpoints"],
+        env={**os.environ, "LD_PRELOAD": str(library)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert restore_x(tmp_path / "checkpoints", "latest") == (2, [])
