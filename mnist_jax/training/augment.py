@@ -53,12 +53,14 @@ def apply_affine_transform(
     fill_mode: str = "nearest",
     cval: ArrayLike = 0.0,
     order: int = 1,
+    swap_center: bool = True,
 ) -> Float[Array, "batch height width channels"]:
     """Warps each image as Keras' function of that name does (row_axis=0, col_axis=1, channel_axis=2).
 
     The matrix is rotation · shift · shear · zoom, from result to source, about the image's center. Keras 3
     reads it as (x, y): ``tx`` and ``zx`` work along the columns, ``ty`` and ``zy`` along the rows. On images
-    that are not square it swaps the two center coordinates too (height/2 for columns), and so does this.
+    that are not square it swaps the two center coordinates too (height/2 for columns), and so does this
+    unless told otherwise.
 
     Each image depends on its own parameters only. Positions from NumPy and Python numbers are SciPy's to the
     last bit. From JAX arrays they are float32, good to about 1e-6 pixel: bilinear values hardly move, but
@@ -77,6 +79,7 @@ def apply_affine_transform(
             beyond the centers of the edge pixels.
         cval: Fill value for ``"constant"``.
         order: 0 for the nearest pixel, 1 for bilinear interpolation.
+        swap_center: Keras' center, which on an image that is not square lies beside the image's own.
 
     Returns:
         The warped images, in the shape and dtype of ``images``.
@@ -101,7 +104,7 @@ def apply_affine_transform(
     on_device = any(isinstance(value, jax.Array) for value in given.values())
     params = [_per_image(name, value, images.shape[0], on_device) for name, value in given.items()]
     locate = _locate_on_device if on_device else _locate_on_host
-    rows, columns = locate(params, images.shape[1], images.shape[2], order)
+    rows, columns = locate(params, images.shape[1], images.shape[2], order, swap_center)
     warped = _sample(images, rows, columns, order)
     if fill_mode == "constant":
         inside = jnp.asarray(rows.inside & columns.inside)[..., None]
@@ -209,7 +212,12 @@ def random_affine(
         return jnp.asarray(images)
     params = random_affine_params(key, images.shape[0], images.shape[1:], **ranges)
     return apply_affine_transform(
-        images, *params, fill_mode=fill_mode, cval=fill_value, order=interpolation_order
+        images,
+        *params,
+        fill_mode=fill_mode,
+        cval=fill_value,
+        order=interpolation_order,
+        swap_center=False,
     )
 
 
@@ -231,11 +239,19 @@ def _per_image(name: str, value: ArrayLike, batch_size: int, on_device: bool) ->
     return xp.broadcast_to(array, (batch_size,)).reshape(-1, 1, 1)
 
 
-def _locate_on_host(params: list[Any], height: int, width: int, order: int) -> tuple[_Source, _Source]:
+def _center(height: int, width: int, swap_center: bool) -> tuple[float, float]:
+    """Column and row of the point that images are turned about."""
+    x, y = width / 2 - 0.5, height / 2 - 0.5
+    return (y, x) if swap_center else (x, y)
+
+
+def _locate_on_host(
+    params: list[Any], height: int, width: int, order: int, swap_center: bool
+) -> tuple[_Source, _Source]:
     """Source positions in float64, by Keras' matrix products and SciPy's order of summation."""
     theta, tx, ty, shear, zx, zy = params
     theta, shear = np.deg2rad(theta), np.deg2rad(shear)
-    center_x, center_y = height / 2 - 0.5, width / 2 - 0.5
+    center_x, center_y = _center(height, width, swap_center)
     warp = (
         _matrix([[np.cos(theta), -np.sin(theta), 0], [np.sin(theta), np.cos(theta), 0], [0, 0, 1]])
         @ _shift_matrix(tx, ty)
@@ -263,7 +279,9 @@ def _matrix(entries: list[list[Any]]) -> np.ndarray:
     return np.stack(flat, axis=-1).reshape(-1, 3, 3)
 
 
-def _locate_on_device(params: list[Any], height: int, width: int, order: int) -> tuple[_Source, _Source]:
+def _locate_on_device(
+    params: list[Any], height: int, width: int, order: int, swap_center: bool
+) -> tuple[_Source, _Source]:
     """Source positions in float32, as displacements from each result pixel.
 
     The product of rotation, shear and zoom is written out, with cos(a) - 1 as -2 sin²(a/2), so that nothing
@@ -272,7 +290,8 @@ def _locate_on_device(params: list[Any], height: int, width: int, order: int) ->
     theta, tx, ty, shear, zx, zy = params
     theta, slant = jnp.deg2rad(theta), jnp.deg2rad(theta + shear)
     row, column = jnp.arange(height)[:, None], jnp.arange(width)[None, :]
-    x, y = column - (height / 2 - 0.5), row - (width / 2 - 0.5)
+    center_x, center_y = _center(height, width, swap_center)
+    x, y = column - center_x, row - center_y
     cos_theta, sin_theta, sin_slant = jnp.cos(theta), jnp.sin(theta), jnp.sin(slant)
     xx_less_1 = -2 * jnp.sin(theta / 2) ** 2 * zx + (zx - 1)
     yy_less_1 = -2 * jnp.sin(slant / 2) ** 2 * zy + (zy - 1)

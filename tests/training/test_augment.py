@@ -1,5 +1,6 @@
 """The warps equal Keras', each image stands alone, and the random draw is ImageDataGenerator's."""
 
+import functools
 from pathlib import Path
 
 import jax
@@ -205,11 +206,27 @@ def test_random_affine_is_the_draw_applied(digits):
     params = random_affine_params(key, 5, digits.shape[1:], **ARTICLE)
     options = {"fill_mode": "constant", "fill_value": 0.25, "interpolation_order": 0}
     warped = jax.jit(lambda key, images: random_affine(key, images, **ARTICLE, **options))(key, digits)
-    expected = jax.jit(lambda images, params: apply_affine_transform(images, *params, "constant", 0.25, 0))(
-        digits, params
+    apply = functools.partial(
+        apply_affine_transform, fill_mode="constant", cval=0.25, order=0, swap_center=False
     )
+    expected = jax.jit(lambda images, params: apply(images, *params))(digits, params)
     np.testing.assert_array_equal(warped, expected)
     assert not np.array_equal(warped, random_affine(jax.random.key(2), digits, **ARTICLE, **options))
+
+
+@pytest.mark.parametrize("traced", [False, True])
+def test_images_that_are_not_square_turn_about_their_own_center(digits, traced):
+    angle = jnp.float32(180) if traced else 180.0
+    turned = apply_affine_transform(digits, angle, 0, 0, 0, 1, 1, swap_center=False)
+    np.testing.assert_allclose(turned, digits[:, ::-1, ::-1], atol=1e-4)
+    wide = np.zeros((1, 21, 41, 1), np.float32)
+    wide[:, 9:12, 19:22] = 1
+    for seed in range(5):
+        around = random_affine(
+            jax.random.key(seed), wide, **(dict.fromkeys(ARTICLE, 0.0) | {"rotation_degrees": 180.0})
+        )
+        rows, columns = np.nonzero(np.asarray(around)[0, ..., 0] > 0.4)
+        assert (rows.mean(), columns.mean()) == pytest.approx((10, 20), abs=0.6)
 
 
 def test_all_ranges_zero_traces_nothing(digits):
