@@ -22,6 +22,8 @@ def test_every_image_is_answered_once_whatever_the_batch(make_tiny_state, tiny_d
         state.variables(), images, labels
     )
     assert (ours.errors, ours.confusion_matrix) == (theirs.errors, theirs.confusion_matrix)
+    assert (ours.accuracy, ours.num_examples) == (theirs.accuracy, theirs.num_examples)
+    assert ours.accuracy == pytest.approx(1 - ours.errors / len(labels))
     assert ours.loss == pytest.approx(theirs.loss, rel=1e-5)
     assert ours.per_class_accuracy == theirs.per_class_accuracy
 
