@@ -95,7 +95,9 @@ def assemble(
     Raises:
         DataError: naming the file, what is wrong with it and what would be right.
     """
-    parts = {role: replace(part, array=_usual_kind(role, part)) for role, part in parts.items()}
+    parts = {role: replace(part, array=_usual_axes(role, part)) for role, part in parts.items()}
+    if preparation is None:
+        parts = _to_tones(parts)
     for split in dict.fromkeys(role.split for role in parts):
         _check_counts(parts[Role(split, "images")], parts[Role(split, "labels")])
     known = [_identify(role, part, name) for role, part in parts.items()]
@@ -132,11 +134,10 @@ def assemble(
     )
 
 
-def _usual_kind(role: Role, part: Part) -> np.ndarray:
-    """Images uint8 ``[N, H, W, C]`` or labels ``[N]``, of what people keep them as.
+def _usual_axes(role: Role, part: Part) -> np.ndarray:
+    """Images ``[N, H, W, C]`` or labels ``[N]``, of what people keep them as.
 
-    Images may be numbers of any type that are tones, with a channel axis first, last or none, or flattened
-    squares; labels may have an axis too many.
+    Images may have a channel axis first, last or none, or be flattened squares; labels an axis too many.
     """
     array = part.array
     found = f"{array.dtype} values in {array.ndim} dimension{'s' * (array.ndim != 1)}"
@@ -157,12 +158,22 @@ def _usual_kind(role: Role, part: Part) -> np.ndarray:
     if array.ndim not in (3, 4) or array.dtype.kind not in "biuf":
         hint = "; are images and labels swapped?" if array.ndim == 1 else ""
         raise DataError(f"{part.where}: {found}; expected images, uint8 [N, height, width]{hint}")
-    if array.dtype != np.uint8 or array.max() == 1:
-        try:
-            array = to_uint8(to_fractions(array))
-        except DataError as error:
-            raise DataError(f"{part.where}: {found}, {error}") from error
     return array if array.ndim == 4 else array[..., np.newaxis]
+
+
+def _to_tones(parts: Mapping[Role, Part]) -> dict[Role, Part]:
+    """Images as uint8, of numbers of any type that are tones; what white is, is told by both splits."""
+    images = {role: part for role, part in parts.items() if role.part == "images"}
+    highest = max(float(part.array.max()) for part in images.values())
+    toned = {}
+    for role, part in images.items():
+        if part.array.dtype == np.uint8 and highest != 1:
+            continue
+        try:
+            toned[role] = replace(part, array=to_uint8(to_fractions(part.array, highest)))
+        except DataError as error:
+            raise DataError(f"{part.where}: {part.array.dtype} values, {error}") from error
+    return {**parts, **toned}
 
 
 def _check_counts(images: Part, labels: Part) -> None:

@@ -39,25 +39,30 @@ def load_image_folder(own_name: str, root: Path, image_size: int = 0) -> Splits:
         DataError: if a split or a class has no pictures, a file is no readable picture, or test has a class
             that train lacks.
     """
+    sets, remarks = _find_sets(root)
+    return load_picture_sets(sets, f"image folder {readable(root)}", own_name, image_size, remarks=remarks)
+
+
+def _find_sets(root: Path) -> tuple[dict[str, PictureSet], list[str]]:
+    """The pictures of each split, and remarks on folders that are not used."""
     folders = find_splits(root)
-    remarks = []
+    if table := _table_in(root):
+        return _divide(_pictures_of_table(table)), []
     if "train" not in folders:
         spare = [entry for entry in _visible_entries(root) if entry.is_dir() and not _has_picture(entry)]
-        remarks += [f"{readable(folder)} has no pictures: it is passed over" for folder in spare]
-        sets = {"train": _read_split(root, spare)}
-    else:
-        sets = {"train": _read_split(folders.pop("train"))}
-        tests = list(folders.values())
-        unlabeled = [folder for folder in tests if not has_labels(folder)]
-        labeled = [folder for folder in tests if folder not in unlabeled]
-        if labeled:
-            sets["test"] = _read_split(labeled[0])
-        remarks += [f"{readable(folder)} has no labels: it is not used" for folder in unlabeled]
-        remarks += [
-            f"{readable(folder)} is not used: the test set is {readable(labeled[0].name)}"
-            for folder in labeled[1:]
-        ]
-    return load_picture_sets(sets, f"image folder {readable(root)}", own_name, image_size, remarks=remarks)
+        remarks = [f"{readable(folder)} has no pictures: it is passed over" for folder in spare]
+        return {"train": _pictures_by_class(root, spare)}, remarks
+    sets = {"train": _read_split(folders.pop("train"))}
+    unlabeled = [folder for folder in folders.values() if not has_labels(folder)]
+    labeled = [folder for folder in folders.values() if folder not in unlabeled]
+    if labeled:
+        sets["test"] = _read_split(labeled[0])
+    remarks = [f"{readable(folder)} has no labels: it is not used" for folder in unlabeled]
+    remarks += [
+        f"{readable(folder)} is not used: the test set is {readable(labeled[0].name)}"
+        for folder in labeled[1:]
+    ]
+    return sets, remarks
 
 
 def find_splits(root: Path) -> dict[str, Path]:
@@ -76,23 +81,37 @@ def has_labels(folder: Path) -> bool:
 
 def has_classes(folder: Path) -> bool:
     """Whether a folder is one split of an image folder: two classes with pictures, or a table of them."""
-    entries = _visible_entries(folder)
-    if any(entry.name in _TABLES for entry in entries):
-        return True
-    classes = [entry for entry in entries if entry.is_dir() and _has_picture(entry)]
-    return len(classes) > 1
+    classes = [entry for entry in _visible_entries(folder) if entry.is_dir() and _has_picture(entry)]
+    return bool(_table_in(folder)) or len(classes) > 1
 
 
 def _has_picture(folder: Path) -> bool:
     return any(path.suffix.lower() in PICTURE_SUFFIXES for path in _visible_entries(folder))
 
 
-def _read_split(folder: Path, spare: Sequence[Path] = ()) -> PictureSet:
-    table = next((folder / name for name in _TABLES if (folder / name).is_file()), None)
-    return _pictures_of_table(table) if table else _pictures_by_class(folder, spare)
+def _read_split(folder: Path) -> PictureSet:
+    table = _table_in(folder)
+    return _pictures_of_table(table) if table else _pictures_by_class(folder)
 
 
-def _pictures_by_class(folder: Path, spare: Sequence[Path]) -> PictureSet:
+def _table_in(folder: Path) -> Path | None:
+    return next((folder / name for name in _TABLES if (folder / name).is_file()), None)
+
+
+def _divide(pictures: PictureSet) -> dict[str, PictureSet]:
+    """Divides the pictures of one table by the split that their paths begin with, if they do."""
+    first = [item.split("/")[0].lower() for item in pictures.items]
+    test = next((name for name in TEST_NAMES if name in first), "")
+    if not test:
+        return {"train": pictures}
+    rows: dict[str, list[int]] = {"train": [], "test": []}
+    for number, name in enumerate(first):
+        if name == test or name in TRAIN_NAMES:
+            rows["test" if name == test else "train"].append(number)
+    return {split: pictures.take(numbers) for split, numbers in rows.items()}
+
+
+def _pictures_by_class(folder: Path, spare: Sequence[Path] = ()) -> PictureSet:
     paths: list[Path] = []
     labels: list[str] = []
     names: dict[str, Path] = {}

@@ -35,6 +35,15 @@ class PictureSet:
     items: Sequence[str]
     where: str
 
+    def take(self, numbers: Sequence[int]) -> "PictureSet":
+        """Returns the pictures of these numbers."""
+        return PictureSet(
+            [self.sources[i] for i in numbers],
+            [self.labels[i] for i in numbers],
+            [self.items[i] for i in numbers],
+            self.where,
+        )
+
 
 def load_picture_sets(
     sets: Mapping[str, PictureSet],
@@ -63,6 +72,8 @@ def load_picture_sets(
     """
     class_names = class_names or sort_names(set(sets["train"].labels))
     for pictures in sets.values():
+        if not pictures.sources:
+            raise DataError(f"{pictures.where}: an empty split; expected at least one picture")
         unknown = sorted(set(pictures.labels) - set(class_names))
         if unknown:
             raise DataError(

@@ -148,3 +148,9 @@ def test_digits_in_the_form_of_mnist_are_known_by_it_and_their_negative_is_not(f
     for loaded in (splits, negative):
         for image in loaded.test.images:
             np.testing.assert_array_equal(loaded.preparation.apply(image / np.float32(255)), image)
+
+
+def test_what_white_is_is_told_by_both_splits(folder):
+    dark = np.minimum(IMAGES[:9], 1)
+    splits = load(folder, x_train=IMAGES, y_train=LABELS, x_test=dark, y_test=LABELS[:9])
+    np.testing.assert_array_equal(splits.test.images[..., 0], dark)

@@ -210,7 +210,7 @@ def _npz(path: Path, arrays, **changes) -> Path:
         ({"y_test": None}, "lacks y_test; expected x_train, y_train, x_test, y_test"),
         (
             {"x_train": np.full((30, 28, 28), 256, np.float32)},
-            "x_train: float32 values in 3 dimensions, numbers from 256 to 256; expected 0 to 255",
+            "x_train: float32 values, numbers from 256 to 256; expected 0 to 255",
         ),
         (
             {"x_train": np.zeros((30, 783), np.uint8)},

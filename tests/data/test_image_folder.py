@@ -252,6 +252,20 @@ def test_hugging_face_folders_tell_the_classes_in_a_table(empty, table):
     assert f"{empty / 'train' / table}: cannot be read" in fault(empty)
 
 
+def test_one_table_for_all_splits(empty):
+    lines = ["file_name,label"]
+    for split, num in (("train", 4), ("test", 2)):
+        for number in range(num):
+            save(empty / split / f"{number}.png", number)
+            lines.append(f"{split}/{number}.png,{('cat', 'dog')[number % 2]}")
+    (empty / "metadata.csv").write_text("\n".join(lines))
+    splits = load(empty)
+    assert (splits.train.num_examples, splits.test.num_examples) == (4, 2)
+    np.testing.assert_array_equal(splits.test.images[:, 0, 0, 0], [0, 1])
+    (empty / "metadata.csv").write_text("\n".join(lines[:1]))
+    assert "metadata.csv: an empty split" in fault(empty) or "cannot be read" in fault(empty)
+
+
 def test_an_archive_unpacked_into_a_folder_of_its_own_is_found(root, tmp_path_factory):
     outer = tmp_path_factory.mktemp("outer")
     root.rename(outer / "archive")

@@ -113,12 +113,13 @@ def find_white(highest: float) -> float:
     return next((white for white in _DEPTHS if highest <= white), highest)
 
 
-def to_fractions(array: Shaped[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+def to_fractions(array: Shaped[np.ndarray, "..."], highest: float | None = None) -> Float[np.ndarray, "..."]:
     """Takes numbers for luminance by their type and their range, the same for all of an array.
 
     Args:
         array: truth values; whole numbers from 0 to 255, or nothing but 0 and 1, or ``uint16`` in any of the
             usual depths (`find_white`); floating point from 0 to 1, or from 0 to 255.
+        highest: the largest number of all the data that the array is part of; None for that of the array.
 
     Returns:
         float32 in [0, 1].
@@ -128,14 +129,14 @@ def to_fractions(array: Shaped[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
     """
     if array.dtype.kind not in "biuf":
         raise DataError(f"an array of type {array.dtype}; expected numbers")
-    lowest, highest = float(array.min()), float(array.max())
+    lowest, largest = float(array.min()), float(array.max())
     limit = 65535 if array.dtype == np.uint16 else 255
     # Written so that it also refuses what is not a number.
-    if not 0 <= lowest <= highest <= limit:
+    if not 0 <= lowest <= largest <= limit:
         raise DataError(
-            f"numbers from {lowest:g} to {highest:g}; expected 0 to {limit}, or fractions from 0 to 1"
+            f"numbers from {lowest:g} to {largest:g}; expected 0 to {limit}, or fractions from 0 to 1"
         )
-    return array.astype(np.float32) / np.float32(find_white(highest))
+    return array.astype(np.float32) / np.float32(find_white(largest if highest is None else highest))
 
 
 def highest_tone(source: "Source") -> float:
