@@ -96,8 +96,9 @@ def assemble(
         DataError: naming the file, what is wrong with it and what would be right.
     """
     parts = {role: replace(part, array=_usual_axes(role, part)) for role, part in parts.items()}
+    is_mask = False
     if preparation is None:
-        parts = _to_tones(parts)
+        parts, is_mask = _to_tones(parts)
     for split in dict.fromkeys(role.split for role in parts):
         _check_counts(parts[Role(split, "images")], parts[Role(split, "labels")])
     known = [_identify(role, part, name) for role, part in parts.items()]
@@ -112,6 +113,7 @@ def assemble(
         remarks.append(remark)
     if preparation is None and name not in FAMILY:
         parts, preparation, remark = _fit_to_one_size(parts, image_size)
+        preparation = replace(preparation, is_mask=is_mask)
         remarks.append(remark)
     train, test = (
         Dataset.from_arrays(
@@ -161,8 +163,12 @@ def _usual_axes(role: Role, part: Part) -> np.ndarray:
     return array if array.ndim == 4 else array[..., np.newaxis]
 
 
-def _to_tones(parts: Mapping[Role, Part]) -> dict[Role, Part]:
-    """Images as uint8, of numbers of any type that are tones; what white is, is told by both splits."""
+def _to_tones(parts: Mapping[Role, Part]) -> tuple[dict[Role, Part], bool]:
+    """Images as uint8, of numbers of any type that are tones; what white is, is told by both splits.
+
+    Returns:
+        the parts, and whether 1 is white in images of whole numbers.
+    """
     images = {role: part for role, part in parts.items() if role.part == "images"}
     highest = max(float(part.array.max()) for part in images.values())
     toned = {}
@@ -173,7 +179,8 @@ def _to_tones(parts: Mapping[Role, Part]) -> dict[Role, Part]:
             toned[role] = replace(part, array=to_uint8(to_fractions(part.array, highest)))
         except DataError as error:
             raise DataError(f"{part.where}: {part.array.dtype} values, {error}") from error
-    return {**parts, **toned}
+    is_mask = highest == 1 and all(part.array.dtype.kind in "iu" for part in images.values())
+    return {**parts, **toned}, is_mask
 
 
 def _check_counts(images: Part, labels: Part) -> None:

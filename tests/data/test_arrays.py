@@ -5,6 +5,7 @@ import pytest
 
 from mnist_jax.data.folder import load_folder
 from mnist_jax.data.npz import find_roles
+from mnist_jax.data.pictures.read import read_pictures
 from mnist_jax.errors import DataError
 
 RNG = np.random.default_rng(0)
@@ -103,6 +104,10 @@ def test_flat_images_and_masks(folder):
     splits = load(folder, x=masks, y=LABELS)
     assert splits.train.image_shape == (20, 20, 1)
     assert np.unique(splits.train.images).tolist() == [0, 255]
+    row = int(splits.test_items[0].removeprefix("row "))
+    np.save(folder / "one.npy", masks[row].reshape(20, 20))
+    (picture,) = read_pictures([str(folder / "one.npy")], splits.preparation)
+    np.testing.assert_array_equal(picture.image, splits.test.images[0])
 
 
 def test_labels_may_be_names(folder):
@@ -154,3 +159,6 @@ def test_what_white_is_is_told_by_both_splits(folder):
     dark = np.minimum(IMAGES[:9], 1)
     splits = load(folder, x_train=IMAGES, y_train=LABELS, x_test=dark, y_test=LABELS[:9])
     np.testing.assert_array_equal(splits.test.images[..., 0], dark)
+    np.save(folder / "dark.npy", dark)
+    read = list(read_pictures([str(folder / "dark.npy")], splits.preparation))
+    np.testing.assert_array_equal([picture.image for picture in read], splits.test.images)

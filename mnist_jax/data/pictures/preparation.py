@@ -31,7 +31,7 @@ class Preparation:
         image_shape: ``(height, width, channels)`` of the result.
         box: for ``"mnist"``, the side of the box that the character fills, where the smaller side is 28.
         white: for ``"resized"``, what white is in pictures of more than 8 bits.
-        is_mask: for ``"resized"``, whether 1 is white in pictures of 8 bits.
+        is_mask: for ``"resized"``, whether 1 is white in pictures and arrays of 8 bits.
         background: for ``"resized"``, the luminance in [0, 1] that transparent pixels are laid on.
     """
 

@@ -72,12 +72,14 @@ def read_pictures(
 
 def split_array(
     array: Shaped[np.ndarray, "..."],
+    highest: float | None = None,
 ) -> tuple[Float[np.ndarray, "pictures height width *channels"], bool]:
     """Takes an array for one picture or several, by its shape, and its numbers for luminance, by their type.
 
     Args:
         array: ``[H, W]``, ``[H, W, C]``, ``[N, H, W]`` or ``[N, H, W, C]`` with C of 1 or 3; whole numbers
             from 0 to 255, truth values, or floating point from 0 to 1 (or from 0 to 255).
+        highest: what white is; None to tell it by the numbers (`decode.to_fractions`).
 
     Returns:
         float32 in [0, 1] with an axis for the pictures, and whether the array had that axis itself.
@@ -92,7 +94,7 @@ def split_array(
             f"an array of shape {list(array.shape)}; expected [height, width] or [pictures, height, width], "
             "and perhaps 1 or 3 channels after that"
         )
-    fractions = to_fractions(array)
+    fractions = to_fractions(array, highest)
     return fractions if is_several else fractions[None], is_several
 
 
@@ -122,7 +124,10 @@ def _read_file(file: str, preparation: Preparation, standard_input: ReadFn | Non
             if magic != _NPY_MAGIC:
                 yield Picture(file, image=_prepare_file(source, preparation))
                 return
-            arrays, is_several = split_array(_load_array(source))
+            array = _load_array(source)
+            # Where the data is taken as it is, a dark array is dark, not a mask.
+            is_plain = array.dtype == np.uint8 and preparation.form == "resized" and not preparation.is_mask
+            arrays, is_several = split_array(array, 255.0 if is_plain else None)
     except DataError as error:
         yield Picture(file, error=str(error).removeprefix(f"{file}: "))
         return
