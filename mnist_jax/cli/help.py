@@ -26,7 +26,7 @@ def help_text(command: Command, argv: Sequence[str]) -> str:
 
 
 def _usage(command: Command, width: int) -> str:
-    words = ["--config FILE"] if command.takes_config else []
+    words = [f"--config {CONFIG.metavar}"] if command.takes_config else []
     for flag in command.flags:
         spelled = f"--{flag.name}" if flag.type is bool else f"--{flag.name} {flag.metavar}"
         words.append(spelled if flag.required else f"[{spelled}]")

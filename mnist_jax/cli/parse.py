@@ -111,7 +111,13 @@ CHECKPOINT = Flag(
 )
 JSON = Flag("json", False, "print JSON for other programs instead of a table")
 DEBUG = Flag("debug", False, "show the traceback of an error")
-CONFIG = Flag("config", "", "configuration file, such as configs/default.py", non_empty=True, metavar="FILE")
+CONFIG = Flag(
+    "config",
+    "",
+    "configuration: a name, such as default (mnist-jax list configs), or a Python file of yours",
+    non_empty=True,
+    metavar="NAME|FILE",
+)
 
 
 def parse(command: Command, argv: Sequence[str]) -> Arguments:
@@ -147,9 +153,7 @@ def _build_config(reader: "_Reader") -> ConfigDict:
     path = reader.values.get("config")
     if path is None:
         known = "config" in reader.wrong
-        raise ConfigError(
-            [] if known else ["--config: is missing; give one, such as --config configs/default.py"]
-        )
+        raise ConfigError([] if known else ["--config: is missing; give one, such as --config default"])
     loaded = load_config_file(str(path))
     # Refused values stay in for now: rules over several fields must not judge what they were to replace.
     merged = {**dict(flatten(loaded)), **reader.overrides, **reader.wrong_overrides}

@@ -13,20 +13,33 @@ from mnist_jax.config.field import short
 from mnist_jax.errors import ConfigError
 
 
-def load_config_file(path_and_argument: str) -> ConfigDict:
+def shipped_configs() -> dict[str, Path]:
+    """Returns the configurations that come with the package: ``{"default": Path(".../default.py"), ...}``."""
+    package = Path(__file__).parents[1]
+    # In an installed package they lie inside it, in a checkout beside it.
+    for folder in (package / "configs", package.parent / "configs"):
+        if folder.is_dir():
+            return {path.stem: path for path in sorted(folder.glob("*.py")) if path.stem != "__init__"}
+    return {}
+
+
+def load_config_file(name: str) -> ConfigDict:
     """Runs a configuration file and returns what its ``get_config()`` gives, unchecked.
 
     Args:
-        path_and_argument: path of the file, relative to the working directory or absolute. As in
+        name: path of the file, relative to the working directory or absolute, or the name of a configuration
+            that comes with the package, such as ``default``; a file of that name goes first. As in
             config_flags, what follows a colon is passed on: ``file.py:text`` calls ``get_config("text")``.
 
     Raises:
         ConfigError: with one line, for a file that is missing, cannot be read or run, or gives none.
     """
-    path, colon, argument = path_and_argument, "", ""
+    path, colon, argument = name, "", ""
     # os.path, because Path.exists() raises for a name that is too long.
     if not os.path.exists(path):
-        path, colon, argument = path_and_argument.partition(":")
+        path, colon, argument = name.partition(":")
+    if not os.path.isfile(path):
+        path = str(shipped_configs().get(path, path))
     source = _read(path)
     # Not through an import: its __pycache__ would hide an edit of the same length within the same second.
     module = types.ModuleType("mnist_jax_config_file")
@@ -51,9 +64,7 @@ def load_config_file(path_and_argument: str) -> ConfigDict:
 
 def _read(path: str) -> bytes:
     if not path:
-        raise ConfigError(
-            ["--config: the name of a file is missing; for example --config configs/default.py"]
-        )
+        raise ConfigError(["--config: the name of a configuration is missing; for example --config default"])
     shown = short(path, limit=200)
     if os.path.isdir(path):
         files = ", ".join(sorted(file.name for file in Path(path).glob("*.py")))
@@ -69,13 +80,21 @@ def _read(path: str) -> bytes:
 
 
 def _suggest_file(path: Path) -> str:
+    shipped = shipped_configs()
+    if path.name == str(path) and not path.suffix:
+        near = difflib.get_close_matches(path.name, shipped, n=3)
+        meant = f"did you mean {' or '.join(near)}?" if near else f"by name there are {', '.join(shipped)}"
+        return f", nor does a configuration of that name; {meant}"
+    by_name = f"; --config {path.stem} finds the one that comes with the package"
+    hint = by_name if path.name == f"{path.stem}.py" and path.stem in shipped else ""
     if not os.path.isdir(path.parent):
-        return f", nor does the folder {str(path.parent)!r}; paths are relative to the working directory"
+        missing = f", nor does the folder {str(path.parent)!r}"
+        return missing + (hint or "; paths are relative to the working directory")
     names = sorted(file.name for file in path.parent.glob("*.py"))
     near = difflib.get_close_matches(path.name, names, n=1, cutoff=0.5)
     if near:
         return f"; did you mean {str(path.with_name(near[0]))!r}?"
-    return f"; that folder has {', '.join(names)}" if names else "; that folder has no Python files"
+    return hint or (f"; that folder has {', '.join(names)}" if names else "; that folder has no Python files")
 
 
 def _describe(error: BaseException, path: str) -> str:

