@@ -17,6 +17,7 @@ DEEPEST = 8  # rooms on the longest chain of imports
 FLOORS = {
     room: floor
     for floor, rooms in {
+        8: "__main__",
         7: "train study ensemble pseudo_label",
         6: "__init__ evaluate predict studies report export demo",
         5: "run",

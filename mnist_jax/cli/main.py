@@ -72,10 +72,12 @@ def run_main(main: Callable[[Arguments], int], command: Command, argv: Sequence[
         return _report([f"{type(error).__name__}: {text}{hint}"], error, debug, EXIT_FAULT)
 
 
-def run_and_exit(main: Callable[[Arguments], int], command: Command) -> NoReturn:
-    """Runs `main` as the program itself: what stands behind ``if __name__ == "__main__"``."""
+def run_and_exit(
+    main: Callable[[Arguments], int], command: Command, argv: Sequence[str] | None = None
+) -> NoReturn:
+    """Runs `main` as the program itself, see `run_main`: what stands behind ``if __name__ == "__main__"``."""
     hold_standard_streams()
-    code = run_main(main, command)
+    code = run_main(main, command, argv)
     end_at_once(code)
     sys.exit(code)
 
