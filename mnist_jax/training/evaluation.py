@@ -16,6 +16,8 @@ from mnist_jax.metrics.sums import EvaluationSums, confusion_summary
 from mnist_jax.runtime.compilation import CompiledFunction
 from mnist_jax.training.step import eval_step
 
+_PIXELS = 28 * 28
+
 
 @dataclass(frozen=True)
 class EvaluationResult:
@@ -49,8 +51,10 @@ def _sum_over_batches(
 
     def run(variables: dict[str, PyTree], images: Array, labels: Array) -> EvaluationSums:
         num_examples = images.shape[0]
-        # No larger than the data, rounded up to the devices: six pictures are not padded to a thousand.
-        size = min(batch_size, math.ceil(num_examples / num_shards) * num_shards)
+        # No larger than the data, so that six pictures are not padded to a thousand, nor than memory allows.
+        pixels = max(math.prod(images.shape[1:3]), _PIXELS)
+        most = min(num_examples, batch_size * _PIXELS // pixels)
+        size = max(1, math.ceil(most / num_shards)) * num_shards
 
         def body(sums: EvaluationSums, start: Array) -> tuple[EvaluationSums, None]:
             positions = start + jnp.arange(size)
@@ -87,8 +91,9 @@ class Evaluator:
 
         Args:
             apply_fn: the module's ``apply``.
-            batch_size: examples at a time, at most all of them; the last batch is padded and masked. Rounded
-                up to a multiple of the devices.
+            batch_size: examples of 28x28 pixels at a time, of larger ones as many as have the same pixels, at
+                most all of them; the last batch is padded and masked. Rounded up to a multiple of the
+                devices.
             num_classes: classes of the model.
             batch_sharding: how a batch is spread over devices, or None on one device.
 

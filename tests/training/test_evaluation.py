@@ -116,3 +116,16 @@ def test_a_batch_is_never_larger_than_the_data(tiny_model, make_tiny_state, tiny
     result = evaluate(make_tiny_state().eval_variables(), images[:6], labels[:6])
     assert result.num_examples == 6
     assert set(seen) == {6}
+
+
+def test_a_batch_has_fewer_examples_where_they_are_larger():
+    seen = []
+
+    def mean(variables, batch, train):
+        seen.append(batch.shape)
+        return batch.mean(axis=(1, 2))
+
+    images = np.zeros((40, 56, 42, 3), np.uint8)
+    result = Evaluator(mean, batch_size=30, num_classes=3)({}, images, np.zeros(40, np.int32))
+    assert result.num_examples == 40
+    assert set(seen) == {(10, 56, 42, 3)}
