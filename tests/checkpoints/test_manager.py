@@ -429,23 +429,6 @@ def test_old_step_that_cannot_be_removed_does_not_fail_the_new_one(tmp_path, mon
     assert restore_x(tmp_path, "latest")[0] == 2
 
 
-def test_plain_orbax_reads_it_as_documented(tmp_path, monkeypatch):
-    state = tiny_state()
-    with Checkpoints(tmp_path / "run" / "checkpoints") as checkpoints:
-        checkpoints.save(12, state, {"epoch": 3})
-    text = (Path(__file__).parents[2] / "docs" / "checkpoints.md").read_text()
-    snippet = text.split("```python\n")[1].split("```")[0]
-    assert "mnist_jax" not in snippet
-    monkeypatch.chdir(tmp_path)
-    names: dict = {}
-    exec(snippet, names)
-    assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(names["state"]))
-    assert_same(names["params"], state.params)
-    assert_same(names["state"]["batch_stats"], state.batch_stats)
-    assert_same(names["state"]["ema"], state.ema)
-    assert names["meta"]["epoch"] == 3
-
-
 def test_orbax_checkpoint_manager_reads_it(tmp_path):
     save_steps(tmp_path, {4: None})
     with ocp.CheckpointManager(tmp_path) as manager:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from mnist_jax import cli
+from mnist_jax.__main__ import COMMANDS
 from mnist_jax.cli.help import help_text
 from tests.docs.pages import ROOT
 
@@ -52,9 +53,9 @@ def check_command(line: str) -> tuple[ModuleType, list[str]] | None:
     if program == "python" and arguments[0] == "-m":
         return _check_module(arguments[1], arguments[2:])
     if program == "mnist-jax":
-        scripts = _project()["project"].get("scripts", {})
-        assert "mnist-jax" in scripts, "pyproject.toml has no script mnist-jax"
-        return _check_module(f"mnist_jax.{arguments[0].replace('-', '_')}", arguments[1:])
+        assert "mnist-jax" in _project()["project"]["scripts"]
+        assert arguments[0] in COMMANDS, f"mnist-jax has no command {arguments[0]}"
+        return _check_module(COMMANDS[arguments[0]][1], arguments[1:])
     if program == "make":
         return _check_make(arguments)
     if program == "pip":
@@ -81,8 +82,8 @@ def fill_placeholders(line: str) -> str:
 
 
 def _check_module(name: str, arguments: Sequence[str]) -> tuple[ModuleType, list[str]] | None:
-    if name == "pytest":
-        return check_command(shlex.join(["pytest", *arguments]))
+    if name in ("pytest", "pip"):
+        return check_command(shlex.join([name, *arguments]))
     spec = importlib.util.find_spec(name)
     assert spec is not None, f"there is no module {name}"
     module = importlib.import_module(f"{name}.__main__" if spec.submodule_search_locations else name)
