@@ -10,16 +10,22 @@ BIN = $(VENV)/bin
 
 .PHONY: train test test-all storm mutants lint format bench clean
 
-# One stamp for each set of extras, renewed when pyproject.toml changes.
-$(VENV)/.installed-%: pyproject.toml
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[$*]"
-	touch $@
+# One stamp for each set of extras, renewed when pyproject.toml changes; "main" is what training needs, no extra.
+$(VENV)/.installed-%: pyproject.toml setup.py | $(VENV)/bin/python
+	@echo "== Installing mnist_jax ($*) into $(VENV): about 1 GB, takes minutes, once"
+	$(BIN)/python -m pip install --disable-pip-version-check -e "$(if $(filter main,$*),.,.[$*])"
+	@touch $@
 
-train: $(VENV)/.installed-test
+$(VENV)/bin/python:
+	@echo "== Making a virtual environment in $(VENV)"
+	$(PYTHON) -m venv $(VENV)
+
+train: $(VENV)/.installed-main
+	@echo "== Training $(CONFIG) into $(WORKDIR)"
 	$(BIN)/python -m mnist_jax.train --config $(CONFIG) --workdir $(WORKDIR) $(ARGS)
 
 test: $(VENV)/.installed-test
+	@echo "== Running the tests"
 	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 test-all: $(VENV)/.installed-test
@@ -41,7 +47,7 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.installed-test
+bench: $(VENV)/.installed-main
 	$(BIN)/python -m benchmarks.steps_per_sec $(ARGS)
 
 clean:
