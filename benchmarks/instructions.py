@@ -27,12 +27,10 @@ KINDS = (
 _KIND_BY_PATH = (
     (r"augment_batch/", "augmentation"),
     (r"update_params/", "optimizer and averages"),
-    # In training BatchNorm does the convolution, in a scope of that name.
-    (r"(conv\d+|convolution)/.*(dot_general|conv_general_dilated)", "convolution products"),
-    (r"conv\d+/(add|reduce_sum)$", "BatchNorm, ReLU and biases"),
-    (r"(conv\d+|convolution)/", "convolution copies and sums"),
-    (r"(dense|head|Dense_\d+)/", "dense layers"),
-    (r"(reduce_window|select_and|max_pool|CNN\)+/(max|pool))", "pooling"),
+    (r"convolution\)*/.*(dot_general|conv_general_dilated)", "convolution products"),
+    (r"convolution\)*/", "convolution copies and sums"),
+    (r"(dense|head|Dense_\d+)/dot_general", "dense layers"),
+    (r"max_pool\)*/", "pooling"),
     (r"CNN\)+/", "BatchNorm, ReLU and biases"),
 )
 _COMPUTATION = re.compile(r"^(?:ENTRY )?%?([\w.\-]+) (?:\(.*\) -> .*)?\{$")

@@ -36,7 +36,7 @@ class Speedrun:
             DataError: the data is missing or damaged.
         """
         config = check(config)
-        data = load_run_data(config)
+        config, data = load_run_data(config)
         train = data.train
         self.dataset = data.facts()["dataset"]
         self.split = data.eval_split

@@ -31,6 +31,8 @@ def get_config() -> ConfigDict:
 
     config.optim.schedule = "constant"
     config.optim.learning_rate = 1e-3
-    config.optim.ema_decay = 0.0
+    config.optim.ema_fraction = 0.0
+    # Keras starts its statistics at 0 and 1 and moves them by a hundredth each step.
+    config.model.batch_norm_warmup = False
     config.optim.label_smoothing = 0.0
     return config

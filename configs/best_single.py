@@ -34,6 +34,6 @@ def get_config() -> ConfigDict:
 
     config.optim.schedule = "cosine"
     config.optim.learning_rate = 1e-3
-    config.optim.warmup_epochs = 1.0
-    config.optim.ema_decay = 0.999
+    config.optim.warmup_fraction = 1 / 150
+    config.optim.ema_fraction = 0.015
     return config

@@ -23,6 +23,6 @@ def get_config() -> ConfigDict:
     """Returns the configuration."""
     config = load_config_file(str(Path(__file__).with_name("default.py")))
     config.optim.end_learning_rate_fraction = 0.4
-    config.optim.ema_decay = 0.0
+    config.optim.ema_fraction = 0.0
     config.ensemble.seeds = "1:6"
     return config

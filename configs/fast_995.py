@@ -38,5 +38,5 @@ def get_config() -> ConfigDict:
     config.optim.schedule = "one_cycle"
     config.optim.learning_rate = 8e-3
     config.optim.label_smoothing = 0.1
-    config.optim.ema_decay = 0.995
+    config.optim.ema_fraction = 0.036
     return config

@@ -24,7 +24,5 @@ def get_config() -> ConfigDict:
     config.data.train_examples = 640
     config.model.features = (4, 4, 8, 8)
     config.model.dense_features = 32
-    # Twenty steps: statistics that remember a hundred would still be those of the start.
-    config.model.batch_norm_momentum = 0.8
     config.optim.learning_rate = 2e-2
     return config

@@ -111,13 +111,15 @@ class GoldenTraining(NamedTuple):
         """The variables saved under `start`, `end` or `ema`, as linen nests them."""
         import jax.numpy as jnp
 
-        nested: dict[str, dict] = {"params": {}, "batch_stats": {}}
-        for path, array in self.arrays.items():
-            if path.startswith(f"{prefix}/") and path.count("/") == 2:
-                _, layer, name = path.split("/")
-                collection = nested["batch_stats" if name in ("mean", "var") else "params"]
-                collection.setdefault(layer, {})[name] = jnp.asarray(array, jnp.float32)
-        return nested
+        from tests.trees import nest_as_blocks
+
+        return nest_as_blocks(
+            {
+                path.removeprefix(f"{prefix}/"): jnp.asarray(array, jnp.float32)
+                for path, array in self.arrays.items()
+                if path.startswith(f"{prefix}/") and path.count("/") == 2
+            }
+        )
 
 
 @pytest.fixture(scope="session")

@@ -35,7 +35,7 @@ TINY = {
     "model.dense_features": "8",
     "model.batch_norm_momentum": "0.8",
     "augment.enabled": "False",
-    "optim.ema_decay": "0.5",
+    "optim.ema_fraction": "0.1",
     # Gradients that are nothing but rounding shall move nothing: one member is compared with another program.
     "optim.epsilon": "1e-3",
     "optim.learning_rate": "0.01",

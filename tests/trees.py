@@ -1,5 +1,6 @@
-"""Compares pytrees leaf by leaf, naming the leaf that differs."""
+"""Compares pytrees leaf by leaf, naming the leaf that differs; nests the variables of golden files."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -32,3 +33,23 @@ def assert_close(actual: Any, expected: Any, *, rtol: float = 1e-5, atol: float 
     """Asserts equal structures and numbers that agree up to rounding."""
     for path, a, b in _pairs(actual, expected):
         np.testing.assert_allclose(a, b, rtol=rtol, atol=atol, err_msg=path)
+
+
+def nest_as_blocks(flat: Mapping[str, Any]) -> dict[str, dict]:
+    """Nests variables named layer by layer as the network's blocks hold them.
+
+    ``conv1/kernel`` and ``bn1/scale`` become ``params/conv1/kernel`` and ``params/conv1/bn/scale``; the last
+    BatchNorm belongs to ``dense``. ``mean`` and ``var`` go to ``batch_stats``.
+    """
+    last = max(path.split("/")[0] for path in flat if path.startswith("bn"))
+    nested: dict[str, dict] = {"params": {}, "batch_stats": {}}
+    for path, array in flat.items():
+        layer, name = path.split("/")
+        node = nested["batch_stats" if name in ("mean", "var") else "params"]
+        if layer.startswith("bn"):
+            block = "dense" if layer == last else layer.replace("bn", "conv")
+            node = node.setdefault(block, {}).setdefault("bn", {})
+        else:
+            node = node.setdefault(layer, {})
+        node[name] = array
+    return nested

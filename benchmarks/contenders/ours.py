@@ -6,7 +6,7 @@ import numpy as np
 from benchmarks.contenders import Runner, Work
 from benchmarks.flops import count_multiplied_flops, count_step_flops
 from mnist_jax.config.check import check, default_config
-from mnist_jax.models.cnn import count_parameters
+from mnist_jax.models.registry import count_parameters
 from mnist_jax.run.experiment import Experiment, build_experiment
 from mnist_jax.runtime.compilation import CompiledFunction
 from mnist_jax.runtime.devices import make_layout

@@ -18,7 +18,7 @@ import jax
 from mnist_jax.errors import CheckpointError
 from mnist_jax.storage.json_files import fsync_directory
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST_NAME = "manifest.json"
 _MAX_LISTED_DIFFERENCES = 30
 
@@ -113,7 +113,7 @@ def read_manifest(folder: Path) -> Manifest:
 
     Raises:
         DamagedError: there is no manifest, or it was changed after it was written.
-        CheckpointError: it was written by a newer version of this project.
+        CheckpointError: it was written by another version of this project.
     """
     try:
         content = json.loads((folder / MANIFEST_NAME).read_text(encoding="utf-8"))
@@ -126,10 +126,11 @@ def read_manifest(folder: Path) -> Manifest:
         raise DamagedError(f"{MANIFEST_NAME} cannot be read ({type(error).__name__})") from error
     if not intact:
         raise DamagedError(f"{MANIFEST_NAME} does not match its own SHA-256")
-    if format_version > FORMAT_VERSION:
+    if format_version != FORMAT_VERSION:
+        other = "newer" if format_version > FORMAT_VERSION else "older"
         raise CheckpointError(
-            f"checkpoint {folder} has format {format_version}, this version of mnist_jax reads up to "
-            f"{FORMAT_VERSION}: use the newer version that wrote it"
+            f"checkpoint {folder} has format {format_version}, this version of mnist_jax reads format "
+            f"{FORMAT_VERSION}: use the {other} version that wrote it, or give another --workdir"
         )
     return Manifest(**body)
 

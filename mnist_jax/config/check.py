@@ -205,10 +205,6 @@ def _one_line(key: object) -> str:
 
 def _cross_field_problems(values: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
     """Yields the fields that do not go together, the one to blame first, and what is wrong."""
-    warmup, epochs = values["optim.warmup_epochs"], values["num_epochs"]
-    if warmup >= epochs:
-        text = f"a warm-up of {warmup:g} epochs does not end within num_epochs = {epochs}"
-        yield ("optim.warmup_epochs", "num_epochs"), text
     features, pool_after = values["model.features"], values["model.pool_after"]
     beyond = [index for index in pool_after if index >= len(features)]
     if beyond:

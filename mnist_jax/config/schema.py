@@ -24,8 +24,8 @@ FIELDS = (
     Field(
         "seed", 0, "decides initial values, dropout, augmentation and order", at_least=0, at_most=2**32 - 1
     ),
-    Field("num_epochs", 5, "passes over the training images", at_least=1),
-    Field("batch_size", 64, "training images a step, over all devices", at_least=1),
+    Field("num_epochs", 5, "passes over the training images; 0 = automatic", at_least=0),
+    Field("batch_size", 64, "training images a step, over all devices; 0 = automatic", at_least=0),
     Field("eval_batch_size", 1000, "images a step of evaluation", at_least=1),
     Field("report", True, "write report.html at the end"),
     Field("steps_per_call", 0, "training steps in one call to the device; 0 = automatic", at_least=0),
@@ -82,6 +82,11 @@ FIELDS = (
     Field(
         "model.batch_norm_momentum", 0.99, "share of the old statistics kept a step", at_least=0, less_than=1
     ),
+    Field(
+        "model.batch_norm_warmup",
+        True,
+        "follow the first batches faster, so that short runs have true statistics; Keras does not",
+    ),
     Field("model.batch_norm_epsilon", 1e-3, "added to the variance in BatchNorm", more_than=0),
     Field("augment.enabled", True, "change the training images at all"),
     Field(
@@ -114,7 +119,6 @@ FIELDS = (
     Field("augment.fill_mode", "nearest", "what is seen beyond the border", choices=("nearest", "constant")),
     Field("augment.fill_value", 0.0, "brightness beyond the border for fill_mode=constant, 0 to 1"),
     Field("augment.interpolation_order", 1, "0 = nearest pixel, 1 = bilinear", choices=(0, 1)),
-    Field("optim.name", "adam", "which optimizer", choices=("adam",)),
     Field("optim.learning_rate", 1e-3, "peak learning rate", more_than=0),
     Field("optim.b1", 0.9, "decay of Adam's mean of gradients", at_least=0, less_than=1),
     Field("optim.b2", 0.999, "decay of Adam's mean of squared gradients", at_least=0, less_than=1),
@@ -129,16 +133,22 @@ FIELDS = (
         "optim.label_smoothing", 0.0, "share of the label spread over all classes", at_least=0, less_than=1
     ),
     Field(
-        "optim.ema_decay",
+        "optim.ema_fraction",
         0.0,
-        "decay of the average of the weights, per step; 0 = off",
+        "memory of the average of the weights, as a share of the run's steps; 0 = off",
         at_least=0,
-        less_than=1,
+        at_most=1,
     ),
     Field(
         "optim.schedule", "constant", "learning rate over time", choices=("constant", "cosine", "one_cycle")
     ),
-    Field("optim.warmup_epochs", 0.0, "length of the rise to the peak, epochs", at_least=0),
+    Field(
+        "optim.warmup_fraction",
+        0.0,
+        "length of the rise to the peak, as a share of the run",
+        at_least=0,
+        less_than=1,
+    ),
     Field(
         "optim.end_learning_rate_fraction",
         0.0,

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree, UInt8
 
 from mnist_jax.errors import DataError
-from mnist_jax.models.cnn import summarize_layers
+from mnist_jax.models.registry import summarize_layers
 from mnist_jax.run.load import LoadedModel
 from mnist_jax.training.step import preprocess
 
@@ -103,7 +103,7 @@ class Recognizer:
 
 
 def first_layer(module: nn.Module, image_shape: Sequence[int]) -> tuple[str, int]:
-    """The layer right before the first ReLU over maps: the first BatchNorm, or the first convolution.
+    """Returns the first layer over maps: the first block, or the first convolution.
 
     Args:
         module: called as ``module(images, train=...)``.
@@ -112,8 +112,7 @@ def first_layer(module: nn.Module, image_shape: Sequence[int]) -> tuple[str, int
     Returns:
         its name and how many maps it gives; an empty name and 0 where no layer gives maps.
     """
-    layers = [layer for layer in summarize_layers(module, image_shape) if len(layer[2]) == 4]
-    normalized = [layer for layer in layers if layer[1].startswith("BatchNorm")]
-    for name, _, shape, _ in normalized or layers:
-        return name, int(shape[-1] or 0)
+    for name, _, shape, _ in summarize_layers(module, image_shape):
+        if len(shape) == 4:
+            return name, int(shape[-1] or 0)
     return "", 0

@@ -1,17 +1,13 @@
-"""The networks, chosen by name."""
+"""The article's network."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float
 
-from mnist_jax.models.layers import Conv, Dense, compute_dtype
-from mnist_jax.models.normalization import BatchNormRelu
-from mnist_jax.models.simple_cnn import SIMPLE_MODELS
-from mnist_jax.ops.convolution import ConvOperands, resolve_implementation
+from mnist_jax.models.layers import ConvBlock, DenseBlock, compute_dtype
+from mnist_jax.ops.convolution import resolve_implementation
 
 
 class CNN(nn.Module):
@@ -48,7 +44,7 @@ class CNN(nn.Module):
     def __call__(
         self, images: Float[Array, "batch height width channels"], train: bool = False
     ) -> Float[Array, "batch {self.num_classes}"]:
-        """Gives logits for images in [0, 1].
+        """Returns logits for images in [0, 1].
 
         Args:
             images: ``[B, H, W, C]``.
@@ -62,19 +58,13 @@ class CNN(nn.Module):
                 unknown.
         """
         dtype, precision = compute_dtype(self.dtype)
-        implementation = resolve_implementation(self.conv)
-
-        def normalize(x: Array | ConvOperands, index: int, pool: bool = False) -> Array:
-            return BatchNormRelu(
-                use_running_average=not train,
-                momentum=self.batch_norm_momentum,
-                epsilon=self.batch_norm_epsilon,
-                pool=pool,
-                implementation=implementation,
-                dtype=dtype,
-                name=f"bn{index}",
-            )(x)
-
+        options = {
+            "momentum": self.batch_norm_momentum,
+            "epsilon": self.batch_norm_epsilon,
+            "implementation": resolve_implementation(self.conv),
+            "dtype": dtype,
+            "precision": precision,
+        }
         x = images.astype(dtype)
         for i, features in enumerate(self.features):
             if min(x.shape[1:3]) < self.kernel_size:
@@ -83,72 +73,20 @@ class CNN(nn.Module):
                     f"{x.shape[1]}x{x.shape[2]} is left, and its kernel needs "
                     f"{self.kernel_size}x{self.kernel_size}"
                 )
-            conv = Conv(features, self.kernel_size, implementation, dtype, precision, name=f"conv{i}")
-            # In training BatchNorm does the convolution: it knows what of it cancels out.
-            x = normalize(conv.operands(x) if train else conv(x), i, pool=i in self.pool_after)
+            pool = i in self.pool_after
+            x = ConvBlock(features, self.kernel_size, pool, **options, name=f"conv{i}")(x, train)
         x = x.reshape(x.shape[0], -1)
         if x.shape[1] == 0:
             raise ValueError(
                 f"images of {images.shape[1]}x{images.shape[2]} are too small: nothing is left to flatten"
             )
-        glorot = nn.initializers.glorot_uniform()
-        x = Dense(self.dense_features, kernel_init=glorot, dtype=dtype, precision=precision, name="dense")(x)
-        x = normalize(x, len(self.features))
+        x = DenseBlock(self.dense_features, **options, name="dense")(x, train)
         x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
-        x = nn.Dense(self.num_classes, kernel_init=glorot, dtype=dtype, precision=precision, name="head")(x)
-        return x.astype(jnp.float32)
-
-
-MODELS: dict[str, Callable[..., nn.Module]] = {"cnn": CNN, **SIMPLE_MODELS}
-
-
-def create_model(name: str, num_classes: int, **fields: Any) -> nn.Module:
-    """Builds a network by name.
-
-    Args:
-        name: a key of ``MODELS``.
-        num_classes: width of the last layer.
-        **fields: the network's own fields, see its class; ``simple_*`` have sizes of their own.
-
-    Raises:
-        ValueError: for an unknown name.
-    """
-    if name not in MODELS:
-        raise ValueError(f"model {name!r} is not known; expected one of {', '.join(MODELS)}")
-    return MODELS[name](num_classes=num_classes, **fields)
-
-
-def count_parameters(tree: PyTree) -> int:
-    """Counts the numbers in all arrays of a pytree."""
-    return sum(leaf.size for leaf in jax.tree.leaves(tree))
-
-
-def summarize_layers(
-    model: nn.Module, image_shape: Sequence[int]
-) -> list[tuple[str, str, tuple[int | None, ...], int]]:
-    """Lists the layers of a model in the order they are called, without computing anything.
-
-    Args:
-        model: called as ``model(images, train=...)``.
-        image_shape: ``(height, width, channels)``.
-
-    Returns:
-        for each layer its name, its type, its output shape (None for the batch) and its number of parameters,
-        statistics included.
-    """
-    calls: list[tuple[str, str, tuple[int | None, ...]]] = []
-
-    def record(next_fun: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
-        output = next_fun(*args, **kwargs)
-        if context.method_name == "__call__" and context.module.name is not None:
-            calls.append((context.module.name, type(context.module).__name__, (None, *output.shape[1:])))
-        return output
-
-    with nn.intercept_methods(record):
-        variables = jax.eval_shape(
-            model.init, jax.random.key(0), jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
+        head = nn.Dense(
+            self.num_classes,
+            kernel_init=nn.initializers.glorot_uniform(),
+            dtype=dtype,
+            precision=precision,
+            name="head",
         )
-    return [
-        (name, kind, shape, count_parameters([collection.get(name, {}) for collection in variables.values()]))
-        for name, kind, shape in calls
-    ]
+        return head(x).astype(jnp.float32)

@@ -1,67 +1,166 @@
-"""Linen layers that lower well on every device and keep one set of parameters."""
+"""Linen blocks that lower well on every device and keep one set of variables."""
 
-from typing import Any, no_type_check
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from mnist_jax.ops.convolution import ConvOperands
+from mnist_jax.ops.batch_norm import batch_norm_relu, conv_batch_norm_relu, moments, normalize
+from mnist_jax.ops.convolution import conv2d
+from mnist_jax.ops.pooling import max_pool2d
 
 COMPUTE_DTYPES = ("float32", "tfloat32", "bfloat16")
 
 
-class Conv(nn.Module):
-    """A 2-D convolution with bias, stride 1, no padding; parameters named and shaped as in ``nn.Conv``.
+class BatchNorm(nn.Module):
+    """BatchNorm over all axes but the last; variables named and shaped as in ``nn.BatchNorm``.
+
+    A block that computes BatchNorm in one piece with other layers reads ``scale`` and ``bias`` and hands the
+    batch's statistics to `update`.
+
+    Attributes:
+        features: length of the last axis.
+        momentum: share of the old value in each update of the running statistics (Keras' meaning).
+        epsilon: added to the variance.
+        dtype: of the result; statistics are float32.
+    """
+
+    features: int
+    momentum: float = 0.99
+    epsilon: float = 1e-3
+    dtype: Any = jnp.float32
+
+    def setup(self) -> None:
+        """Creates parameters and running statistics, float32 ``[features]``."""
+        shape = (self.features,)
+        self.scale = self.param("scale", nn.initializers.ones_init(), shape, jnp.float32)
+        self.bias = self.param("bias", nn.initializers.zeros_init(), shape, jnp.float32)
+        self.mean = self.variable("batch_stats", "mean", jnp.zeros, shape, jnp.float32)
+        self.var = self.variable("batch_stats", "var", jnp.ones, shape, jnp.float32)
+
+    def __call__(
+        self, x: Float[Array, "batch *space {self.features}"], train: bool = False
+    ) -> Float[Array, "batch *space {self.features}"]:
+        """Normalizes with the statistics of the batch and updates the running ones, or with those."""
+        if not train:
+            return self.normalize(x)
+        mean, var = moments(x)
+        self.update(mean, var)
+        return normalize(x, mean, var, self.scale, self.bias, self.epsilon).astype(self.dtype)
+
+    def normalize(
+        self, x: Float[Array, "batch *space {self.features}"]
+    ) -> Float[Array, "batch *space {self.features}"]:
+        """Normalizes with the running statistics."""
+        mean, var = self.mean.value, self.var.value
+        return normalize(x, mean, var, self.scale, self.bias, self.epsilon).astype(self.dtype)
+
+    def update(self, mean: Float[Array, " {self.features}"], var: Float[Array, " {self.features}"]) -> None:
+        """Moves the running statistics toward those of a batch."""
+        if not self.is_initializing():
+            keep = self.momentum
+            self.mean.value = keep * self.mean.value + (1 - keep) * mean
+            self.var.value = keep * self.var.value + (1 - keep) * var
+
+
+class ConvBlock(nn.Module):
+    """A convolution, BatchNorm, ReLU and, where asked, 2x2 maximum pooling.
+
+    The convolution has a bias, stride 1 and no padding; its parameters are named as in ``nn.Conv``.
 
     Attributes:
         features: number of output channels.
         kernel_size: side of the square kernel, in pixels.
-        implementation: ``auto``, ``gemm`` or ``lax``: how the sums are lowered, never what they are.
-        dtype: of the computation; parameters stay float32.
+        pool: whether pooling follows.
+        momentum: see `BatchNorm`.
+        epsilon: see `BatchNorm`.
+        implementation: ``auto``, ``gemm`` or ``lax``: how all this is lowered, never what it computes.
+        dtype: of the computation; parameters and statistics stay float32.
         precision: of the products on devices that have more than one.
     """
 
     features: int
     kernel_size: int = 3
+    pool: bool = False
+    momentum: float = 0.99
+    epsilon: float = 1e-3
     implementation: str = "auto"
     dtype: Any = jnp.float32
     precision: lax.Precision | None = None
 
-    def __call__(
-        self, images: Float[Array, "batch height width channels"]
-    ) -> Float[Array, "batch out_height out_width {self.features}"]:
-        """Returns ``[B, H - k + 1, W - k + 1, features]``."""
-        operands = self.operands(images)
-        return operands.product() + operands.bias
-
     @nn.compact
-    def operands(self, images: Float[Array, "batch height width channels"]) -> ConvOperands:
-        """Returns what the convolution is made from, for a BatchNorm that does it itself."""
+    def __call__(
+        self, images: Float[Array, "batch height width channels"], train: bool = False
+    ) -> Float[Array, "batch out_height out_width {self.features}"]:
+        """Returns ``[B, H - k + 1, W - k + 1, features]``, height and width halved by pooling."""
         shape = (self.kernel_size, self.kernel_size, images.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.glorot_uniform(), shape, jnp.float32)
         bias = self.param("bias", nn.initializers.zeros_init(), (self.features,), jnp.float32)
-        images, kernel, bias = (x.astype(self.dtype) for x in (images, kernel, bias))
-        return ConvOperands(images, kernel, bias, self.implementation, self.precision)
+        norm = BatchNorm(self.features, self.momentum, self.epsilon, name="bn")
+        images, kernel = images.astype(self.dtype), kernel.astype(self.dtype)
+        if not train:
+            x = conv2d(images, kernel, self.implementation, self.precision) + bias.astype(self.dtype)
+            x = nn.relu(norm.normalize(x))
+            x = max_pool2d(x, 2, self.implementation) if self.pool else x
+            return x.astype(self.dtype)
+        x, mean, var = conv_batch_norm_relu(
+            images,
+            kernel,
+            norm.scale,
+            norm.bias,
+            epsilon=self.epsilon,
+            pool=self.pool,
+            implementation=self.implementation,
+            precision=self.precision,
+        )
+        # Subtracting the batch's mean cancels the convolution's bias, so it is left out above and gets no
+        # gradient. In evaluation it is added, so the running mean is that of the sum.
+        norm.update(mean + bias, var)
+        return x.astype(self.dtype)
 
 
-# linen's own annotations are such that no check can be made of them.
-@no_type_check
-class Dense(nn.Dense):
-    """linen's dense layer, for a BatchNorm to follow: what training adds to a bias there is taken out again.
+class DenseBlock(nn.Module):
+    """A dense layer, BatchNorm and ReLU; the dense layer's parameters are named as in ``nn.Dense``.
 
-    The gradient to the bias is zero then, but computed it is rounding, and Adam makes steps of any gradient.
+    Attributes:
+        features: width of the layer.
+        momentum: see `BatchNorm`.
+        epsilon: see `BatchNorm`.
+        implementation: see `ConvBlock`.
+        dtype: of the computation; parameters and statistics stay float32.
+        precision: of the product on devices that have more than one.
     """
 
-    def param(self, name: str, *args: Any, **kwargs: Any) -> Any:
-        """As linen's, but no gradient reaches the bias."""
-        value = super().param(name, *args, **kwargs)
-        return lax.stop_gradient(value) if name == "bias" else value
+    features: int
+    momentum: float = 0.99
+    epsilon: float = 1e-3
+    implementation: str = "auto"
+    dtype: Any = jnp.float32
+    precision: lax.Precision | None = None
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "batch inputs"], train: bool = False
+    ) -> Float[Array, "batch {self.features}"]:
+        """Returns ``[B, features]``."""
+        shape = (x.shape[-1], self.features)
+        kernel = self.param("kernel", nn.initializers.glorot_uniform(), shape, jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros_init(), (self.features,), jnp.float32)
+        norm = BatchNorm(self.features, self.momentum, self.epsilon, name="bn")
+        x = jnp.matmul(x.astype(self.dtype), kernel.astype(self.dtype), precision=self.precision)
+        if not train:
+            return nn.relu(norm.normalize(x + bias.astype(self.dtype))).astype(self.dtype)
+        x, mean, var = batch_norm_relu(
+            x, norm.scale, norm.bias, epsilon=self.epsilon, implementation=self.implementation
+        )
+        norm.update(mean + bias, var)  # as in `ConvBlock`
+        return x.astype(self.dtype)
 
 
 def compute_dtype(name: str) -> tuple[Any, lax.Precision]:
-    """Gives the dtype of the computation and the precision of its products for a name of ``COMPUTE_DTYPES``.
+    """Returns the dtype of the computation and the precision of its products for one of ``COMPUTE_DTYPES``.
 
     Raises:
         ValueError: for another name.

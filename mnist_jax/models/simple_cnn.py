@@ -1,14 +1,11 @@
 """The three simple networks of An et al. (2020): convolutions without pooling, one dense layer."""
 
-import functools
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import flax.linen as nn
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from mnist_jax.models.layers import Conv, compute_dtype
+from mnist_jax.models.layers import BatchNorm, ConvBlock, compute_dtype
 from mnist_jax.ops.convolution import resolve_implementation
 
 
@@ -41,7 +38,7 @@ class SimpleCNN(nn.Module):
     def __call__(
         self, images: Float[Array, "batch height width channels"], train: bool = False
     ) -> Float[Array, "batch {self.num_classes}"]:
-        """Gives logits for images in [0, 1].
+        """Returns logits for images in [0, 1].
 
         Args:
             images: ``[B, H, W, C]``.
@@ -61,18 +58,16 @@ class SimpleCNN(nn.Module):
                 f"{self.kernel_size}x{self.kernel_size}"
             )
         dtype, precision = compute_dtype(self.dtype)
-        implementation = resolve_implementation(self.conv)
-        normalize = functools.partial(
-            nn.BatchNorm,
-            use_running_average=not train,
-            momentum=self.batch_norm_momentum,
-            epsilon=self.batch_norm_epsilon,
-            dtype=dtype,
-        )
+        options = {
+            "momentum": self.batch_norm_momentum,
+            "epsilon": self.batch_norm_epsilon,
+            "implementation": resolve_implementation(self.conv),
+            "dtype": dtype,
+            "precision": precision,
+        }
         x = (images * 2.0 - 1.0).astype(dtype)
         for i, features in enumerate(self.features):
-            x = Conv(features, self.kernel_size, implementation, dtype, precision, name=f"conv{i}")(x)
-            x = nn.relu(normalize(name=f"bn{i}")(x))
+            x = ConvBlock(features, self.kernel_size, **options, name=f"conv{i}")(x, train)
         x = x.reshape(x.shape[0], -1)
         x = nn.Dense(
             self.num_classes,
@@ -82,35 +77,5 @@ class SimpleCNN(nn.Module):
             precision=precision,
             name="head",
         )(x)
-        return normalize(name=f"bn{len(self.features)}")(x).astype(jnp.float32)
-
-
-def _named(features: tuple[int, ...], kernel_size: int) -> Callable[..., SimpleCNN]:
-    def create(
-        *,
-        num_classes: int,
-        batch_norm_momentum: float = 0.9,
-        batch_norm_epsilon: float = 1e-5,
-        conv: str = "auto",
-        dtype: str = "float32",
-        **sizes: Any,
-    ) -> SimpleCNN:
-        del sizes  # those of the article's network; the name decides here
-        return SimpleCNN(
-            num_classes=num_classes,
-            features=features,
-            kernel_size=kernel_size,
-            batch_norm_momentum=batch_norm_momentum,
-            batch_norm_epsilon=batch_norm_epsilon,
-            conv=conv,
-            dtype=dtype,
-        )
-
-    return create
-
-
-SIMPLE_MODELS: dict[str, Callable[..., nn.Module]] = {
-    "simple_m3": _named((32, 48, 64, 80, 96, 112, 128, 144, 160, 176), 3),
-    "simple_m5": _named((32, 64, 96, 128, 160), 5),
-    "simple_m7": _named((48, 96, 144, 192), 7),
-}
+        norm = BatchNorm(self.num_classes, self.batch_norm_momentum, self.batch_norm_epsilon, name="bn")
+        return norm(x, train)

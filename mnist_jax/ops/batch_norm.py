@@ -1,10 +1,14 @@
-"""A convolution with few inputs, BatchNorm, ReLU and pooling in one piece.
+"""BatchNorm, ReLU and pooling, and the convolution before them, in as few passes over memory as they need.
 
-The network's first convolution sees 9 pixels and makes 32 values of them, so its result is the largest array
-of a training step, and BatchNorm would read it again and again. But mean and variance of a linear map follow
-from mean and covariance of what goes in, and so do the sums of BatchNorm's gradient. With patches that are
-few numbers each, the scale and the bias of BatchNorm go into the kernel before the one product, and the
-gradient to the convolution's result is never written.
+On CPU a training step is limited by memory as much as by arithmetic. Layer by layer, BatchNorm, ReLU, pooling
+and their gradients read and write the activations about a dozen times. In one piece they read the
+convolution's output twice forward (statistics, then the result) and twice backward, and where pooling
+follows, the backward sums need only a quarter of the pixels.
+
+The network's first convolution goes further: it sees 9 pixels and makes 32 values of them, so its result is
+the largest array of a training step. Mean and variance of a linear map follow from mean and covariance of its
+input, and so do the sums of BatchNorm's gradient. With patches of few numbers, BatchNorm's scale and bias go
+into the kernel before the one product, and the gradient to the convolution's result is never written.
 """
 
 import functools
@@ -14,28 +18,75 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from mnist_jax.ops.convolution import images_gradient, stack_patches
+from mnist_jax.ops.convolution import conv2d, images_gradient, resolve_implementation, stack_patches
 from mnist_jax.ops.pooling import max_pool2d, unpool2d
 
-
-def has_few_inputs(kernel: Float[Array, "rows cols channels features"]) -> bool:
-    """Whether patches are so much smaller than their share of the result that it pays to work on them."""
-    return kernel.size // kernel.shape[-1] <= 2 * kernel.shape[-1]
+Features = Float[Array, " features"]
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5, 6))
+def moments(x: Float[Array, "batch *space features"]) -> tuple[Features, Features]:
+    """Returns mean and variance of each feature, float32 ``[F]``, from one reading of ``x``."""
+    axes = tuple(range(x.ndim - 1))
+    x = x.astype(jnp.float32)
+    mean = jnp.mean(x, axes)
+    return mean, jnp.maximum(jnp.mean(jnp.square(x), axes) - jnp.square(mean), 0.0)
+
+
+def normalize(
+    x: Float[Array, "batch *space features"],
+    mean: Features,
+    var: Features,
+    scale: Features,
+    bias: Features,
+    epsilon: float,
+) -> Float[Array, "batch *space features"]:
+    """Returns ``(x - mean) / sqrt(var + epsilon) * scale + bias`` in float32."""
+    return (x - mean) * (scale * lax.rsqrt(var + epsilon)) + bias
+
+
+def batch_norm_relu(
+    x: Float[Array, "batch *space features"],
+    scale: Features,
+    bias: Features,
+    *,
+    epsilon: float,
+    pool: bool = False,
+    implementation: str = "auto",
+) -> tuple[Float[Array, "batch *out_space features"], Features, Features]:
+    """Normalizes with the statistics of the batch, then ReLU and, where asked, 2x2 maximum pooling.
+
+    Args:
+        x: ``[B, ..., F]``; with ``pool`` ``[B, H, W, F]``.
+        scale: BatchNorm's, float32 ``[F]``.
+        bias: BatchNorm's, float32 ``[F]``.
+        epsilon: added to the variance.
+        pool: whether pooling follows.
+        implementation: as in `convolution.conv2d`; ``gemm`` is in one piece, ``lax`` layer by layer, with the
+            same values and gradients up to rounding.
+
+    Returns:
+        the result, and mean and variance of ``x``, float32 ``[F]``, which carry no gradient.
+    """
+    if resolve_implementation(implementation) == "gemm":
+        return _fused(x, scale, bias, epsilon, pool)
+    mean, var = moments(x)
+    out = jax.nn.relu(normalize(x, mean, var, scale, bias, epsilon))
+    mean, var = lax.stop_gradient((mean, var))
+    return max_pool2d(out, 2, implementation) if pool else out, mean, var
+
+
 def conv_batch_norm_relu(
     images: Float[Array, "batch height width channels"],
     kernel: Float[Array, "rows cols channels features"],
-    scale: Float[Array, " features"],
-    bias: Float[Array, " features"],
+    scale: Features,
+    bias: Features,
+    *,
     epsilon: float,
-    pool: bool,
+    pool: bool = False,
+    implementation: str = "auto",
     precision: lax.Precision | None = None,
-) -> tuple[
-    Float[Array, "batch out_height out_width features"], Float[Array, " features"], Float[Array, " features"]
-]:
-    """Convolves without padding or bias, normalizes with the statistics of the batch, then ReLU and pooling.
+) -> tuple[Float[Array, "batch out_height out_width features"], Features, Features]:
+    """Convolves without padding or bias, then as `batch_norm_relu`.
 
     Args:
         images: ``[B, H, W, C]``.
@@ -44,16 +95,85 @@ def conv_batch_norm_relu(
         bias: BatchNorm's, float32 ``[F]``.
         epsilon: added to the variance.
         pool: whether 2x2 maximum pooling follows.
+        implementation: as in `convolution.conv2d`.
         precision: of the products on devices that have more than one.
 
     Returns:
-        ``[B, P, Q, F]`` in the dtype of the images, halved by pooling, and mean and variance of the
-        convolution's result, float32 ``[F]``, which carry no gradient.
+        ``[B, P, Q, F]``, halved by pooling, and mean and variance of the convolution's result, float32
+        ``[F]``, which carry no gradient.
     """
-    return _forward(images, kernel, scale, bias, epsilon, pool, precision)[0]
+    if resolve_implementation(implementation) == "gemm" and has_few_inputs(kernel):
+        return _conv_fused(images, kernel, scale, bias, epsilon, pool, precision)
+    convolved = conv2d(images, kernel, implementation, precision)
+    return batch_norm_relu(convolved, scale, bias, epsilon=epsilon, pool=pool, implementation=implementation)
 
 
-def _forward(
+def has_few_inputs(kernel: Float[Array, "rows cols channels features"]) -> bool:
+    """Whether patches are so much smaller than their share of the result that working on them is faster."""
+    return kernel.size // kernel.shape[-1] <= 2 * kernel.shape[-1]
+
+
+def _pool_selected(x: Array, factor: Array) -> Array:
+    """Of each 2x2 tile the value that is largest once multiplied by ``factor``."""
+    return jnp.where(factor >= 0, max_pool2d(x, 2, "gemm"), -max_pool2d(-x, 2, "gemm"))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+def _fused(x: Array, scale: Array, bias: Array, epsilon: float, pool: bool) -> tuple[Array, Array, Array]:
+    """`batch_norm_relu` in one piece."""
+    return _fused_forward(x, scale, bias, epsilon, pool)[0]
+
+
+def _fused_forward(
+    x: Array, scale: Array, bias: Array, epsilon: float, pool: bool
+) -> tuple[tuple[Array, Array, Array], tuple]:
+    mean, var = moments(x)
+    factor = scale * lax.rsqrt(var + epsilon)
+    # Without the barrier XLA would pool anew for each use.
+    selected = lax.optimization_barrier(_pool_selected(x, factor)) if pool else x
+    out = jax.nn.relu((selected - mean) * factor + bias)
+    return (out, mean, var), (x, selected, scale, bias, mean, var)
+
+
+def _fused_backward(
+    epsilon: float, pool: bool, residuals: tuple, cotangents: tuple
+) -> tuple[Array, Array, Array]:
+    """BatchNorm's gradient (Ioffe and Szegedy 2015), ReLU's mask and the pooling's choice folded in."""
+    x, selected, scale, bias, mean, var = residuals
+    axes = tuple(range(x.ndim - 1))
+    inverse_sd = lax.rsqrt(var + epsilon)
+    factor = scale * inverse_sd
+    centered = (selected - mean).astype(jnp.float32)
+    gradient = jnp.where(centered * factor + bias > 0, cotangents[0], 0).astype(jnp.float32)
+    bias_gradient = jnp.sum(gradient, axes)
+    scale_gradient = jnp.sum(gradient * centered, axes) * inverse_sd
+    count = x.size // x.shape[-1]
+    # d/dx = factor * (gradient - mean of gradient - normalized x * mean of gradient times normalized x)
+    slope = -factor * inverse_sd * scale_gradient / count
+    offset = -factor * bias_gradient / count - slope * mean
+    if pool:
+        gradient = unpool2d(gradient, x, selected)
+    return (factor * gradient + (slope * x + offset)).astype(x.dtype), scale_gradient, bias_gradient
+
+
+_fused.defvjp(_fused_forward, _fused_backward)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5, 6))
+def _conv_fused(
+    images: Array,
+    kernel: Array,
+    scale: Array,
+    bias: Array,
+    epsilon: float,
+    pool: bool,
+    precision: lax.Precision | None,
+) -> tuple[Array, Array, Array]:
+    """`conv_batch_norm_relu` in one piece, for patches of few numbers."""
+    return _conv_fused_forward(images, kernel, scale, bias, epsilon, pool, precision)[0]
+
+
+def _conv_fused_forward(
     images: Array,
     kernel: Array,
     scale: Array,
@@ -86,7 +206,7 @@ def _forward(
     return (jax.nn.relu(pooled), mean, var), residuals
 
 
-def _backward(
+def _conv_fused_backward(
     epsilon: float, pool: bool, precision: lax.Precision | None, residuals: tuple, cotangents: tuple
 ) -> tuple[Array, Array, Array, Array]:
     """With ``d`` the gradient behind BatchNorm, all sums over pixels follow from patches times ``d``."""
@@ -123,4 +243,4 @@ def _inner_products(left: Array, right: Array, precision: lax.Precision | None) 
         return jnp.matmul(left.T, right, precision=precision, preferred_element_type=jnp.float32)
 
 
-conv_batch_norm_relu.defvjp(_forward, _backward)
+_conv_fused.defvjp(_conv_fused_forward, _conv_fused_backward)

@@ -6,7 +6,7 @@ as matrix products with gradients of its own; 3x3 kernels between many channels 
 """
 
 import functools
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -36,6 +36,7 @@ def resolve_implementation(implementation: str, platform: str | None = None) -> 
     return "gemm" if (platform or jax.default_backend()) == "cpu" else "lax"
 
 
+@jax.named_scope("convolution")
 def conv2d(
     images: Float[Array, "batch height width channels"],
     kernel: Float[Array, "rows cols channels features"],
@@ -64,32 +65,9 @@ def conv2d(
         return lax.conv_general_dilated(
             images, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"), precision=precision
         )
-    if winograd.pays(images, kernel):
+    if winograd.is_profitable(images, kernel):
         return winograd.winograd_conv2d(images, kernel, precision)
     return _conv2d_gemm(images, kernel, precision)
-
-
-class ConvOperands(NamedTuple):
-    """A convolution that is not done yet: what follows may know a cheaper way than to do it in full.
-
-    Attributes:
-        images: ``[B, H, W, C]``.
-        kernel: ``[R, S, C, F]``.
-        bias: ``[F]``.
-        implementation: as in `conv2d`.
-        precision: as in `conv2d`.
-    """
-
-    images: Array
-    kernel: Array
-    bias: Array
-    implementation: str = "auto"
-    precision: lax.Precision | None = None
-
-    def product(self) -> Array:
-        """The convolution without its bias: ``[B, H - R + 1, W - S + 1, F]``."""
-        with jax.named_scope("convolution"):
-            return conv2d(self.images, self.kernel, self.implementation, self.precision)
 
 
 def _gemm_correlate(rows: Array, kernel: Array, precision: lax.Precision | None) -> Array:

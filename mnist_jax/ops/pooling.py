@@ -10,10 +10,11 @@ from jaxtyping import Array, Float
 from mnist_jax.ops.convolution import resolve_implementation
 
 
+@jax.named_scope("max_pool")
 def max_pool2d(
     images: Float[Array, "batch height width channels"], window: int = 2, implementation: str = "auto"
 ) -> Float[Array, "batch out_height out_width channels"]:
-    """The maximum of each tile; rows and columns left over at the end are dropped (Keras' ``valid``).
+    """Returns the maximum of each tile; rows and columns left over at the end are dropped (Keras' ``valid``).
 
     Args:
         images: ``[B, H, W, C]``.
@@ -35,12 +36,13 @@ def max_pool2d(
     return functools.reduce(jnp.maximum, slices)
 
 
+@jax.named_scope("max_pool")
 def unpool2d(
     gradient: Float[Array, "batch out_height out_width channels"],
     images: Float[Array, "batch height width channels"],
     pooled: Float[Array, "batch out_height out_width channels"],
 ) -> Float[Array, "batch height width channels"]:
-    """Hands the gradient of each 2x2 tile to the pixels it was taken from, in equal parts where several tie.
+    """Returns each 2x2 tile's gradient to the pixels it was taken from, in equal parts where several tie.
 
     Args:
         gradient: ``[B, H // 2, W // 2, C]``, of what was taken.

@@ -1,35 +1,62 @@
 """Winograd's minimal filtering for 3x3 kernels: F(4x4, 3x3) of Lavin and Gray 2016.
 
 Each 4x4 tile of the result comes from 36 multiplications for each pair of channels instead of 144. A tile of
-the images, 6x6 and overlapping its neighbors, and the kernel are carried over by weighted sums, multiplied
-number by number, which over all tiles and channels is one matrix product for each of the 36 places, and
-carried back. The gradients are the adjoints of these steps, so they need 36 products each as well.
+the images, 6x6 and overlapping its neighbors, passes the input transform, the kernel the filter transform.
+They are multiplied number by number, which over all tiles and channels is one matrix product for each of the
+36 tile positions, and the output transform makes the tile of the result. The gradients are the adjoints of
+these steps, so they need 36 products each as well.
 
-Every step goes along one axis at a time and is compiled apart: fused into what follows, the sums would be
-done anew for each use, in loops that XLA:CPU does not vectorize.
+Every transform goes along one axis at a time and is compiled on its own (`compiled_apart`): fused into what
+follows, the sums would be computed again for each use, in loops that XLA:CPU does not vectorize.
 """
 
 import functools
 import math
 from collections.abc import Callable, Sequence
 from fractions import Fraction
+from typing import ParamSpec, TypeVar
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.experimental.xla_metadata import set_xla_metadata
 from jaxtyping import Array, Float
 
-from mnist_jax.ops.compiled_apart import compiled_apart
-
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
 Matrix = list[list[float]]
 Grid = list[list[Array]]
 
 _TILE = 4
 _KERNEL = 3
-# Measured on CPU (benchmarks/README.md): with less, what carrying over moves through memory costs more than
-# the multiplications saved.
+# Measured on CPU (benchmarks/README.md): with less, the transforms' traffic to memory costs more than the
+# multiplications saved.
 _FEWEST_CHANNELS = 32
 _LEAST_SAVING = 2.5
+
+
+def compiled_apart(
+    function: Callable[Parameters, Result], static_argnames: str | Sequence[str] = ()
+) -> Callable[Parameters, Result]:
+    """Compiles a function as a call of its own: its results are written to memory, once.
+
+    XLA:CPU puts a calculation into every loop that reads its result, and does it again in each. Where it is
+    long, or is read along other axes than it was written, that costs more than the memory it saves.
+    ``lax.optimization_barrier`` does not help: XLA removes barriers before it fuses. A call that must not be
+    inlined keeps its results. Only the time changes, and rounding.
+
+    Args:
+        function: of arrays, or lists of them.
+        static_argnames: arguments that are no arrays, as in ``jax.jit``.
+    """
+    compiled = jax.jit(function, static_argnames=static_argnames)
+
+    @functools.wraps(function)
+    def call(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+        with set_xla_metadata(inlineable="false"):
+            return compiled(*args, **kwargs)
+
+    return call
 
 
 def transforms(
@@ -51,14 +78,14 @@ def transforms(
     size = len(points) + 1
     others = [[q for q in points if q != p] for p in points]
     infinity = [Fraction(0)] * (kernel_size - 1) + [Fraction(1)]
-    carry_input = [[*_expand(roots), Fraction(0)] for roots in others] + [_expand(points)]
-    carry_kernel = [
+    input_transform = [[*_expand(roots), Fraction(0)] for roots in others] + [_expand(points)]
+    filter_transform = [
         [p**k / math.prod((p - q for q in roots), start=Fraction(1)) for k in range(kernel_size)]
         for p, roots in zip(points, others, strict=True)
     ] + [infinity]
     last = size - kernel_size
-    back = [[*(p**k for p in points), Fraction(int(k == last))] for k in range(last + 1)]
-    return carry_input, carry_kernel, back
+    output_transform = [[*(p**k for p in points), Fraction(int(k == last))] for k in range(last + 1)]
+    return input_transform, filter_transform, output_transform
 
 
 def _expand(roots: Sequence[Fraction]) -> list[Fraction]:
@@ -81,10 +108,10 @@ def _transpose(matrix: Sequence[Sequence]) -> list[list]:
 # Opposite and inverse points let roundings cancel (Alam et al. 2022, "Winograd Convolution for Deep Neural
 # Networks: Efficient Point Selection"): a third of the largest error of 1, -1, 2, -2.
 POINTS = (Fraction(0), Fraction(2, 3), Fraction(-2, 3), Fraction(3, 2), Fraction(-3, 2))
-_CARRY_IMAGES, _CARRY_KERNEL, _BACK = map(_as_floats, transforms(POINTS, _KERNEL))
+_INPUT, _FILTER, _OUTPUT = map(_as_floats, transforms(POINTS, _KERNEL))
 
 
-def pays(
+def is_profitable(
     images: Float[Array, "batch height width channels"],
     kernel: Float[Array, "rows cols channels features"],
 ) -> bool:
@@ -96,8 +123,8 @@ def pays(
     if kernel.shape[:2] != (_KERNEL, _KERNEL) or jnp.finfo(kernel.dtype).bits < 32:
         return False
     sides = [side - _KERNEL + 1 for side in images.shape[1:3]]
-    places = (_TILE + _KERNEL - 1) ** 2 * math.prod(-(-side // _TILE) for side in sides)
-    saving = kernel.shape[0] * kernel.shape[1] * math.prod(sides) / places
+    positions = (_TILE + _KERNEL - 1) ** 2 * math.prod(-(-side // _TILE) for side in sides)
+    saving = kernel.shape[0] * kernel.shape[1] * math.prod(sides) / positions
     return min(kernel.shape[2:]) >= _FEWEST_CHANNELS and saving >= _LEAST_SAVING
 
 
@@ -122,39 +149,39 @@ def winograd_conv2d(
 
 def _forward(images: Array, kernel: Array, precision: lax.Precision | None) -> tuple[Array, tuple]:
     height, width = images.shape[1] - _KERNEL + 1, images.shape[2] - _KERNEL + 1
-    lines = _carry_images(images, axis=1)
-    tiles = [_carry_images(line, axis=2) for line in lines]
-    weights = _carry_kernel(kernel)
-    products = _places(functools.partial(jnp.matmul, precision=precision), tiles, weights)
-    columns = [_back(column) for column in _transpose(products)]
-    pieces = [_back(row) for row in _transpose(columns)]
+    lines = _transform_input(images, axis=1)
+    tiles = [_transform_input(line, axis=2) for line in lines]
+    weights = _transform_filter(kernel)
+    products = _multiply(functools.partial(jnp.matmul, precision=precision), tiles, weights)
+    columns = [_transform_output(column) for column in _transpose(products)]
+    pieces = [_transform_output(row) for row in _transpose(columns)]
     return _join(pieces, height=height, width=width), (tiles, weights)
 
 
 def _backward(precision: lax.Precision | None, residuals: tuple, gradient: Array) -> tuple[Array, Array]:
     tiles, weights = residuals
     height, width = gradient.shape[1] + _KERNEL - 1, gradient.shape[2] + _KERNEL - 1
-    lines = _carry_gradient(gradient, axis=1)
-    spread = [_carry_gradient(line, axis=2) for line in lines]
-    to_tiles = _places(lambda s, w: jnp.matmul(s, w.T, precision=precision), spread, weights)
-    columns = [_images_back(column, axis=1) for column in _transpose(to_tiles)]
-    pieces = [_images_back(row, axis=2) for row in _transpose(columns)]
+    lines = _transform_gradient(gradient, axis=1)
+    spread = [_transform_gradient(line, axis=2) for line in lines]
+    to_tiles = _multiply(lambda s, w: jnp.matmul(s, w.T, precision=precision), spread, weights)
+    columns = [_input_gradient(column, axis=1) for column in _transpose(to_tiles)]
+    pieces = [_input_gradient(row, axis=2) for row in _transpose(columns)]
     to_images = _join(pieces, height=height, width=width)
-    to_weights = _places(
+    to_weights = _multiply(
         lambda t, s: jnp.matmul(
             t.reshape(-1, t.shape[-1]).T, s.reshape(-1, s.shape[-1]), precision=precision
         ),
         tiles,
         spread,
     )
-    return to_images, _kernel_back(to_weights)
+    return to_images, _filter_gradient(to_weights)
 
 
 winograd_conv2d.defvjp(_forward, _backward)
 
 
-def _places(product: Callable[[Array, Array], Array], left: Grid, right: Grid) -> Grid:
-    """One product for each place of two grids."""
+def _multiply(product: Callable[[Array, Array], Array], left: Grid, right: Grid) -> Grid:
+    """One product for each tile position."""
     return [[product(a, b) for a, b in zip(*lines, strict=True)] for lines in zip(left, right, strict=True)]
 
 
@@ -168,8 +195,8 @@ def _combine(matrix: Matrix, arrays: Sequence[Array]) -> list[Array]:
     ]
 
 
-def _carry(matrix: Matrix, x: Array, axis: int) -> list[Array]:
-    """Cuts an axis into tiles, a tile's length apart, and combines the places of a tile."""
+def _transform_tiles(matrix: Matrix, x: Array, axis: int) -> list[Array]:
+    """Cuts an axis into tiles, a tile's length apart, and combines the positions of a tile."""
     length = len(matrix[0])
     count = -(-(x.shape[axis] - (length - _TILE)) // _TILE)
     missing = (count - 1) * _TILE + length - x.shape[axis]
@@ -179,26 +206,26 @@ def _carry(matrix: Matrix, x: Array, axis: int) -> list[Array]:
 
 
 @functools.partial(compiled_apart, static_argnames="axis")
-def _carry_images(x: Array, axis: int) -> list[Array]:
-    return _carry(_CARRY_IMAGES, x, axis)
+def _transform_input(x: Array, axis: int) -> list[Array]:
+    return _transform_tiles(_INPUT, x, axis)
 
 
 @functools.partial(compiled_apart, static_argnames="axis")
-def _carry_gradient(x: Array, axis: int) -> list[Array]:
-    return _carry(_transpose(_BACK), x, axis)
+def _transform_gradient(x: Array, axis: int) -> list[Array]:
+    return _transform_tiles(_transpose(_OUTPUT), x, axis)
 
 
 @compiled_apart
-def _back(x: Sequence[Array]) -> list[Array]:
-    return _combine(_BACK, x)
+def _transform_output(x: Sequence[Array]) -> list[Array]:
+    return _combine(_OUTPUT, x)
 
 
 @functools.partial(compiled_apart, static_argnames="axis")
-def _images_back(x: Sequence[Array], axis: int) -> list[Array]:
-    """The adjoint of `_carry_images`: what tiles share is added up. One tile more, for the last one's end."""
-    places = _combine(_transpose(_CARRY_IMAGES), x)
-    first, second = places[:_TILE], places[_TILE:]
-    sums = [_pad(place, axis, 0, 1) for place in first]
+def _input_gradient(x: Sequence[Array], axis: int) -> list[Array]:
+    """The adjoint of `_transform_input`: adds what tiles share. One tile more, for the last one's end."""
+    positions = _combine(_transpose(_INPUT), x)
+    first, second = positions[:_TILE], positions[_TILE:]
+    sums = [_pad(position, axis, 0, 1) for position in first]
     return [total + _pad(second[i], axis, 1, 0) if i < len(second) else total for i, total in enumerate(sums)]
 
 
@@ -210,16 +237,16 @@ def _join(pieces: Grid, height: int, width: int) -> Array:
     return together.reshape(batch, _TILE * rows, _TILE * cols, features)[:, :height, :width]
 
 
-def _carry_kernel(kernel: Array) -> Grid:
+def _transform_filter(kernel: Array) -> Grid:
     """``[3, 3, C, F]`` to 6x6 of ``[C, F]``."""
-    lines = [_combine(_CARRY_KERNEL, [kernel[i, j] for i in range(_KERNEL)]) for j in range(_KERNEL)]
-    return [_combine(_CARRY_KERNEL, row) for row in _transpose(lines)]
+    lines = [_combine(_FILTER, [kernel[i, j] for i in range(_KERNEL)]) for j in range(_KERNEL)]
+    return [_combine(_FILTER, row) for row in _transpose(lines)]
 
 
-def _kernel_back(grid: Grid) -> Array:
-    """The adjoint of `_carry_kernel`: 6x6 of ``[C, F]`` to ``[3, 3, C, F]``."""
-    lines = [_combine(_transpose(_CARRY_KERNEL), column) for column in _transpose(grid)]
-    rows = [_combine(_transpose(_CARRY_KERNEL), row) for row in _transpose(lines)]
+def _filter_gradient(grid: Grid) -> Array:
+    """The adjoint of `_transform_filter`: 6x6 of ``[C, F]`` to ``[3, 3, C, F]``."""
+    lines = [_combine(_transpose(_FILTER), column) for column in _transpose(grid)]
+    rows = [_combine(_transpose(_FILTER), row) for row in _transpose(lines)]
     return jnp.stack([jnp.stack(row) for row in rows])
 
 

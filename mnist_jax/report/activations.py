@@ -23,9 +23,7 @@ def layer_outputs(
         images: uint8 or floating point in [0, 1].
 
     Returns:
-        float32 ``[B, ...]`` by the layer's name, in the order of the network. ReLUs are functions, not
-        layers of their own: ``relu0`` is made from ``bn0``, and so on, for in our networks one follows each
-        BatchNorm that is not the very end.
+        float32 ``[B, ...]`` by the layer's name, in the order of the network.
     """
     names: list[str] = []
 
@@ -35,18 +33,12 @@ def layer_outputs(
         def keep(next_fun: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
             output = next_fun(*args, **kwargs)
             if context.method_name == "__call__" and context.module.path and isinstance(output, jax.Array):
-                name = "/".join(context.module.path)
-                names.append(name)
+                names.append("/".join(context.module.path))
                 outputs.append(output.astype(np.float32))
-                if name.startswith("bn"):
-                    names.append(name.replace("bn", "relu", 1))
-                    outputs.append(nn.relu(outputs[-1]))
             return output
 
         with nn.intercept_methods(keep):
             module.apply(variables, preprocess(images), train=False)
-        if names[-1].startswith("relu"):
-            del names[-1], outputs[-1]
         return outputs
 
     outputs = jax.jit(run)(variables, images)

@@ -94,7 +94,7 @@ def filters(predictions: Predictions) -> list[dict[str, Any]]:
 
 
 def activations(predictions: Predictions, chosen: Sequence[int]) -> dict[str, Any]:
-    """Returns the output of each ReLU for some test images; for a network without ReLUs, of each layer.
+    """Returns the output of each block for some test images; for a network without blocks, of each layer.
 
     Args:
         predictions: network and data.
@@ -109,11 +109,14 @@ def activations(predictions: Predictions, chosen: Sequence[int]) -> dict[str, An
     if beyond:
         raise RunError(f"no test image {', '.join(beyond)}; expected numbers below {test.num_examples}")
     outputs = layer_outputs(predictions.model.module, predictions.model.variables, test.images[indices])
-    shown = {name: values for name, values in outputs.items() if name.startswith("relu")} or outputs
+    # The blocks, which end in a ReLU; a network without them shows all its layers.
+    blocks = {name: values for name, values in outputs.items() if name.startswith(("conv", "dense"))}
     return {
         "images": [_card(predictions, index) for index in indices],
         "layers": [
-            _layer(name, np.maximum(values, 0)) for name, values in shown.items() if values.ndim in (2, 4)
+            _layer(name, np.maximum(values, 0))
+            for name, values in (blocks or outputs).items()
+            if values.ndim in (2, 4)
         ],
     }
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from mnist_jax.config.automatic import resolve
 from mnist_jax.config.check import check_against_data
 from mnist_jax.data import Dataset, Splits, load_splits
 from mnist_jax.errors import DataError
@@ -23,11 +24,18 @@ class RunData:
         splits: the data set as loaded.
         train: the images to train on.
         validation: training images held out, or None.
+        chosen: a line on what the configuration left open.
     """
 
     splits: Splits
     train: Dataset
     validation: Dataset | None
+    chosen: tuple[str, ...] = ()
+
+    @property
+    def remarks(self) -> list[str]:
+        """How the data was read, prepared and divided, where it was not simply taken as it is."""
+        return [*self.splits.remarks, *self.chosen]
 
     @property
     def eval_split(self) -> str:
@@ -115,24 +123,32 @@ def load_recorded(config: ConfigDict, run: Mapping[str, Any], data_dir: str = ""
     return splits
 
 
-def load_run_data(config: ConfigDict) -> RunData:
+def load_run_data(config: ConfigDict, num_devices: int = 1) -> tuple[ConfigDict, RunData]:
     """Loads and divides the data of a checked configuration.
+
+    Returns:
+        the configuration with what it leaves open chosen to suit the data, and the data.
 
     Raises:
         ConfigError: the configuration does not fit the data.
         DataError: the data is missing or damaged.
     """
-    return divide(config, load_configured(config))
+    return divide(config, load_configured(config), num_devices)
 
 
-def divide(config: ConfigDict, splits: Splits) -> RunData:
+def divide(config: ConfigDict, splits: Splits, num_devices: int = 1) -> tuple[ConfigDict, RunData]:
     """Takes the first ``data.train_examples`` (0 = all) and holds out ``data.validation_examples`` of them.
+
+    Returns:
+        as `load_run_data`.
 
     Raises:
         ConfigError: the configuration does not fit the data.
     """
-    check_against_data(config, splits.train.num_examples)
     num_examples, num_validation = config.data.train_examples, config.data.validation_examples
+    num_train = (num_examples or splits.train.num_examples) - num_validation
+    config, chosen = resolve(config, max(num_train, 1), num_devices)
+    check_against_data(config, splits.train.num_examples)
     used = splits.train.take(num_examples) if num_examples else splits.train
     train, validation = used.hold_out(num_validation) if num_validation else (used, None)
-    return RunData(splits, train, validation)
+    return config, RunData(splits, train, validation, tuple(chosen))

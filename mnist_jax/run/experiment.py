@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from mnist_jax.data import Dataset
 from mnist_jax.errors import ConfigError
-from mnist_jax.models.cnn import create_model
+from mnist_jax.models.registry import create_model
 from mnist_jax.ops.convolution import resolve_implementation
 from mnist_jax.runtime.collectives import broadcast_from_primary
 from mnist_jax.runtime.compilation import CompiledFunction
@@ -28,6 +28,9 @@ from mnist_jax.training.step import AugmentFn, train_step
 # On an accelerator several steps an iteration spare the loop's trips to the host; on CPU they only lengthen
 # compilation.
 _ACCELERATOR_UNROLL = 4
+
+# In steps: an average of fewer is no average.
+_SHORTEST_AVERAGE = 10.0
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,11 @@ class Experiment:
 
     def _initial_state(self) -> TrainState:
         return create_train_state(
-            self.keys.params, self.model, self.image_shape, self.tx, use_ema=self.config.optim.ema_decay > 0
+            self.keys.params,
+            self.model,
+            self.image_shape,
+            self.tx,
+            use_ema=self.config.optim.ema_fraction > 0,
         )
 
     def compiled_steps(self, train: Dataset) -> CompiledSteps:
@@ -126,12 +133,13 @@ class Experiment:
         return make_train_steps(**self._step_options(), batch_sharding=batch_sharding)
 
     def _step_options(self) -> dict[str, Any]:
-        optim = self.config.optim
+        optim, model = self.config.optim, self.config.model
         step = functools.partial(
             train_step,
             augment_fn=self.augment_fn,
             label_smoothing=optim.label_smoothing,
-            ema_decay=optim.ema_decay,
+            ema_decay=1.0 - 1.0 / max(optim.ema_fraction * self.total_steps, _SHORTEST_AVERAGE),
+            statistics_momentum=model.batch_norm_momentum if model.batch_norm_warmup else None,
         )
         return {
             "train_step": step,
@@ -153,7 +161,8 @@ def build_model(config: ConfigDict, num_classes: int, platform: str) -> nn.Modul
         pool_after=tuple(model.pool_after),
         dense_features=model.dense_features,
         dropout_rate=model.dropout_rate,
-        batch_norm_momentum=model.batch_norm_momentum,
+        # With the warm-up the train step averages the moments of the batches, which momentum 0 returns.
+        batch_norm_momentum=0.0 if model.batch_norm_warmup else model.batch_norm_momentum,
         batch_norm_epsilon=model.batch_norm_epsilon,
         conv=resolve_implementation(model.conv, platform),
         dtype=model.dtype,
@@ -189,20 +198,12 @@ def build_experiment(
             ]
         )
     model = build_model(config, len(class_names), layout.platform)
-    steps_per_epoch = num_train // config.batch_size
-    warmup_steps = round(optim.warmup_epochs * steps_per_epoch)
-    if warmup_steps >= steps_per_epoch * config.num_epochs:
-        raise ConfigError(
-            [
-                f"optim.warmup_epochs: {optim.warmup_epochs} are {warmup_steps} of the run's "
-                f"{steps_per_epoch * config.num_epochs} steps; expected fewer than all of them"
-            ]
-        )
+    total_steps = num_train // config.batch_size * config.num_epochs
     learning_rate_fn = create_learning_rate_fn(
         optim.schedule,
         optim.learning_rate,
-        steps_per_epoch * config.num_epochs,
-        warmup_steps=warmup_steps,
+        total_steps,
+        warmup_steps=min(round(optim.warmup_fraction * total_steps), total_steps - 1),
         end_fraction=optim.end_learning_rate_fraction,
     )
     tx = create_optimizer(

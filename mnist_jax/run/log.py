@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from mnist_jax.errors import RunError
-from mnist_jax.models.cnn import count_parameters, summarize_layers
+from mnist_jax.models.registry import count_parameters, summarize_layers
 from mnist_jax.run.datasets import RunData
 from mnist_jax.run.experiment import Experiment
 from mnist_jax.run.summary import RunTotals
@@ -212,6 +212,6 @@ def describe_run(experiment: Experiment, data: RunData, folder: Path, state: Tra
         steps_per_epoch=experiment.steps_per_epoch,
         batch_size=config.batch_size,
         workdir=str(folder),
-        data_notes=data.splits.remarks,
+        data_notes=data.remarks,
         fallback=f"{train.source}: not the data set asked for" if data.splits.is_fallback else "",
     )

@@ -86,11 +86,12 @@ def train_and_evaluate(config: ConfigDict, workdir: str, console: RunConsole | N
     config = check(config)
     console = console or RunConsole(enabled=False)
     with device_faults("a smaller batch_size or eval_batch_size"), contextlib.ExitStack() as held:
-        data = load_run_data(config)
+        layout = make_layout()
+        config, data = load_run_data(config, layout.num_devices)
         check_equal(data.splits.train.sha256 + data.test.sha256, "the images")
         experiment = build_experiment(
             config,
-            make_layout(),
+            layout,
             image_shape=data.train.image_shape,
             class_names=data.train.class_names,
             num_train=data.train.num_examples,

@@ -8,7 +8,7 @@ import numpy as np
 
 from mnist_jax.data import Dataset
 from mnist_jax.metrics.diagnosis import find_problems
-from mnist_jax.models.cnn import count_parameters
+from mnist_jax.models.registry import count_parameters
 from mnist_jax.run.experiment import Experiment
 from mnist_jax.runtime.environment import (
     collect_versions,

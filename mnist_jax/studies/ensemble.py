@@ -14,7 +14,7 @@ from mnist_jax.config.seeds import parse_seeds
 from mnist_jax.data import Dataset
 from mnist_jax.errors import ConfigError
 from mnist_jax.metrics.voting import describe_vote, soft_vote
-from mnist_jax.models.cnn import MODELS, count_parameters
+from mnist_jax.models.registry import MODELS, count_parameters
 from mnist_jax.run.experiment import Experiment, build_experiment
 from mnist_jax.run.load import ENSEMBLE_FILE, MEMBERS_DIR, load
 from mnist_jax.run.summary import RunTotals

@@ -49,8 +49,7 @@ def run_pseudo_label(
     supervised-only network learns from the labeled images for as many steps as all of these together.
 
     Args:
-        config: any configuration, see ``pseudo_label``; ``num_epochs`` only gives ``optim.warmup_epochs`` its
-            meaning as a share of each training.
+        config: any configuration, see ``pseudo_label``; its ``num_epochs`` is not used.
         workdir: the folder; the last student of each seed gets a run's folder below ``students``.
         split: what to measure on, see ``member_study.prepare_split``.
         console: what a person sees.
@@ -190,7 +189,6 @@ class _PseudoLabelRun:
     def _experiment(self, steps: int, seed: int) -> Experiment:
         """A training of this many steps is one epoch over a set made for it."""
         config = copy.deepcopy(self.config)
-        config.optim.warmup_epochs = config.optim.warmup_epochs / config.num_epochs
         config.num_epochs, config.seed = 1, seed
         return build_experiment(
             config,

@@ -53,7 +53,7 @@ def prepare_split(config: ConfigDict, split: str) -> tuple[ConfigDict, RunData, 
         config = copy.deepcopy(config)
         available = config.data.train_examples or splits.train.num_examples
         config.data.validation_examples = max(1, available // _HELD_OUT_SHARE)
-    data = divide(config, splits)
+    config, data = divide(config, splits)
     measured = data.test if split == "test" else data.validation
     if measured is None:
         raise ConfigError(["data.validation_examples: expected images held out for --split validation"])

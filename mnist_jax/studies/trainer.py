@@ -146,7 +146,7 @@ class MemberTrainer:
             self.experiment.model,
             self.experiment.image_shape,
             self.experiment.tx,
-            use_ema=self.experiment.config.optim.ema_decay > 0,
+            use_ema=self.experiment.config.optim.ema_fraction > 0,
         )
 
     def logits(self, state: TrainState, images: np.ndarray) -> np.ndarray:

@@ -31,6 +31,7 @@ def train_step(
     augment_fn: AugmentFn | None = None,
     label_smoothing: float = 0.0,
     ema_decay: float = 0.0,
+    statistics_momentum: float | None = None,
 ) -> tuple[TrainState, Metrics]:
     """Does one update.
 
@@ -45,6 +46,9 @@ def train_step(
         label_smoothing: share of the target spread evenly over all classes (Szegedy et al. 2016), in [0, 1).
         ema_decay: share of the old average kept by ``state.ema``, in [0, 1). Early on the share is (1 + n) /
             (10 + n) where that is less, so that the first values are soon forgotten.
+        statistics_momentum: share of the old BatchNorm statistics kept by ``state.batch_stats``, limited in
+            the same way, for a model whose BatchNorm returns the moments of the batch (momentum 0); None for
+            one that keeps running statistics itself, as Keras does.
 
     Returns:
         the next state and the sums of this batch.
@@ -67,21 +71,27 @@ def train_step(
         losses = optax.softmax_cross_entropy(logits, targets)
         return jnp.mean(losses), (losses, logits, updates.get("batch_stats", {}))
 
-    gradients, (losses, logits, batch_stats) = jax.grad(loss_fn, has_aux=True)(state.params)
+    gradients, (losses, logits, moments) = jax.grad(loss_fn, has_aux=True)(state.params)
     updates, opt_state = state.tx.update(gradients, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    ema = state.ema
+    batch_stats, ema = moments, state.ema
+    if statistics_momentum is not None:
+        batch_stats = _average(state.batch_stats, moments, statistics_momentum, state.step)
     if ema is not None:
-        count = state.step.astype(jnp.float32)
-        rate = 1.0 - jnp.minimum(ema_decay, (1.0 + count) / (10.0 + count))
-        ema = jax.tree.map(
-            lambda old, new: old + rate * (new - old), ema, {"params": params, "batch_stats": batch_stats}
-        )
+        # The statistics are those that go with the averaged weights: the moments, averaged alike.
+        ema = _average(ema, {"params": params, "batch_stats": moments}, ema_decay, state.step)
     new_state = state.replace(
         step=state.step + 1, params=params, batch_stats=batch_stats, opt_state=opt_state, ema=ema
     )
     classes = jnp.argmax(labels, axis=-1) if labels.ndim == 2 else labels
     return new_state, Metrics.from_batch(losses, jnp.argmax(logits, axis=-1) == classes)
+
+
+def _average(old: PyTree, new: PyTree, decay: float, step: Int[Array, ""]) -> PyTree:
+    """Moves an exponential moving average on; of the first steps it is nearly their plain mean."""
+    count = step.astype(jnp.float32)
+    rate = 1.0 - jnp.minimum(decay, (1.0 + count) / (10.0 + count))
+    return jax.tree.map(lambda a, b: a + rate * (b - a), old, new)
 
 
 def eval_step(

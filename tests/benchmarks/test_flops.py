@@ -6,7 +6,7 @@ import pytest
 from jax import lax
 
 from benchmarks.flops import count_forward_flops, count_multiplied_flops, count_step_flops
-from mnist_jax.models.cnn import create_model
+from mnist_jax.models.registry import create_model
 
 # Multiply-adds of one image, from the shapes of the article's network.
 ARTICLE = [

@@ -13,13 +13,13 @@ from benchmarks.processes import ROOT
 @pytest.mark.parametrize(
     ("operation", "kind"),
     [
-        ("jvp(CNN)/conv1/dot_general", "convolution products"),
-        ("transpose(jvp(CNN))/conv0/conv_general_dilated", "convolution products"),
-        ("jvp(CNN)/conv1/concatenate", "convolution copies and sums"),
-        ("transpose(jvp(CNN))/conv3/jit(_pad)/pad", "convolution copies and sums"),
-        ("jvp(CNN)/bn0/reduce_sum", "BatchNorm, ReLU and biases"),
+        ("jvp(CNN)/conv1/convolution/dot_general", "convolution products"),
+        ("transpose(jvp(CNN))/conv0/convolution/conv_general_dilated", "convolution products"),
+        ("jvp(CNN)/conv1/convolution/concatenate", "convolution copies and sums"),
+        ("transpose(jvp(CNN))/conv3/convolution/jit(_pad)/pad", "convolution copies and sums"),
+        ("jvp(CNN)/conv0/reduce_sum", "BatchNorm, ReLU and biases"),
         ("transpose(jvp(CNN))/select_n", "BatchNorm, ReLU and biases"),
-        ("jvp(CNN)/max", "pooling"),
+        ("jvp(CNN)/conv1/max_pool/max", "pooling"),
         ("jvp(CNN)/head/dot_general", "dense layers"),
         ("update_params/mul", "optimizer and averages"),
         ("augment_batch/vmap()/gather", "augmentation"),
@@ -35,12 +35,12 @@ HLO = """HloModule jit_run
 
 %fused_product (p: f32[4]) -> f32[4] {
   %p = f32[4]{0} parameter(0)
-  ROOT %dot.1 = f32[4]{0} dot(%p, %p), metadata={op_name="jvp(CNN)/conv1/dot_general"}
+  ROOT %dot.1 = f32[4]{0} dot(%p, %p), metadata={op_name="jvp(CNN)/conv1/convolution/dot_general"}
 }
 
 %fused_copy (p: f32[4]) -> f32[4] {
   %p.1 = f32[4]{0} parameter(0)
-  ROOT %c = f32[4]{0} copy(%p.1), metadata={op_name="jvp(CNN)/conv1/dot_general"}
+  ROOT %c = f32[4]{0} copy(%p.1), metadata={op_name="jvp(CNN)/conv1/convolution/dot_general"}
 }
 
 %fused_update (p: f32[4]) -> f32[4] {
@@ -50,8 +50,8 @@ HLO = """HloModule jit_run
 
 ENTRY %main (x: f32[4]) -> f32[4] {
   %x = f32[4]{0} parameter(0)
-  %product = f32[4]{0} fusion(%x), kind=kCustom, calls=%fused_product, metadata={op_name="jvp(CNN)/bn1/add"}
-  %copy = f32[4]{0} fusion(%x), kind=kLoop, calls=%fused_copy, metadata={op_name="jvp(CNN)/conv1/dot_general"}
+  %product = f32[4]{0} fusion(%x), kind=kCustom, calls=%fused_product, metadata={op_name="jvp(CNN)/conv1/add"}
+  %copy = f32[4]{0} fusion(%x), kind=kLoop, calls=%fused_copy, metadata={op_name="jvp(CNN)/conv1/convolution"}
   %loop = f32[4]{0} while(%x), condition=%c, body=%b, metadata={op_name="while"}
   ROOT %update = f32[4]{0} fusion(%x), kind=kLoop, calls=%fused_update, metadata={op_name="add"}
 }

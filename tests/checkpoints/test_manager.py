@@ -290,12 +290,14 @@ def test_other_dtype_and_missing_average_are_named(tmp_path):
     ]
 
 
-def test_newer_format_is_refused_not_skipped(tmp_path):
+@pytest.mark.parametrize(("version", "other"), [(1, "older"), (3, "newer")])
+def test_another_format_is_refused_not_skipped(tmp_path, version, other):
     save_steps(tmp_path, {1: None, 2: None})
     path = tmp_path / "2" / "manifest.json"
-    body = json.loads(path.read_text())["manifest"] | {"format_version": 2, "something_new": 1}
+    body = json.loads(path.read_text())["manifest"] | {"format_version": version, "something_new": 1}
     path.write_text(json.dumps({"sha256": manifest._body_sha256(body), "manifest": body}))
-    with pytest.raises(CheckpointError, match="has format 2, this version of mnist_jax reads up to 1"):
+    message = f"has format {version}, this version of mnist_jax reads format 2: use the {other} version"
+    with pytest.raises(CheckpointError, match=message):
         restore_x(tmp_path, "latest")
 
 

@@ -75,7 +75,7 @@ def test_check_raises_with_all_problems():
 
 
 def test_a_configuration_survives_json():
-    config = check(changed(model__features=(4, 4), model__pool_after=(1,), optim__warmup_epochs=0.5))
+    config = check(changed(model__features=(4, 4), model__pool_after=(1,), optim__warmup_fraction=0.5))
     restored = from_dict(json.loads(json.dumps(as_dict(config), allow_nan=False)))
     assert restored == config
     assert restored.model.features == (4, 4)
@@ -92,7 +92,7 @@ def test_an_older_configuration_gets_the_defaults_of_newer_fields_and_unknown_na
 @pytest.mark.parametrize(
     ("values", "start"),
     [
-        ({"optim__warmup_epochs": 5}, "optim.warmup_epochs: a warm-up of 5 epochs does not end within"),
+        ({"optim__warmup_fraction": 1.0}, "optim.warmup_fraction: "),
         (
             {"model__pool_after": (1, 4)},
             "model.pool_after: expected convolutions from 0 to 3 (model.features), got 4",
@@ -114,7 +114,7 @@ def test_an_older_configuration_gets_the_defaults_of_newer_fields_and_unknown_na
             "data.validation_examples: 100 held out",
         ),
         ({"data__train_examples": 50}, "batch_size: 64 is more than the 50 images"),
-        ({"optim__ema_decay": 1.0}, "optim.ema_decay: "),
+        ({"optim__ema_fraction": 1.1}, "optim.ema_fraction: "),
         ({"optim__end_learning_rate_fraction": 1.1}, "optim.end_learning_rate_fraction: "),
         ({"optim__b1": 1}, "optim.b1: "),
         ({"optim__epsilon": 0}, "optim.epsilon: "),
@@ -140,9 +140,9 @@ def test_one_slip_is_one_problem(values, start):
 def test_limits_themselves_are_allowed():
     edges = changed(
         seed=2**32 - 1,
-        optim__ema_decay=0,
+        optim__ema_fraction=0,
         optim__end_learning_rate_fraction=1,
-        optim__warmup_epochs=4.9,
+        optim__warmup_fraction=0.9,
         augment__rotation_degrees=180,
         checkpoint__enabled=False,
         checkpoint__every_epochs=0,

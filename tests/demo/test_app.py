@@ -104,8 +104,8 @@ def test_activations_are_those_of_the_first_relu(client, untrained):
 
 
 def test_first_layer_of_other_networks():
-    assert first_layer(CNN(features=(5,), pool_after=()), (28, 28, 1)) == ("bn0", 5)
-    assert first_layer(SoftVote((CNN(features=(5,)), CNN(features=(6,)))), (28, 28, 1)) == ("bn0", 5)
+    assert first_layer(CNN(features=(5,), pool_after=()), (28, 28, 1)) == ("conv0", 5)
+    assert first_layer(SoftVote((CNN(features=(5,)), CNN(features=(6,)))), (28, 28, 1)) == ("conv0", 5)
     assert first_layer(CNN(features=()), (28, 28, 1)) == ("", 0)
 
 

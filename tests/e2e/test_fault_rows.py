@@ -100,7 +100,7 @@ CONFIG = {
     "batch not divisible by devices": (["--config.batch_size=12"], "12 does not divide over 8 devices"),
     "missing config file": (["--config=configs/defalt.py"], "defalt.py"),
     "stray argument": (["seed=3"], "stray argument 'seed=3'"),
-    "impossible duration": (["--config.optim.warmup_epochs=4"], "does not end within num_epochs = 4"),
+    "impossible duration": (["--config.optim.warmup_fraction=1"], "optim.warmup_fraction: "),
     "kernel larger than the images": (["--config.model.kernel_size=40"], "model: "),
 }
 

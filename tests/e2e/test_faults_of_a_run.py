@@ -25,7 +25,7 @@ from tests.full_disk import small_disk
 def test_a_loss_that_is_not_finite_names_the_step_and_keeps_the_good_checkpoints(commands, tmp_path):
     workdir = tmp_path / "run"
     # The rate starts at 0 and explodes with the second step, so the third loss is the first bad one.
-    words = ["--config.optim.learning_rate=1e30", "--config.optim.warmup_epochs=1"]
+    words = ["--config.optim.learning_rate=1e30", "--config.optim.warmup_fraction=0.2"]
     done = commands.run(
         "train", *SMALL, f"--workdir={workdir}", *words, SINGLE_STEPS, "--config.checkpoint.every_steps=1"
     )

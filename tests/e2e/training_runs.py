@@ -30,7 +30,7 @@ SMALL = [
     "--config.data.train_examples=640",
     "--config.data.validation_examples=64",
     "--config.eval_batch_size=250",
-    "--config.optim.ema_decay=0.9",
+    "--config.optim.ema_fraction=0.2",
 ]
 # The cuts never change what is computed; these let a run be met in the middle of an epoch.
 SINGLE_STEPS = "--config.steps_per_call=1"

@@ -1,11 +1,12 @@
-"""The article's network: its size, its table, its numbers against a NumPy one, and what it refuses."""
+"""The article's network: its size, its numbers against a NumPy one, and what it refuses."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mnist_jax.models.cnn import CNN, MODELS, count_parameters, create_model, summarize_layers
+from mnist_jax.models.cnn import CNN
+from mnist_jax.models.registry import count_parameters
 
 IMAGES = jax.random.uniform(jax.random.key(3), (4, 10, 9, 1))
 
@@ -19,25 +20,6 @@ def test_the_articles_network_has_its_size():
     variables = shapes_of(CNN())
     assert count_parameters(variables["params"]) == 596_330
     assert count_parameters(variables["batch_stats"]) == 1_408
-
-
-def test_the_table_is_keras_table():
-    # Parameters of each layer as keras' model.summary() gives them, statistics included; ReLU and pooling,
-    # which have none, are within the normalization before them.
-    assert summarize_layers(CNN(), (28, 28, 1)) == [
-        ("conv0", "Conv", (None, 26, 26, 32), 320),
-        ("bn0", "BatchNormRelu", (None, 26, 26, 32), 128),
-        ("conv1", "Conv", (None, 24, 24, 32), 9_248),
-        ("bn1", "BatchNormRelu", (None, 12, 12, 32), 128),
-        ("conv2", "Conv", (None, 10, 10, 64), 18_496),
-        ("bn2", "BatchNormRelu", (None, 10, 10, 64), 256),
-        ("conv3", "Conv", (None, 8, 8, 64), 36_928),
-        ("bn3", "BatchNormRelu", (None, 4, 4, 64), 256),
-        ("dense", "Dense", (None, 512), 524_800),
-        ("bn4", "BatchNormRelu", (None, 512), 2_048),
-        ("Dropout_0", "Dropout", (None, 512), 0),
-        ("head", "Dense", (None, 10), 5_130),
-    ]
 
 
 @pytest.mark.parametrize(
@@ -86,13 +68,6 @@ def test_an_unknown_lowering_or_dtype_is_refused():
         shapes_of(CNN(dtype="float16"))
 
 
-def test_networks_are_made_by_name():
-    assert create_model("cnn", 26, features=(8,), dropout_rate=0.5) == CNN(26, (8,), dropout_rate=0.5)
-    assert "cnn" in MODELS
-    with pytest.raises(ValueError, match="'resnet' is not known; expected one of cnn"):
-        create_model("resnet", 10)
-
-
 @pytest.fixture(scope="module")
 def variables(tiny_model):
     return jax.jit(tiny_model.init)(jax.random.key(0), IMAGES)
@@ -136,8 +111,8 @@ def test_statistics_move_in_training_only_and_by_the_momentum(tiny_model, variab
     moved = {}
     for momentum in (0.0, 0.75):
         _, updates = apply(tiny_model.clone(batch_norm_momentum=momentum), variables, train=True)
-        moved[momentum] = updates["batch_stats"]["bn0"]
-    for name, start in variables["batch_stats"]["bn0"].items():
+        moved[momentum] = updates["batch_stats"]["conv0"]["bn"]
+    for name, start in variables["batch_stats"]["conv0"]["bn"].items():
         np.testing.assert_allclose(moved[0.75][name], 0.75 * start + 0.25 * moved[0.0][name], rtol=1e-5)
         assert not np.allclose(moved[0.0][name], start)
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mnist_jax.ops.winograd import POINTS, pays, transforms, winograd_conv2d
+from mnist_jax.ops.winograd import POINTS, compiled_apart, is_profitable, transforms, winograd_conv2d
 from tests.ops.test_convolution import make_case, reference
 
 
@@ -44,11 +44,11 @@ def test_the_networks_own_shapes_lose_a_few_millionths_of_the_largest(shape):
 
 
 def test_the_transforms_filter_exactly():
-    carry, carry_kernel, back = (np.array(matrix) for matrix in transforms(POINTS, 3))
+    inputs, filters, outputs = (np.array(matrix) for matrix in transforms(POINTS, 3))
     images = np.array([Fraction(x) for x in (3, -1, 4, 1, -5, 9)])
     kernel = np.array([Fraction(x) for x in (2, -7, 1)])
     expected = [images[i : i + 3] @ kernel for i in range(4)]
-    assert (back @ ((carry_kernel @ kernel) * (carry @ images)) == expected).all()
+    assert (outputs @ ((filters @ kernel) * (inputs @ images)) == expected).all()
 
 
 def largest_rounding_error(points):
@@ -57,12 +57,10 @@ def largest_rounding_error(points):
     images, kernel = rng.normal(size=(500, 64, 6, 6)), rng.normal(size=(64, 3, 3))
 
     def filtered(dtype):
-        carry, carry_kernel, back = (
-            np.array(matrix, float).astype(dtype) for matrix in transforms(points, 3)
-        )
+        inputs, filters, outputs = (np.array(matrix, float).astype(dtype) for matrix in transforms(points, 3))
         tiles, weights = images.astype(np.float32).astype(dtype), kernel.astype(np.float32).astype(dtype)
-        products = (carry_kernel @ weights @ carry_kernel.T) * (carry @ tiles @ carry.T)
-        return back @ products.sum(axis=1) @ back.T
+        products = (filters @ weights @ filters.T) * (inputs @ tiles @ inputs.T)
+        return outputs @ products.sum(axis=1) @ outputs.T
 
     return np.abs(filtered(np.float32) - filtered(np.float64)).max()
 
@@ -96,5 +94,47 @@ def test_members_side_by_side():
         (7, (3, 3, 64, 64), jnp.float32, False),
     ],
 )
-def test_it_pays_for_many_channels_full_tiles_and_full_precision(size, shape, dtype, expected):
-    assert pays(jnp.zeros((1, size, size, shape[2])), jnp.zeros(shape, dtype)) is expected
+def test_it_is_profitable_for_many_channels_full_tiles_and_full_precision(size, shape, dtype, expected):
+    assert is_profitable(jnp.zeros((1, size, size, shape[2])), jnp.zeros(shape, dtype)) is expected
+
+
+def neighbors(x, step):
+    return jnp.sin(x[step:]) - jnp.cos(x[:-step])
+
+
+def uses(function):
+    """Reads the result twice."""
+
+    def both(x):
+        y = function(x, step=2)
+        return y[1:] * y[:-1]
+
+    return both
+
+
+def test_compiled_apart_values_and_gradients_are_the_same():
+    x = jnp.linspace(0.0, 3.0, 20)
+    apart = compiled_apart(neighbors, static_argnames="step")
+    np.testing.assert_allclose(apart(x, step=2), neighbors(x, 2), rtol=1e-6)
+    np.testing.assert_allclose(apart(x, step=3), neighbors(x, 3), rtol=1e-6)
+    gradient, expected = (jax.grad(lambda x, f=f: jnp.sum(uses(f)(x)))(x) for f in (apart, neighbors))
+    np.testing.assert_allclose(gradient, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_lists_and_vmap():
+    @compiled_apart
+    def sums(x):
+        return [x[0] + x[1], x[0] - x[1]]
+
+    a, b = jnp.arange(6.0).reshape(2, 3), jnp.ones((2, 3))
+    for result, expected in zip(jax.vmap(lambda a, b: sums([a, b]))(a, b), (a + b, a - b), strict=True):
+        np.testing.assert_array_equal(result, expected)
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="looks at what XLA makes for a CPU")
+def test_the_caller_does_not_compute_it_again():
+    x = jnp.linspace(0.0, 3.0, 2000)
+    program = jax.jit(uses(compiled_apart(neighbors, static_argnames="step"))).lower(x).compile().as_text()
+    entry = program[program.index("ENTRY") :]
+    assert " call(" in entry and " sine(" not in entry
+    assert " call(" not in jax.jit(uses(neighbors)).lower(x).compile().as_text()

@@ -44,7 +44,7 @@ SMALL = [
     "--config.log_every_steps=2",
     "--config.model.features=(2,3,3,2)",
     "--config.model.dense_features=8",
-    "--config.optim.ema_decay=0.9",
+    "--config.optim.ema_fraction=0.2",
     "--config.optim.label_smoothing=0.1",
 ]
 
@@ -154,12 +154,15 @@ def test_mistakes_and_hits_show_the_right_pictures_and_labels(finished, page):
             np.testing.assert_array_equal(shown[..., 3:], test.images[index])
 
 
-def test_each_convolution_and_each_relu_is_shown_for_the_chosen_digits(page):
+def test_each_convolution_and_each_block_is_shown_for_the_chosen_digits(page):
     assert re.findall(r"<figcaption><code>(\w+)</code>", section(page, "filters")) == [
         f"conv{i}" for i in range(4)
     ]
     activations = section(page, "activations")
-    assert re.findall(r"<h3><code>(\w+)</code></h3>", activations) == [f"relu{i}" for i in range(5)]
+    assert re.findall(r"<h3><code>(\w+)</code></h3>", activations) == [
+        *(f"conv{i}" for i in range(4)),
+        "dense",
+    ]
     assert activations.count('class="sheet"') == 5 * 4
     assert section(page, "augmentation").count('alt="original"') == 8
     assert section(page, "augmentation").count('alt="augmented"') == 40

@@ -31,7 +31,7 @@ def build(facts=FACTS, **changes):
 
 @pytest.fixture(scope="module")
 def experiment():
-    return build(optim__ema_decay=0.9)
+    return build(optim__ema_fraction=0.2)
 
 
 def test_steps_and_sizes_follow_the_data(experiment):
@@ -55,7 +55,7 @@ def test_the_first_state_is_on_every_device_and_as_a_checkpoint_expects_it(exper
 
 def test_the_seed_decides_the_first_state(experiment):
     first = experiment.create_state()
-    again, other = build(optim__ema_decay=0.9), build(optim__ema_decay=0.9, seed=1)
+    again, other = build(optim__ema_fraction=0.2), build(optim__ema_fraction=0.2, seed=1)
     assert_same_bits(first.params, again.create_state().params)
     assert not same_bits(first.params, other.create_state().params)
 
@@ -70,8 +70,8 @@ def test_without_a_decay_there_is_no_average():
         ({}, 29, 0.02),
         ({"optim__schedule": "cosine"}, 15, 0.01),
         ({"optim__schedule": "cosine", "optim__end_learning_rate_fraction": 0.25}, 30, 0.005),
-        ({"optim__warmup_epochs": 1.0}, 5, 0.01),
-        ({"optim__schedule": "one_cycle", "optim__warmup_epochs": 1.5}, 15, 0.02),
+        ({"optim__warmup_fraction": 1 / 3}, 5, 0.01),
+        ({"optim__schedule": "one_cycle", "optim__warmup_fraction": 0.5}, 15, 0.02),
         ({"optim__schedule": "one_cycle"}, 0, 0.0008),
     ],
 )
@@ -126,9 +126,9 @@ def test_a_batch_has_to_divide_over_the_devices(batch_size):
         build(batch_size=batch_size)
 
 
-def test_a_warm_up_that_rounds_to_the_whole_run_is_a_fault_of_the_configuration():
-    with pytest.raises(ConfigError, match="^optim.warmup_epochs: 2.99 are 30 of the run's 30 steps"):
-        build(optim__warmup_epochs=2.99)
+def test_a_warm_up_that_rounds_to_the_whole_run_leaves_a_step():
+    rates = [float(build(optim__warmup_fraction=0.999).learning_rate_fn(step)) for step in (0, 28, 29)]
+    assert rates == sorted(rates) and rates[0] < rates[2] == pytest.approx(1e-3)
 
 
 def test_a_network_that_does_not_fit_the_images_is_a_fault_of_the_configuration():

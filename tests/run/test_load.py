@@ -24,7 +24,7 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (6, 10, 9, 1)).astype(np.uint
 def states():
     """Three states of one experiment by step, every number other in each, and in its average."""
     config = default_config()
-    config.num_epochs, config.batch_size, config.optim.ema_decay = 3, 8, 0.9
+    config.num_epochs, config.batch_size, config.optim.ema_fraction = 3, 8, 0.2
     config.model.features, config.model.pool_after, config.model.dense_features = (3, 4), (0,), 8
     config = check(config)
     experiment = build_experiment(config, make_layout(), num_train=83, **FACTS)

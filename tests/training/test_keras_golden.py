@@ -1,7 +1,7 @@
 """Five steps of ours equal five of Keras 3.15's, from the same weights, whatever the lowering.
 
 The fixture is not part of the repository: its folder is given by MNIST_JAX_FIXTURES_DIR, or lies beside the
-checkout as shared/fixtures. A golden run that is always at hand is in test_steps.py.
+checkout as shared/fixtures. A golden run that is always at hand is in test_step.py.
 """
 
 import os
@@ -16,6 +16,7 @@ from mnist_jax.models.cnn import CNN
 from mnist_jax.training.optimizer import create_optimizer
 from mnist_jax.training.state import TrainState
 from mnist_jax.training.step import preprocess, train_step
+from tests.trees import assert_close, nest_as_blocks
 
 BESIDE = Path(__file__).resolve().parents[3] / "shared" / "fixtures"
 FIXTURE = Path(os.environ.get("MNIST_JAX_FIXTURES_DIR") or BESIDE) / "keras_training.npz"
@@ -33,23 +34,27 @@ def keras() -> dict[str, np.ndarray]:
         return dict(file)
 
 
+def variables_named(keras, prefix):
+    """Keras' variables below a prefix, under our names."""
+    flat = {}
+    for path, array in keras.items():
+        if path.startswith(prefix):
+            layer, name = path.removeprefix(prefix).split("/")
+            flat[f"{layer}/{FLAX_NAMES.get(name, name)}"] = jnp.asarray(array)
+    return nest_as_blocks(flat)
+
+
 def start_state(keras, conv):
     """The state that Keras started from, its variables under our names."""
-    params, batch_stats = {}, {}
-    for path, array in keras.items():
-        if path.startswith("start/"):
-            _, layer, name = path.split("/")
-            collection = batch_stats if name.startswith("moving_") else params
-            collection.setdefault(layer, {})[FLAX_NAMES.get(name, name)] = jnp.asarray(array)
+    variables = variables_named(keras, "start/")
     model, tx = CNN(dropout_rate=0.0, conv=conv), create_optimizer(1e-3)
     return TrainState(
         step=jnp.zeros((), jnp.int32),
-        params=params,
-        batch_stats=batch_stats,
-        opt_state=tx.init(params),
+        opt_state=tx.init(variables["params"]),
         ema=None,
         apply_fn=model.apply,
         tx=tx,
+        **variables,
     )
 
 
@@ -74,11 +79,8 @@ def test_five_steps_equal_keras(keras, conv):
     assert losses[0] == pytest.approx(keras["losses"][0], abs=1e-5)
     np.testing.assert_allclose(losses, keras["losses"], rtol=0, atol=2e-3)
 
-    ends = {path: array for path, array in keras.items() if path.startswith("end/") and "/moving_" in path}
-    assert len(ends) == 10
-    for path, array in ends.items():
-        layer, name = path.split("/")[-2:]
-        ours = state.batch_stats[layer][FLAX_NAMES[name]]
-        np.testing.assert_allclose(ours, array, rtol=0, atol=2e-3, err_msg=path)
+    end = variables_named(keras, "end/sequential/")["batch_stats"]
+    assert len(jax.tree.leaves(end)) == 10
+    assert_close(state.batch_stats, end, rtol=0, atol=2e-3)
     at_end = probabilities(state.variables())
     np.testing.assert_allclose(at_end, keras["probabilities_at_end"], rtol=0, atol=2e-3)

@@ -1,0 +1,80 @@
+"""The networks by name, and what can be said of any network without running it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import PyTree
+
+from mnist_jax.models.cnn import CNN
+from mnist_jax.models.simple_cnn import SimpleCNN
+
+# Of each network its class and the fields that its name decides. An et al.'s: table 1 of arXiv 2008.10400.
+MODELS: Mapping[str, tuple[type[nn.Module], Mapping[str, Any]]] = {
+    "cnn": (CNN, {}),
+    "simple_m3": (
+        SimpleCNN,
+        {"features": (32, 48, 64, 80, 96, 112, 128, 144, 160, 176), "kernel_size": 3},
+    ),
+    "simple_m5": (SimpleCNN, {"features": (32, 64, 96, 128, 160), "kernel_size": 5}),
+    "simple_m7": (SimpleCNN, {"features": (48, 96, 144, 192), "kernel_size": 7}),
+}
+
+
+def create_model(name: str, num_classes: int, **fields: Any) -> nn.Module:
+    """Builds a network by name.
+
+    Args:
+        name: a key of ``MODELS``.
+        num_classes: width of the last layer.
+        **fields: of `CNN`; the others take those they have and their name does not decide.
+
+    Raises:
+        ValueError: for an unknown name.
+        TypeError: for a field that `CNN` does not have.
+    """
+    if name not in MODELS:
+        raise ValueError(f"model {name!r} is not known; expected one of {', '.join(MODELS)}")
+    if unknown := fields.keys() - CNN.__dataclass_fields__.keys():
+        raise TypeError(f"{', '.join(sorted(unknown))}: CNN has no such field")
+    module, decided = MODELS[name]
+    own = {field: value for field, value in fields.items() if field in module.__dataclass_fields__}
+    return module(num_classes=num_classes, **{**own, **decided})
+
+
+def count_parameters(tree: PyTree) -> int:
+    """Counts the numbers in all arrays of a pytree."""
+    return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+
+def summarize_layers(
+    model: nn.Module, image_shape: Sequence[int]
+) -> list[tuple[str, str, tuple[int | None, ...], int]]:
+    """Lists the layers of a model in the order they are called, without computing anything.
+
+    Args:
+        model: called as ``model(images, train=...)``.
+        image_shape: ``(height, width, channels)``.
+
+    Returns:
+        for each layer its name, its type, its output shape (None for the batch) and its number of parameters,
+        statistics included.
+    """
+    calls: list[tuple[str, str, tuple[int | None, ...]]] = []
+
+    def record(next_fun: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
+        output = next_fun(*args, **kwargs)
+        if context.method_name == "__call__" and context.module.name is not None:
+            calls.append((context.module.name, type(context.module).__name__, (None, *output.shape[1:])))
+        return output
+
+    with nn.intercept_methods(record):
+        variables = jax.eval_shape(
+            model.init, jax.random.key(0), jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
+        )
+    return [
+        (name, kind, shape, count_parameters([collection.get(name, {}) for collection in variables.values()]))
+        for name, kind, shape in calls
+    ]
