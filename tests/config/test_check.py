@@ -67,7 +67,7 @@ def test_check_raises_with_all_problems():
         check(wrong)
     assert caught.value.exit_code == 2
     assert caught.value.problems == (
-        "batch_size: expected a whole number of at least 1, got -5",
+        "batch_size: expected a whole number of at least 0, got -5",
         "optim.learning_rate: expected a finite number above 0, got nan",
         "optim.learning_rat: there is no such field; did you mean 'optim.learning_rate'?",
         "num_epoch: there is no such field; did you mean 'num_epochs'?",
