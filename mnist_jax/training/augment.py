@@ -1,14 +1,9 @@
 """Random affine warps on the device, with Keras' meaning and ImageDataGenerator's distribution.
 
-A warp asks, for each pixel of the result, where in the source image it comes from. Those positions are found
-
-- from NumPy or Python numbers in float64, by the same products and sums in the same order as in Keras and
-  SciPy, so that even a position on the very edge of a pixel or of the image falls on SciPy's side;
-- from JAX arrays (under ``jit``, ``vmap``, ``scan``: in training) on the device in float32, where a pixel's
-  *displacement* is computed rather than its position: it is small, so it keeps more digits.
+A warp asks, for each pixel of the result, where in the source image it comes from. It computes the pixel's
+*displacement* rather than its position: that is small, so it keeps more of float32's digits.
 """
 
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import jax
@@ -38,8 +33,8 @@ class _Source(NamedTuple):
     """Where along one axis each result pixel ``[batch, height, width]`` is taken from."""
 
     index: Any  # int32, the nearest pixel (order 0) or the one before (order 1)
-    weight: Any  # share of the pixel after ``index``, for order 1
-    inside: Any  # bool, False beyond the centers of the first and last pixel
+    weight: Array  # share of the pixel after ``index``, for order 1
+    inside: Array  # bool, False beyond the centers of the first and last pixel
 
 
 def apply_affine_transform(
@@ -62,10 +57,10 @@ def apply_affine_transform(
     that are not square it swaps the two center coordinates too (height/2 for columns), and so does this
     unless told otherwise.
 
-    Each image depends on its own parameters only. Positions from NumPy and Python numbers are SciPy's to the
-    last bit. From JAX arrays they are float32, good to about 1e-6 pixel: bilinear values hardly move, but
-    with order 0, or at the border with fill mode ``constant``, one that close to an edge can fall on its
-    other side: a rare one for arbitrary parameters, whole rows at a half-turn, where they all lie on edges.
+    Each image depends on its own parameters only. Positions are good to about 1e-6 pixel: bilinear values
+    hardly move, but with order 0, or at the border with fill mode ``constant``, one that close to an edge can
+    fall on the other side than in SciPy's float64: a rare one for arbitrary parameters, whole rows at a
+    half-turn, where they all lie on edges.
 
     Args:
         images: Floating point, any scale.
@@ -86,8 +81,8 @@ def apply_affine_transform(
 
     Raises:
         ValueError: On an unknown ``fill_mode`` or ``order``, images that are not floating point
-            ``[batch, height, width, channels]``, or a parameter of another length than the batch (or, off the
-            device, not finite).
+            ``[batch, height, width, channels]``, or a parameter of another length than the batch (or,
+            off the device, not finite).
 
     Source:
         ``keras._legacy.preprocessing.image.apply_affine_transform`` (Keras 3.15), which calls
@@ -101,13 +96,11 @@ def apply_affine_transform(
             f"got {images.dtype}{list(images.shape)}"
         )
     given = {"theta": theta, "tx": tx, "ty": ty, "shear": shear, "zx": zx, "zy": zy}
-    on_device = any(isinstance(value, jax.Array) for value in given.values())
-    params = [_per_image(name, value, images.shape[0], on_device) for name, value in given.items()]
-    locate = _locate_on_device if on_device else _locate_on_host
-    rows, columns = locate(params, images.shape[1], images.shape[2], order, swap_center)
+    params = [_per_image(name, value, images.shape[0]) for name, value in given.items()]
+    rows, columns = _locate(params, images.shape[1], images.shape[2], order, swap_center)
     warped = _sample(images, rows, columns, order)
     if fill_mode == "constant":
-        inside = jnp.asarray(rows.inside & columns.inside)[..., None]
+        inside = (rows.inside & columns.inside)[..., None]
         warped = jnp.where(inside, warped, jnp.asarray(cval, images.dtype))
     return warped
 
@@ -228,15 +221,14 @@ def _check_sampling(fill_mode: str, order: int) -> None:
         raise ValueError(f"the interpolation order must be 0 (nearest pixel) or 1 (bilinear); got {order!r}")
 
 
-def _per_image(name: str, value: ArrayLike, batch_size: int, on_device: bool) -> Any:
-    """Brings a parameter to ``[batch, 1, 1]``, float32 on the device or float64 on the host."""
-    array = jnp.asarray(value, jnp.float32) if on_device else np.asarray(value, np.float64)
+def _per_image(name: str, value: ArrayLike, batch_size: int) -> Array:
+    """Brings a parameter to float32 ``[batch, 1, 1]``."""
+    array = jnp.asarray(value, jnp.float32)
     if array.shape not in ((), (batch_size,)):
         raise ValueError(f"{name} must be a scalar or have shape [{batch_size}], got {list(array.shape)}")
-    if not on_device and not np.isfinite(array).all():
+    if not isinstance(value, jax.Array) and not np.isfinite(value).all():
         raise ValueError(f"{name} must be finite, got {value!r}")
-    xp = jnp if on_device else np
-    return xp.broadcast_to(array, (batch_size,)).reshape(-1, 1, 1)
+    return jnp.broadcast_to(array, (batch_size,)).reshape(-1, 1, 1)
 
 
 def _center(height: int, width: int, swap_center: bool) -> tuple[float, float]:
@@ -245,44 +237,10 @@ def _center(height: int, width: int, swap_center: bool) -> tuple[float, float]:
     return (y, x) if swap_center else (x, y)
 
 
-def _locate_on_host(
-    params: list[Any], height: int, width: int, order: int, swap_center: bool
+def _locate(
+    params: list[Array], height: int, width: int, order: int, swap_center: bool
 ) -> tuple[_Source, _Source]:
-    """Source positions in float64, by Keras' matrix products and SciPy's order of summation."""
-    theta, tx, ty, shear, zx, zy = params
-    theta, shear = np.deg2rad(theta), np.deg2rad(shear)
-    center_x, center_y = _center(height, width, swap_center)
-    warp = (
-        _matrix([[np.cos(theta), -np.sin(theta), 0], [np.sin(theta), np.cos(theta), 0], [0, 0, 1]])
-        @ _shift_matrix(tx, ty)
-        @ _matrix([[1, -np.sin(shear), 0], [0, np.cos(shear), 0], [0, 0, 1]])
-        @ _matrix([[zx, 0, 0], [0, zy, 0], [0, 0, 1]])
-    )
-    matrix = _shift_matrix(center_x, center_y) @ warp @ _shift_matrix(-center_x, -center_y)
-    (xx, xy, x_shift), (yx, yy, y_shift) = np.moveaxis(matrix, 0, -1)[:2, :, :, None, None]
-    row, column = np.arange(height)[:, None], np.arange(width)[None, :]
-    source_row = (y_shift + row * yy) + column * yx
-    source_column = (x_shift + row * xy) + column * xx
-    return (
-        _split(np, source_row, np.zeros_like(row), height, order),
-        _split(np, source_column, np.zeros_like(column), width, order),
-    )
-
-
-def _shift_matrix(x: Any, y: Any) -> np.ndarray:
-    return _matrix([[1, 0, x], [0, 1, y], [0, 0, 1]])
-
-
-def _matrix(entries: list[list[Any]]) -> np.ndarray:
-    """Stacks scalars and ``[batch, 1, 1]`` arrays into ``[batch, 3, 3]``."""
-    flat = np.broadcast_arrays(*(np.ravel(entry) for row in entries for entry in row))
-    return np.stack(flat, axis=-1).reshape(-1, 3, 3)
-
-
-def _locate_on_device(
-    params: list[Any], height: int, width: int, order: int, swap_center: bool
-) -> tuple[_Source, _Source]:
-    """Source positions in float32, as displacements from each result pixel.
+    """Returns the source positions along rows and columns, found as displacements from each result pixel.
 
     The product of rotation, shear and zoom is written out, with cos(a) - 1 as -2 sin²(a/2), so that nothing
     near 1 or near the size of the image is rounded; without a matrix product no GPU reduces its precision.
@@ -297,16 +255,16 @@ def _locate_on_device(
     yy_less_1 = -2 * jnp.sin(slant / 2) ** 2 * zy + (zy - 1)
     column_shift = xx_less_1 * x - sin_slant * zy * y + (cos_theta * tx - sin_theta * ty)
     row_shift = sin_theta * zx * x + yy_less_1 * y + (sin_theta * tx + cos_theta * ty)
-    return _split(jnp, row_shift, row, height, order), _split(jnp, column_shift, column, width, order)
+    return _split(row_shift, row, height, order), _split(column_shift, column, width, order)
 
 
-def _split(xp: ModuleType, displacement: Any, origin: Any, length: int, order: int) -> _Source:
+def _split(displacement: Array, origin: Array, length: int, order: int) -> _Source:
     """Splits positions ``origin + displacement`` on an axis of ``length`` pixels into index and weight."""
     lowest, highest = -origin, length - 1 - origin
     inside = (displacement >= lowest) & (displacement <= highest)
-    displacement = xp.clip(displacement, lowest, highest)
-    whole = xp.floor(displacement + 0.5) if order == 0 else xp.floor(displacement)
-    return _Source(origin + whole.astype(np.int32), displacement - whole, inside)
+    displacement = jnp.clip(displacement, lowest, highest)
+    whole = jnp.floor(displacement + 0.5) if order == 0 else jnp.floor(displacement)
+    return _Source(origin + whole.astype(jnp.int32), displacement - whole, inside)
 
 
 def _sample(images: Array, rows: _Source, columns: _Source, order: int) -> Array:
@@ -318,8 +276,8 @@ def _sample(images: Array, rows: _Source, columns: _Source, order: int) -> Array
         return pixels(images, rows.index, columns.index)
     next_row = jnp.minimum(rows.index + 1, images.shape[1] - 1)
     next_column = jnp.minimum(columns.index + 1, images.shape[2] - 1)
-    row_weight = jnp.asarray(rows.weight, jnp.float32)[..., None]
-    column_weight = jnp.asarray(columns.weight, jnp.float32)[..., None]
+    row_weight = rows.weight[..., None]
+    column_weight = columns.weight[..., None]
     before, after = (
         (1 - row_weight) * pixels(images, rows.index, column) + row_weight * pixels(images, next_row, column)
         for column in (columns.index, next_column)
