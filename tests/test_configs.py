@@ -16,7 +16,9 @@ FILES = sorted(path for path in CONFIGS.glob("*.py") if path.name != "__init__.p
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_it_builds_and_is_in_order(path):
     config = check(load_config_file(str(path)))
-    assert validate_against_data(config, 4000 if config.data.name == "mnist_5k" else 60000) == []
+    num_train = 4000 if config.data.name == "mnist_5k" else 60000
+    config, _ = resolve(config, num_train)
+    assert validate_against_data(config, num_train) == []
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

@@ -88,7 +88,7 @@ def validate_against_data(config: ConfigDict, num_train: int) -> list[str]:
     """Lists what cannot be done with a data set of this size, one line each.
 
     Args:
-        config: a configuration that `check` has passed.
+        config: a configuration that `check` has passed, its automatic values chosen.
         num_train: training images of the data set, before any are left out or held out.
     """
     taken, held_out = config.data.train_examples, config.data.validation_examples

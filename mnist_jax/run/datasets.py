@@ -33,11 +33,6 @@ class RunData:
     chosen: tuple[str, ...] = ()
 
     @property
-    def remarks(self) -> list[str]:
-        """How the data was read, prepared and divided, where it was not simply taken as it is."""
-        return [*self.splits.remarks, *self.chosen]
-
-    @property
     def eval_split(self) -> str:
         """The split that each epoch is evaluated on."""
         return "test" if self.validation is None else "validation"
@@ -49,11 +44,11 @@ class RunData:
 
     @property
     def remarks(self) -> list[str]:
-        """How the data was read, prepared and divided, where it was not simply taken as it is."""
-        if self.validation is None or not self.validation.is_drawn:
-            return list(self.splits.remarks)
-        drawn = f"the {self.validation.num_examples:,} validation images are drawn over all classes"
-        return [*self.splits.remarks, drawn]
+        """How the data was read, prepared and divided, and what was chosen to suit it."""
+        drawn = []
+        if self.validation is not None and self.validation.is_drawn:
+            drawn = [f"the {self.validation.num_examples:,} validation images are drawn over all classes"]
+        return [*self.splits.remarks, *drawn, *self.chosen]
 
     def facts(self) -> dict[str, Any]:
         """Returns what ``config.json`` keeps of the data, under ``run``.

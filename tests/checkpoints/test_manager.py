@@ -98,7 +98,7 @@ def test_train_state_and_meta_come_back_bit_for_bit(tmp_path, ema):
             restored, meta = checkpoints.restore(which, jax.eval_shape(lambda: tiny_state(1, ema=ema)))
             # Functions are no part of a checkpoint: those of the target are used.
             assert_same(restored.replace(apply_fn=state.apply_fn, tx=state.tx), state)
-            assert meta == {"epoch": 2, "seed": 3, "best": {"step": 4}, "format_version": 1, "step": 7}
+            assert meta == {"epoch": 2, "seed": 3, "best": {"step": 4}, "format_version": 2, "step": 7}
         assert checkpoints.read_meta(7) == meta
     assert manifest.read_manifest(tmp_path / "7").metrics == {"accuracy": 0.5}
 

@@ -51,8 +51,8 @@ def test_all_slips_are_listed_at_once():
     words = ["--config.optim.learning_rat=1", "--config.batch_size=-5", "--config.num_epochs=abc", "stray"]
     assert problems_of(TRAIN, "--config", DEFAULT, *words, "--wrokdir=x", "--workdir=") == [
         "--config.optim.learning_rat: there is no such field; did you mean 'optim.learning_rate'?",
-        "--config.batch_size: expected a whole number of at least 1, got -5",
-        "--config.num_epochs: expected a whole number of at least 1, got 'abc'",
+        "--config.batch_size: expected a whole number of at least 0, got -5",
+        "--config.num_epochs: expected a whole number of at least 0, got 'abc'",
         "stray argument 'stray': flags are given as --name=value",
         "--wrokdir: there is no such flag; did you mean --workdir?",
         "--workdir: expected a text of one line that is not empty, got ''",
@@ -124,15 +124,15 @@ def test_overrides_may_come_before_the_file_and_the_last_file_counts():
             ["--config.optim.learning_rate=inf"],
             "--config.optim.learning_rate: expected a finite number above 0, got inf",
         ),
-        (["--config.num_epochs=0"], "--config.num_epochs: expected a whole number of at least 1, got 0"),
+        (["--config.num_epochs=-1"], "--config.num_epochs: expected a whole number of at least 0, got -1"),
         (
             ["--config.num_epochs=1.5"],
-            "--config.num_epochs: expected a whole number of at least 1, got '1.5'",
+            "--config.num_epochs: expected a whole number of at least 0, got '1.5'",
         ),
-        (["--config.num_epochs="], "--config.num_epochs: expected a whole number of at least 1, got ''"),
+        (["--config.num_epochs="], "--config.num_epochs: expected a whole number of at least 0, got ''"),
         (
             ["--config.num_epochs"],
-            "--config.num_epochs: a value is missing, expected a whole number of at least 1",
+            "--config.num_epochs: a value is missing, expected a whole number of at least 0",
         ),
         (["--config.num_epochs", "--debug"], "--config.num_epochs: a value is missing"),
         (["--config.report=maybe"], "--config.report: expected True or False, got 'maybe'"),
@@ -142,7 +142,10 @@ def test_overrides_may_come_before_the_file_and_the_last_file_counts():
         (["--config.model.features=(8,"], "--config.model.features: expected a tuple of whole numbers"),
         (["--config.model.features=" + "(" * 500], "--config.model.features: expected a tuple"),
         (["--config.model.features=(8,8)"], "model.pool_after: expected convolutions from 0 to 1"),
-        (["--config.data.train_examples=10"], "--config.batch_size: 64 is more than the 10 images"),
+        (
+            ["--config.model.kernel_size=0"],
+            "--config.model.kernel_size: expected a whole number of at least 1",
+        ),
         (
             ["--config.learning_rate", "1"],
             "--config.learning_rate: there is no such field; did you mean 'optim.learning",

@@ -86,17 +86,17 @@ def test_damaged_data(in_process, tmp_path, write, message):
 
 CONFIG = {
     "unknown key": (["--config.optim.learning_rat=1"], "did you mean 'optim.learning_rate'?"),
-    "wrong type": (["--config.num_epochs=abc"], "expected a whole number of at least 1, got 'abc'"),
+    "wrong type": (["--config.num_epochs=abc"], "expected a whole number of at least 0, got 'abc'"),
     "NaN rate": (["--config.optim.learning_rate=nan"], "--config.optim.learning_rate: expected"),
     "infinite rate": (["--config.optim.learning_rate=inf"], "--config.optim.learning_rate: expected"),
     "negative rate": (["--config.optim.learning_rate=-1"], "got -1"),
-    "batch 0": (["--config.batch_size=0"], "expected a whole number of at least 1, got 0"),
+    "batch -1": (["--config.batch_size=-1"], "expected a whole number of at least 0, got -1"),
     "batch larger than the data": (["--config.batch_size=1000"], "1000 is more than the 576"),
     "batch larger than the data set": (
         ["--config.batch_size=5000", "--config.data.train_examples=0"],
         "batch_size: 5000 is more than the 3936 training images there are",
     ),
-    "zero epochs": (["--config.num_epochs=0"], "expected a whole number of at least 1, got 0"),
+    "minus one epoch": (["--config.num_epochs=-1"], "expected a whole number of at least 0, got -1"),
     "batch not divisible by devices": (["--config.batch_size=12"], "12 does not divide over 8 devices"),
     "missing config file": (["--config=configs/defalt.py"], "defalt.py"),
     "stray argument": (["seed=3"], "stray argument 'seed=3'"),

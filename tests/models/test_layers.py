@@ -21,7 +21,7 @@ class Plain(nn.Module):
 
     @nn.compact
     def __call__(self, x, train=False):
-        x = self.layer.clone(parent=None, name="layer")(x)
+        x = self.layer(x)
         x = nn.BatchNorm(use_running_average=not train, momentum=MOMENTUM, epsilon=EPSILON, name="bn")(x)
         x = nn.relu(x)
         return nn.max_pool(x, (2, 2), (2, 2)) if self.pool else x

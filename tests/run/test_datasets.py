@@ -43,9 +43,15 @@ def test_the_data_really_used_is_named(splits):
 
 
 def test_a_configuration_takes_its_examples_and_holds_some_out(splits):
-    data = divide(check({"batch_size": 4, "data": {"train_examples": 12, "validation_examples": 4}}), splits)
+    _, data = divide(
+        check({"batch_size": 4, "data": {"train_examples": 12, "validation_examples": 4}}), splits
+    )
     assert (data.train.num_examples, data.validation.num_examples, data.eval_split) == (8, 4, "validation")
-    data = divide(check({"batch_size": 4}), splits)
+    _, data = divide(check({"batch_size": 4}), splits)
+    assert data.chosen == ()
+    config, automatic = divide(check({"batch_size": 0, "data": {"validation_examples": 4}}), splits)
+    assert config.batch_size == 8
+    assert automatic.remarks[-1] == "chosen for 16 training images: batches of 8"
     assert (data.train.num_examples, data.validation, data.eval_split) == (20, None, "test")
     with pytest.raises(ConfigError, match="train_examples"):
         divide(check({"batch_size": 4, "data": {"train_examples": 21}}), splits)

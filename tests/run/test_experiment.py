@@ -97,9 +97,16 @@ def test_every_field_of_the_network_arrives():
         "batch_norm_epsilon": 0.01,
         "dtype": "bfloat16",
     }
-    model = build_model(make_config(**{f"model__{name}": value for name, value in fields.items()}), 7, "cpu")
+    config = make_config(**{f"model__{name}": value for name, value in fields.items()})
+    config.model.batch_norm_warmup = False
+    model = build_model(config, 7, "cpu")
     assert {name: getattr(model, name) for name in fields} == fields
     assert model.num_classes == 7
+
+
+def test_with_the_warm_up_the_network_returns_the_moments_of_a_batch():
+    assert build_model(make_config(), 3, "cpu").batch_norm_momentum == 0.0
+    assert build_model(make_config(model__batch_norm_warmup=False), 3, "cpu").batch_norm_momentum == 0.99
 
 
 def test_augmentation_is_off_or_as_configured():
