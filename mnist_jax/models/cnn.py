@@ -6,14 +6,18 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from mnist_jax.models.layers import ConvBlock, DenseBlock, compute_dtype
+from mnist_jax.models.layers import ConvBlock, DenseBlock, MaxPool, compute_dtype
 from mnist_jax.ops.convolution import resolve_implementation
+
+# Of the hidden layer. The article's has half a million; images of 100 pixels would need fifteen.
+_MOST_WEIGHTS = 2**24
 
 
 class CNN(nn.Module):
     """The article's network: convolutions, BatchNorm, ReLU, pooling, a hidden layer and a head.
 
     With the defaults and 28x28x1 images it has 596,330 trainable parameters and 1,408 BatchNorm statistics.
+    Large images are pooled further before the hidden layer, until it has at most 2^24 weights.
 
     Attributes:
         num_classes: width of the last layer.
@@ -75,6 +79,8 @@ class CNN(nn.Module):
                 )
             pool = i in self.pool_after
             x = ConvBlock(features, self.kernel_size, pool, **options, name=f"conv{i}")(x, train)
+        for i in range(_num_further_poolings(x.shape, self.dense_features)):
+            x = MaxPool(options["implementation"], name=f"pool{i}")(x)
         x = x.reshape(x.shape[0], -1)
         if x.shape[1] == 0:
             raise ValueError(
@@ -90,3 +96,12 @@ class CNN(nn.Module):
             name="head",
         )
         return head(x).astype(jnp.float32)
+
+
+def _num_further_poolings(shape: Sequence[int], dense_features: int) -> int:
+    """How often feature maps ``[B, H, W, C]`` are to be halved for the hidden layer to stay in bounds."""
+    _, height, width, channels = shape
+    count = 0
+    while height * width * channels * dense_features > _MOST_WEIGHTS and min(height, width) > 1:
+        height, width, count = height // 2, width // 2, count + 1
+    return count

@@ -121,6 +121,23 @@ class ConvBlock(nn.Module):
         return x.astype(self.dtype)
 
 
+class MaxPool(nn.Module):
+    """2x2 maximum pooling; an odd last row or column is left out.
+
+    Attributes:
+        implementation: see `ConvBlock`.
+    """
+
+    implementation: str = "auto"
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "batch height width features"]
+    ) -> Float[Array, "batch out_height out_width features"]:
+        """Returns ``[B, H // 2, W // 2, features]``."""
+        return max_pool2d(x, 2, self.implementation)
+
+
 class DenseBlock(nn.Module):
     """A dense layer, BatchNorm and ReLU; the dense layer's parameters are named as in ``nn.Dense``.
 

@@ -360,7 +360,7 @@ def test_help_of_a_process_comes_without_jax(tiny):
 
 
 def test_a_process_with_slips_exits_with_2_and_no_traceback(tiny):
-    done = tiny("--config", DEFAULT, "--config.batch_size=0", "stray")
+    done = tiny("--config", DEFAULT, "--config.batch_size=-1", "stray")
     assert done.returncode == 2
     *errors, last = done.stderr.splitlines()
     assert len(errors) == 2 and all(line.startswith("error: ") for line in errors)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mnist_jax.models.cnn import CNN
-from mnist_jax.models.registry import count_parameters
+from mnist_jax.models.registry import count_parameters, summarize_layers
 
 IMAGES = jax.random.uniform(jax.random.key(3), (4, 10, 9, 1))
 
@@ -130,3 +130,15 @@ def test_logits_equal_numpys(golden_training, conv, train):
     logits = run(golden.variables("start"), golden.arrays["images"][0].astype(np.float32) / 255)
     expected = golden.arrays["start/logits_train" if train else "start/logits_eval"]
     np.testing.assert_allclose(logits, expected, atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("image_shape", "poolings"),
+    [((28, 28, 1), 0), ((64, 64, 3), 0), ((200, 200, 3), 2), ((300, 400, 3), 2), ((28, 4000, 1), 2)],
+)
+def test_large_images_are_pooled_until_the_hidden_layer_is_in_bounds(image_shape, poolings):
+    images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
+    params = jax.eval_shape(CNN(conv="lax").init, jax.random.key(0), images)["params"]
+    assert params["dense"]["kernel"].size <= 2**24
+    names = [row[0] for row in summarize_layers(CNN(conv="lax"), image_shape)]
+    assert [name for name in names if name.startswith("pool")] == [f"pool{i}" for i in range(poolings)]
