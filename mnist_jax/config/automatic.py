@@ -9,10 +9,11 @@ import copy
 from ml_collections import ConfigDict
 
 _EPOCHS, _BATCH_SIZE = 5, 64
-_FEWEST_STEPS, _MOST_STEPS = 1_250, 20_000
+_FEWEST_STEPS, _MOST_STEPS = 2_000, 20_000
 _MOST_EPOCHS = 100
-# A batch is at most this share of the images, but not so small that its statistics are noise.
-_BATCHES_AN_EPOCH = 10
+# Few images are taken in smaller batches, for as many updates an epoch, but not so small that a batch's
+# statistics are noise.
+_BATCHES_AN_EPOCH = 125
 _SMALLEST_BATCH = 8
 # Saving takes as long as many an epoch over few images.
 _MOST_CHECKPOINTS = 10

@@ -18,8 +18,8 @@ def test_mnist_gets_the_articles_epochs_and_batch():
 
 
 def test_few_images_are_passed_over_more_often_in_smaller_batches():
-    assert automatic(4_000)[:2] == (20, 64)
-    assert automatic(180)[:2] == (100, 18)
+    assert automatic(4_000)[:2] == (16, 32)
+    assert automatic(180)[:2] == (91, 8)
     assert automatic(24)[:2] == (100, 8)
     assert automatic(5)[:2] == (100, 5)
 
@@ -32,18 +32,18 @@ def test_many_images_are_passed_over_less_often():
 def test_what_is_given_stays():
     config = check({"num_epochs": 2, "batch_size": 32})
     assert resolve(config, 100) == (config, [])
-    assert automatic(4_000, num_epochs=1)[:2] == (1, 64)
+    assert automatic(4_000, num_epochs=1)[:2] == (1, 32)
     assert automatic(4_000, batch_size=500)[:2] == (100, 500)
 
 
 def test_what_was_chosen_is_said():
-    assert automatic(4_000)[2] == ["chosen for 4,000 training images: 20 epochs and batches of 64"]
-    assert automatic(4_000, num_epochs=1)[2] == ["chosen for 4,000 training images: batches of 64"]
+    assert automatic(4_000)[2] == ["chosen for 4,000 training images: 16 epochs and batches of 32"]
+    assert automatic(4_000, num_epochs=1)[2] == ["chosen for 4,000 training images: batches of 32"]
 
 
 def test_many_short_epochs_do_not_save_after_each():
     config, _ = resolve(check({"num_epochs": 0}), 4_000)
-    assert config.checkpoint.every_epochs == 2
+    assert config.checkpoint.every_epochs == 4
     config, _ = resolve(check({"num_epochs": 0, "checkpoint": {"every_epochs": 3}}), 4_000)
     assert config.checkpoint.every_epochs == 3
 
