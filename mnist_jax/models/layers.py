@@ -122,13 +122,9 @@ class ConvBlock(nn.Module):
 
 
 class MaxPool(nn.Module):
-    """2x2 maximum pooling; an odd last row or column is left out.
+    """2x2 maximum pooling; an odd last row or column is left out."""
 
-    Attributes:
-        implementation: see `ConvBlock`.
-    """
-
-    implementation: str = "auto"
+    implementation: str = "auto"  # see `ConvBlock`
 
     @nn.compact
     def __call__(

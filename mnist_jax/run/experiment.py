@@ -94,13 +94,8 @@ class Experiment:
         )
 
     def _initial_state(self) -> TrainState:
-        return create_train_state(
-            self.keys.params,
-            self.model,
-            self.image_shape,
-            self.tx,
-            use_ema=self.config.optim.ema_fraction > 0,
-        )
+        use_ema = self.config.optim.ema_fraction > 0
+        return create_train_state(self.keys.params, self.model, self.image_shape, self.tx, use_ema=use_ema)
 
     def compiled_steps(self, train: Dataset) -> CompiledSteps:
         """Puts the training images on every device, once, for the steps to be done there."""

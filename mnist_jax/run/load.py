@@ -141,7 +141,7 @@ def load(workdir: str | os.PathLike[str], checkpoint: str | int = "best") -> Loa
     with Checkpoints(directory, read_only=True) as checkpoints:
         restored, meta = checkpoints.restore(which, experiment.abstract_checkpoint())
     return LoadedModel(
-        module=experiment.model,
+        module=_with_own_statistics(experiment.model, experiment.config),
         variables=restored["state"].eval_variables(),
         config=experiment.config,
         step=int(meta["step"]),
@@ -155,6 +155,11 @@ def load(workdir: str | os.PathLike[str], checkpoint: str | int = "best") -> Loa
 def is_ensemble(workdir: Path) -> bool:
     """Whether a folder is that of an ensemble."""
     return (workdir / ENSEMBLE_FILE).is_file()
+
+
+def _with_own_statistics(model: nn.Module, config: ConfigDict) -> nn.Module:
+    """The module for a person's own training loop, which averages no moments: BatchNorm does it itself."""
+    return model.clone(batch_norm_momentum=config.model.batch_norm_momentum)
 
 
 def load_ensemble(workdir: Path, checkpoint: str | int) -> LoadedModel:

@@ -245,7 +245,6 @@ def _stopped(run: Run, checkpoints: Checkpoints, state: TrainState, step: int) -
     checkpoints.wait()
     name = run.stop.signal.name if run.stop.signal else "a signal"
     saved = f"saved step {step}; the same command goes on from there"
-    run.console.note(
-        f"stopped by {name}: {saved if run.experiment.config.checkpoint.enabled else 'nothing saved'}"
-    )
+    enabled = run.experiment.config.checkpoint.enabled
+    run.console.note(f"stopped by {name}: {saved if enabled else 'nothing saved'}")
     return RunResult({}, state, run.stop.exit_code)

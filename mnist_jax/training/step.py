@@ -71,15 +71,15 @@ def train_step(
         losses = optax.softmax_cross_entropy(logits, targets)
         return jnp.mean(losses), (losses, logits, updates.get("batch_stats", {}))
 
-    gradients, (losses, logits, moments) = jax.grad(loss_fn, has_aux=True)(state.params)
+    gradients, (losses, logits, batch_stats) = jax.grad(loss_fn, has_aux=True)(state.params)
     updates, opt_state = state.tx.update(gradients, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    batch_stats, ema = moments, state.ema
-    if statistics_momentum is not None:
-        batch_stats = _average(state.batch_stats, moments, statistics_momentum, state.step)
+    ema = state.ema
     if ema is not None:
-        # The statistics are those that go with the averaged weights: the moments, averaged alike.
-        ema = _average(ema, {"params": params, "batch_stats": moments}, ema_decay, state.step)
+        ema = _average(ema, {"params": params, "batch_stats": batch_stats}, ema_decay, state.step)
+    if statistics_momentum is not None:
+        # So far they are the moments of this batch alone.
+        batch_stats = _average(state.batch_stats, batch_stats, statistics_momentum, state.step)
     new_state = state.replace(
         step=state.step + 1, params=params, batch_stats=batch_stats, opt_state=opt_state, ema=ema
     )

@@ -2,6 +2,7 @@
 
 import functools
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -219,3 +220,26 @@ def test_three_steps_equal_numpys(golden_training, conv):
     assert_close(state.ema, golden.variables("ema"), rtol=1e-5, atol=5e-6)
     logits = state.apply_fn(state.variables(), preprocess(jnp.asarray(arrays["images"][0])))
     np.testing.assert_allclose(logits, arrays["end/logits_eval"], atol=2e-5)
+
+
+@pytest.mark.parametrize("momentum", [0.5, 0.99])
+def test_moments_of_the_batches_are_averaged_faster_at_first(make_tiny_state, batch, momentum):
+    class Normalized(nn.Module):
+        @nn.compact
+        def __call__(self, images, train=False):
+            x = nn.BatchNorm(use_running_average=not train, momentum=0.0)(images.reshape(len(images), -1))
+            return nn.Dense(3)(x)
+
+    state = make_tiny_state(model=Normalized(), use_ema=True)
+    run = jax.jit(functools.partial(train_step, statistics_momentum=momentum, ema_decay=0.25))
+    expected = expected_ema = np.zeros(90)
+    for step in range(4):
+        scaled = {**batch, "image": jnp.asarray(batch["image"]) * (1 + step) / 8}
+        state, _ = run(state, scaled, KEY)
+        mean = np.asarray(preprocess(scaled["image"])).reshape(len(batch["label"]), -1).mean(axis=0)
+        limit = (1 + step) / (10 + step)
+        expected = expected + (1 - min(momentum, limit)) * (mean - expected)
+        expected_ema = expected_ema + (1 - min(0.25, limit)) * (mean - expected_ema)
+    assert_close(state.batch_stats["BatchNorm_0"]["mean"], expected, rtol=1e-5)
+    # With the weights their statistics are averaged: the moments, not what is already an average.
+    assert_close(state.ema["batch_stats"]["BatchNorm_0"]["mean"], expected_ema, rtol=1e-5)
