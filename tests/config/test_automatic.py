@@ -1,10 +1,15 @@
 """What is chosen where a configuration leaves epochs and batch size open."""
 
+import re
+from pathlib import Path
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mnist_jax.config.automatic import resolve
 from mnist_jax.config.check import check
+
+PAGE = Path(__file__).parents[2] / "docs" / "your_own_data.md"
 
 
 def automatic(num_train, num_devices=1, **fields):
@@ -53,3 +58,10 @@ def test_a_batch_fits_images_and_devices(num_train, num_devices):
     num_epochs, batch_size, _ = automatic(num_train, num_devices)
     assert 1 <= num_epochs <= 100 and batch_size % num_devices == 0
     assert batch_size <= max(num_train, num_devices)
+
+
+def test_the_documentation_has_the_numbers():
+    rows = re.findall(r"^\| ([\d,]+) \| (\d+) \| (\d+) \|$", PAGE.read_text(), re.MULTILINE)
+    assert len(rows) == 5
+    for images, batch, epochs in rows:
+        assert automatic(int(images.replace(",", "")))[:2] == (int(epochs), int(batch))
