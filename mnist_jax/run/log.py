@@ -212,6 +212,5 @@ def describe_run(experiment: Experiment, data: RunData, folder: Path, state: Tra
         steps_per_epoch=experiment.steps_per_epoch,
         batch_size=config.batch_size,
         workdir=str(folder),
-        data_notes=data.remarks,
         fallback=f"{train.source}: not the data set asked for" if data.splits.is_fallback else "",
     )

@@ -43,7 +43,6 @@ class RunDescription:
         steps_per_epoch: optimizer steps an epoch.
         batch_size: images a step, over all devices.
         workdir: the folder of the run.
-        data_notes: lines on what was done to the data.
         fallback: one line to repeat at the end where the data is not what was asked for.
     """
 
@@ -64,7 +63,6 @@ class RunDescription:
     steps_per_epoch: int
     batch_size: int
     workdir: str
-    data_notes: Sequence[str] = ()
     fallback: str = ""
 
 
@@ -144,8 +142,6 @@ class RunConsole:
         self._row("device", run.device if alone else f"{run.device}; {where}")
         self._row("data", f"{run.data_name}: {counts}; {shape}, {run.num_classes} classes")
         self._row("", f"{run.data_source} (sha256 {run.data_sha256[:12]})")
-        for note in run.data_notes:
-            self._row("", note)
         self._row("model", f"{run.model_name}: {run.num_params:,} trainable parameters, {run.dtype}")
         epochs = f"{_count(run.num_epochs, 'epoch')} of {_count(run.steps_per_epoch, 'step')}"
         self._row("steps", f"{num_steps:,} = {epochs} of {_count(run.batch_size, 'image')}")
