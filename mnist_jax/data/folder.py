@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from mnist_jax.data.assemble import ROLES, Part, Role, assemble, readable
-from mnist_jax.data.cifar import find_cifar, read_cifar_folder
 from mnist_jax.data.dataset import Splits, check_labels
 from mnist_jax.data.idx import parse_idx, read_bytes
 from mnist_jax.data.image_folder import find_splits, has_classes, load_image_folder
@@ -17,7 +16,6 @@ from mnist_jax.data.known import FAMILY, FINGERPRINTS
 from mnist_jax.data.npz import read_npy_roles, read_npz_roles
 from mnist_jax.data.parquet import find_parquet, load_parquet
 from mnist_jax.data.pictures.table import is_table, read_table
-from mnist_jax.data.svhn import SVHN, SVHN_CLASSES, is_svhn, read_svhn_folder
 from mnist_jax.errors import DataError
 
 VARIABLE = "MNIST_JAX_DATA_DIR"
@@ -80,12 +78,6 @@ def _load_candidate(folder: Path, name: str, own_name: str, image_size: int) -> 
         where = f"folder {readable(folder)} (NumPy)"
         parts = {role: Part(*part) for role, part in arrays.items()}
         return assemble(parts, _claimed(name), where, own_name=own_name, image_size=image_size)
-    if cifar := find_cifar(folder):
-        parts, class_names = read_cifar_folder(cifar, folder)
-        return assemble(parts, cifar, f"folder {readable(folder)} (CIFAR)", class_names=class_names)
-    if is_svhn(folder):
-        source = f"folder {readable(folder)} (SVHN)"
-        return assemble(read_svhn_folder(folder), SVHN, source, class_names=SVHN_CLASSES)
     if tables := _find_tables(folder):
         return _load_tables(folder, tables, name, own_name, image_size)
     if files := find_parquet(folder):

@@ -1,9 +1,8 @@
 """Source 3: TensorFlow Datasets without TensorFlow.
 
-For MNIST's family, CIFAR and SVHN, TFDS gives the URLs, sizes and SHA-256 (its registry) and fetches and
-checks the files (its DownloadManager); the files are parsed here, because TFDS' own preparation needs
-TensorFlow. Any other image data set is read where it is prepared as array_record, or prepared where
-TensorFlow is installed.
+For MNIST's family TFDS gives the URLs, sizes and SHA-256 (its registry) and fetches and checks the files (its
+DownloadManager); the files are parsed here, because TFDS' own preparation needs TensorFlow. Any other image
+data set is read where it is prepared as array_record, or prepared where TensorFlow is installed.
 """
 
 import contextlib
@@ -21,13 +20,11 @@ from urllib.parse import urlparse
 
 import numpy as np
 
-from mnist_jax.data.assemble import ROLES, Role, assemble
-from mnist_jax.data.cifar import CIFAR, read_cifar_archive
+from mnist_jax.data.assemble import ROLES, Role
 from mnist_jax.data.dataset import Dataset, Splits
 from mnist_jax.data.folder import idx_splits
 from mnist_jax.data.idx import read_bytes
 from mnist_jax.data.known import EMBEDDED_NAME, FAMILY
-from mnist_jax.data.svhn import SVHN, SVHN_CLASSES, SVHN_FILES, read_svhn
 from mnist_jax.errors import DataError
 
 # With TFDS' import before it and the fallback's parsing after it, the decision stays under 5 seconds.
@@ -43,9 +40,9 @@ def load_tfds(name: str, manual_dir: Path | None = None) -> Splits:
     """Loads a data set that TFDS knows.
 
     Args:
-        name: as TFDS spells it: "mnist", "fashion_mnist", "kmnist", "emnist/letters", "cifar10", "cifar100",
-            "svhn_cropped", or any other image classification set.
-        manual_dir: for the sets named here: a folder with the published files, used in place of a download,
+        name: as TFDS spells it: "mnist", "fashion_mnist", "kmnist", "emnist/letters", or any other image
+            classification set.
+        manual_dir: for MNIST's family: a folder with the published files, used in place of a download,
             checked against the registry alike.
 
     Raises:
@@ -55,8 +52,6 @@ def load_tfds(name: str, manual_dir: Path | None = None) -> Splits:
     """
     if name in FAMILY:
         return _load_family(name, manual_dir)
-    if name in (*CIFAR, SVHN):
-        return _load_color(name, manual_dir)
     return _load_prepared(name)
 
 
@@ -102,26 +97,6 @@ def _load_family(name: str, manual_dir: Path | None) -> Splits:
         blobs = {role: _published_file(files, role) for role in ROLES}
     host = urlparse(next(iter(url_infos))).netloc
     return idx_splits(blobs, name, f"TFDS registry, files from {manual_dir or host}")
-
-
-def _load_color(name: str, manual_dir: Path | None) -> Splits:
-    """Loads CIFAR-10, CIFAR-100 or SVHN from the published files."""
-    import tensorflow_datasets as tfds
-
-    url_infos = tfds.builder_cls(name).url_infos
-    if name == SVHN:
-        # Not the 1.2 GB of extra_32x32.mat.
-        wanted = {file: split for split, file in SVHN_FILES.items()}
-        by_file = {Path(urlparse(url).path).name: url for url in url_infos}
-        files = _fetch(name, {by_file[file]: url_infos[by_file[file]] for file in wanted}, manual_dir)
-        parts = read_svhn({wanted[Path(urlparse(url).path).name]: blob for url, blob in files.items()}, name)
-        class_names = SVHN_CLASSES
-    else:
-        ((url, blob),) = _fetch(name, url_infos, manual_dir).items()
-        parts, class_names = read_cifar_archive(name, blob, Path(urlparse(url).path).name)
-    host = urlparse(next(iter(url_infos))).netloc
-    source = f"TFDS registry, files from {manual_dir or host}"
-    return assemble(parts, name, source, class_names=class_names)
 
 
 def _published_file(files: Mapping[str, bytes], role: Role) -> tuple[str, bytes]:
