@@ -33,7 +33,7 @@ FIELDS = (
     Field(
         "data.name",
         "mnist",
-        "mnist (with data.dir: what is there), fashion_mnist, kmnist, emnist/letters, ..., or a TFDS name",
+        "mnist (with data.dir: what is there), fashion_mnist, emnist/letters, cifar10, ..., or a TFDS name",
         non_empty=True,
     ),
     Field("data.dir", "", "folder with the data; empty = MNIST_JAX_DATA_DIR, the cache or a download"),

@@ -1,4 +1,4 @@
-"""Source 1: a folder of IDX files, NumPy arrays, tables, parquet files or pictures."""
+"""Source 1: a folder of IDX files, CIFAR's or SVHN's, NumPy arrays, tables, parquet files or pictures."""
 
 import hashlib
 import os
@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from mnist_jax.data.assemble import ROLES, Part, Role, assemble, readable
+from mnist_jax.data.cifar import CIFAR, find_cifar, read_cifar
 from mnist_jax.data.dataset import Splits, check_labels
 from mnist_jax.data.idx import parse_idx, read_bytes
 from mnist_jax.data.image_folder import find_splits, has_classes, load_image_folder
@@ -16,12 +17,13 @@ from mnist_jax.data.known import FAMILY, FINGERPRINTS
 from mnist_jax.data.npz import read_npy_roles, read_npz_roles
 from mnist_jax.data.parquet import find_parquet, load_parquet
 from mnist_jax.data.pictures.table import is_table, read_table
+from mnist_jax.data.svhn import SVHN, find_svhn, read_svhn
 from mnist_jax.errors import DataError
 
 VARIABLE = "MNIST_JAX_DATA_DIR"
 _LAYOUTS = (
-    "train-images-idx3-ubyte[.gz] and the three others, mnist.npz, train.csv with a row a picture, parquet "
-    "files, or a folder of pictures a class, perhaps below train/ and test/"
+    "train-images-idx3-ubyte[.gz] and the three others, CIFAR's or SVHN's files, mnist.npz, train.csv with "
+    "a row a picture, parquet files, or a folder of pictures a class, perhaps below train/ and test/"
 )
 
 
@@ -30,9 +32,9 @@ def load_folder(name: str, folder: Path, image_size: int = 0) -> Splits:
 
     Looked for, in this order, in ``folder``, in ``folder/name`` and in an only folder in ``folder``: the four
     IDX files (plain or gzipped; ``train-images-idx3-ubyte``, ``train-images.idx3-ubyte`` or, for EMNIST,
-    ``emnist-letters-train-images-…``; perhaps each in a folder of such a name), NumPy arrays (``mnist.npz``,
-    any other ``.npz``, ``x_train.npy`` and so on), tables of pixels (``train.csv``), parquet files, an image
-    folder.
+    ``emnist-letters-train-images-…``; perhaps each in a folder of such a name), CIFAR's
+    (binary version, archive or folder) or SVHN's files, NumPy arrays (``mnist.npz``, any other ``.npz``,
+    ``x_train.npy`` and so on), tables of pixels (``train.csv``), parquet files, an image folder.
 
     Args:
         name: the data set's name. For one of MNIST's family, files known to be another set's are refused;
@@ -72,8 +74,10 @@ def _own_name(name: str, folder: Path) -> str:
 
 
 def _load_candidate(folder: Path, name: str, own_name: str, image_size: int) -> Splits | None:
-    if idx_paths := _find_idx(folder, name):
+    if name not in (*CIFAR, SVHN) and (idx_paths := _find_idx(folder, name)):
         return _load_idx(folder, name, idx_paths, own_name, image_size)
+    if splits := _load_photographs(folder, name, image_size):
+        return splits
     if arrays := _find_arrays(folder, name):
         where = f"folder {readable(folder)} (NumPy)"
         parts = {role: Part(*part) for role, part in arrays.items()}
@@ -107,6 +111,8 @@ def load_from_variable(name: str, folder: Path, image_size: int = 0) -> Splits |
             return load_folder(name, folder, image_size)
         except DataError as error:
             raise DataError(f"{error} ({VARIABLE} names this folder)") from error
+    if name in (*CIFAR, SVHN):
+        return _load_photographs(folder, name)
     idx_paths = _find_idx(folder, name)
     images = idx_paths.get(Role("train", "images"))
     if images is None:
@@ -194,6 +200,33 @@ def _load_idx(
     blobs = {role: (str(path), read_bytes(path)) for role, path in paths.items()}
     source = f"folder {readable(folder)} (IDX)"
     return idx_splits(blobs, _claimed(name), source, own_name, image_size)
+
+
+def _load_photographs(folder: Path, name: str, image_size: int = 0) -> Splits | None:
+    """CIFAR's or SVHN's files, which say by their names what they are; a name of one's own is kept."""
+    kinds = (*CIFAR, SVHN) if name == "mnist" or name not in FAMILY else (name,)
+    found = {kind: path for kind in kinds if (path := _find_kind(folder, kind))}
+    if not found:
+        return None
+    if len(found) > 1:
+        raise DataError(
+            f"{readable(folder)}: holds {' and '.join(found)}; expected one, or data.name to tell which"
+        )
+    ((kind, path),) = found.items()
+    parts = read_svhn(path) if kind == SVHN else read_cifar(path, kind)
+    return assemble(
+        parts,
+        kind if name == "mnist" else name,
+        f"{kind} in {readable(path)}",
+        class_names=FAMILY[kind].class_names,
+        image_size=image_size,
+    )
+
+
+def _find_kind(folder: Path, kind: str) -> Path | None:
+    if kind == SVHN:
+        return find_svhn(folder)
+    return find_cifar(folder, kind) if kind in CIFAR else None
 
 
 def _claimed(name: str) -> str:

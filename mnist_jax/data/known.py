@@ -1,4 +1,4 @@
-"""What is known of MNIST and its family: classes, counts, file fingerprints.
+"""What is known of the data sets that are read without TensorFlow: classes, counts, file fingerprints.
 
 The SHA-256 of the .gz files are those of TFDS' registry, kept here so that a folder can be checked without
 importing TFDS; a test compares the two. Those of MNIST's unpacked files were computed from the verified .gz.
@@ -9,11 +9,21 @@ from dataclasses import dataclass
 
 _DIGITS = tuple(string.digits)
 _BALANCED = tuple(string.digits + string.ascii_uppercase + "abdefghnqrt")
+_CIFAR10 = "airplane automobile bird cat deer dog frog horse ship truck"
+_CIFAR100 = """
+    apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can
+    castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin
+    elephant flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard
+    lobster man maple_tree motorcycle mountain mouse mushroom oak_tree orange orchid otter palm_tree pear
+    pickup_truck pine_tree plain plate poppy porcupine possum rabbit raccoon ray road rocket rose sea seal
+    shark shrew skunk skyscraper snail snake spider squirrel streetcar sunflower sweet_pepper table tank
+    telephone television tiger tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm
+"""
 
 
 @dataclass(frozen=True)
 class Family:
-    """One data set of MNIST's family.
+    """One data set: MNIST, one of its relatives, CIFAR or SVHN.
 
     Attributes:
         class_names: one name for each label.
@@ -54,6 +64,9 @@ FAMILY = {
     "emnist/digits": Family(_DIGITS, 240_000, 40_000),
     "emnist/letters": Family(tuple(string.ascii_lowercase), 124_800, 20_800, first_label=1),
     "emnist/mnist": Family(_DIGITS),
+    "cifar10": Family(tuple(_CIFAR10.split()), 50_000, 10_000),
+    "cifar100": Family(tuple(_CIFAR100.split()), 50_000, 10_000),
+    "svhn_cropped": Family(_DIGITS, 73_257, 26_032),
 }
 
 EMBEDDED_NAME = "mnist_5k"

@@ -34,8 +34,8 @@ def load_splits(
 
     Args:
         name: "mnist" (with ``data_dir``: whatever is there), "fashion_mnist", "kmnist", "emnist/letters" (or
-            balanced, byclass, bymerge, digits, mnist), "mnist_5k" (the embedded digits), another image data
-            set of TFDS, or, with ``data_dir``, a name of your own.
+            balanced, byclass, bymerge, digits, mnist), "cifar10", "cifar100", "svhn_cropped", "mnist_5k" (the
+            embedded digits), another image data set of TFDS, or, with ``data_dir``, a name of your own.
         data_dir: a folder with the data, or "".
         fallback: "mnist_5k" to stand in for "mnist" where it cannot be reached, which is found out in less
             than 5 seconds, or "" to raise then.

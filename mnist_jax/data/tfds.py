@@ -1,8 +1,9 @@
 """Source 3: TensorFlow Datasets without TensorFlow.
 
-For MNIST's family TFDS gives the URLs, sizes and SHA-256 (its registry) and fetches and checks the files (its
-DownloadManager); the files are parsed here, because TFDS' own preparation needs TensorFlow. Any other image
-data set is read where it is prepared as array_record, or prepared where TensorFlow is installed.
+For MNIST's family, CIFAR and SVHN, TFDS gives the URLs, sizes and SHA-256 (its registry) and fetches and
+checks the files (its DownloadManager); they are parsed here, because TFDS' own preparation needs TensorFlow.
+Any other image data set is read where it is prepared as array_record, or prepared where TensorFlow is
+installed.
 """
 
 import contextlib
@@ -20,11 +21,13 @@ from urllib.parse import urlparse
 
 import numpy as np
 
-from mnist_jax.data.assemble import ROLES, Role
+from mnist_jax.data.assemble import ROLES, Role, assemble
+from mnist_jax.data.cifar import CIFAR, parse_cifar_archive
 from mnist_jax.data.dataset import Dataset, Splits
 from mnist_jax.data.folder import idx_splits
 from mnist_jax.data.idx import read_bytes
 from mnist_jax.data.known import EMBEDDED_NAME, FAMILY
+from mnist_jax.data.svhn import SVHN, SVHN_FILES, parse_svhn
 from mnist_jax.errors import DataError
 
 # With TFDS' import before it and the fallback's parsing after it, the decision stays under 5 seconds.
@@ -40,9 +43,9 @@ def load_tfds(name: str, manual_dir: Path | None = None) -> Splits:
     """Loads a data set that TFDS knows.
 
     Args:
-        name: as TFDS spells it: "mnist", "fashion_mnist", "kmnist", "emnist/letters", or any other image
-            classification set.
-        manual_dir: for MNIST's family: a folder with the published files, used in place of a download,
+        name: as TFDS spells it: "mnist", "fashion_mnist", "kmnist", "emnist/letters", "cifar10",
+            "cifar100", "svhn_cropped", or any other image classification set.
+        manual_dir: for those named here: a folder with the published files, used in place of a download,
             checked against the registry alike.
 
     Raises:
@@ -89,14 +92,28 @@ def _load_family(name: str, manual_dir: Path | None) -> Splits:
 
     dataset_name, _, config = name.partition("/")
     url_infos = tfds.builder_cls(dataset_name).url_infos
+    if name == SVHN:
+        # Not the 1.2 GB of extra training images.
+        wanted = tuple(SVHN_FILES.values())
+        url_infos = {url: info for url, info in url_infos.items() if url.endswith(wanted)}
     files = _fetch(dataset_name, url_infos, manual_dir)
+    host = urlparse(next(iter(url_infos))).netloc
+    source = f"TFDS registry, files from {manual_dir or host}"
+    if name in CIFAR:
+        ((url, archive),) = files.items()
+        return assemble(parse_cifar_archive(archive, name, url), name, source)
+    if name == SVHN:
+        svhn = {
+            split: next((url, blob) for url, blob in files.items() if url.endswith(file))
+            for split, file in SVHN_FILES.items()
+        }
+        return assemble(parse_svhn(svhn), name, source)
     if config:
         (archive,) = files.values()
         blobs = {role: _emnist_member(archive, config, role) for role in ROLES}
     else:
         blobs = {role: _published_file(files, role) for role in ROLES}
-    host = urlparse(next(iter(url_infos))).netloc
-    return idx_splits(blobs, name, f"TFDS registry, files from {manual_dir or host}")
+    return idx_splits(blobs, name, source)
 
 
 def _published_file(files: Mapping[str, bytes], role: Role) -> tuple[str, bytes]:

@@ -1,3 +1,4 @@
+import gzip
 import io
 import shutil
 import socket
@@ -11,10 +12,15 @@ import pytest
 from PIL import Image
 
 from mnist_jax.data import tfds as tfds_source
+from mnist_jax.data.cifar import CIFAR
 from mnist_jax.data.folder import load_folder
 from mnist_jax.data.known import FAMILY, FINGERPRINTS
+from mnist_jax.data.svhn import SVHN_FILES
 from mnist_jax.data.tfds import UnreachableError, load_tfds, probe
 from mnist_jax.errors import DataError
+from tests.data.test_cifar import SmallCifar
+from tests.data.test_svhn import arrays as svhn_arrays
+from tests.data.test_svhn import mat
 
 tfds = pytest.importorskip("tensorflow_datasets")
 
@@ -145,6 +151,49 @@ def test_emnist_is_read_from_its_archive(small, tmp_path, registry):
         load_tfds("emnist/balanced")
 
 
+@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
+def test_cifar_is_read_from_its_archive(registry, server, name):
+    cifar = SmallCifar(name)
+    registry(cifar.archive, gzip.compress(cifar.tar(), 1))
+    splits = load_tfds(name)
+    np.testing.assert_array_equal(splits.train.images, cifar.images["train"])
+    np.testing.assert_array_equal(splits.test.labels, cifar.labels["test"])
+    assert splits.train.name == name and server.url[7:-1] in splits.train.source
+
+
+def test_svhn_is_read_without_its_extra_images(registry, server):
+    content = {split: svhn_arrays(number) for split, number in (("train", 12), ("test", 11))}
+    for split, arrays in content.items():
+        registry(f"{split}_32x32.mat", mat(*arrays))
+    registry("extra_32x32.mat", b"never asked for", served=b"")
+    splits = load_tfds("svhn_cropped")
+    np.testing.assert_array_equal(splits.train.images[5], content["train"][0][..., 5])
+    np.testing.assert_array_equal(splits.test.labels, content["test"][1][:, 0] % 10)
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100", "svhn_cropped"])
+def test_what_is_fetched_for_a_data_set_are_files_that_the_registry_has(monkeypatch, name):
+    """The real registry; nothing is fetched."""
+    fetched = {}
+
+    def fetch(dataset_name, url_infos, manual_dir):
+        fetched.update(url_infos)
+        raise UnreachableError("no network")
+
+    monkeypatch.setattr(tfds_source, "_fetch", fetch)
+    with pytest.raises(UnreachableError):
+        load_tfds(name)
+    names = {path.rpartition("/")[2] for path in fetched}
+    assert names == ({CIFAR[name].archive} if name in CIFAR else set(SVHN_FILES.values()))
+    assert all(len(info.checksum) == 64 and info.size > 50_000_000 for info in fetched.values())
+
+
+def test_a_damaged_archive_with_the_right_checksum_is_named_by_its_url(registry, server):
+    registry("cifar-10-binary.tar.gz", gzip.compress(SmallCifar("cifar10").tar(), 1)[:-100])
+    with pytest.raises(DataError, match=f"{server.url}cifar-10-binary.tar.gz: the archive is cut short"):
+        load_tfds("cifar10")
+
+
 def test_an_interrupted_download_is_never_used(small, tmp_path, registry):
     for name, content in _served_files(small, tmp_path / "served").items():
         registry(name, content, cut=1000 if "train-images" in name else 0)
@@ -212,10 +261,10 @@ def test_an_unknown_name_comes_with_a_suggestion(capsys):
 
 def test_another_data_set_that_is_not_prepared_needs_tensorflow(monkeypatch, tmp_path):
     monkeypatch.setattr(tfds_source.importlib.util, "find_spec", lambda name: None)
-    builder = tfds.builder("cifar10", data_dir=tmp_path)
+    builder = tfds.builder("cifar10_1", data_dir=tmp_path)
     monkeypatch.setattr(tfds, "builder", lambda name: builder)
-    with pytest.raises(DataError, match="cifar10: not prepared in .*, and preparing it needs TensorFlow"):
-        load_tfds("cifar10")
+    with pytest.raises(DataError, match="cifar10_1: not prepared in .*, and preparing it needs TensorFlow"):
+        load_tfds("cifar10_1")
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw
 
 from mnist_jax.data import load_splits
 from mnist_jax.data.assemble import readable
+from tests.data.test_cifar import SmallCifar
 
 TINY = [
     "--config.data.name=mnist",
@@ -146,3 +147,16 @@ def test_kaggles_tables_are_trained_from_and_answered(in_process, tmp_path):
         assert [int(row["ImageId"]) for row in submission] == [i + 1 for i in expected]
     wrong = sum(int(submission[row]["Label"]) != digits.labels[row] for row in rows)
     assert wrong == summary["test_errors"]
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
+def test_cifars_files_are_trained_on_in_color(in_process, tmp_path, name):
+    SmallCifar(name).write_folder(tmp_path / "data")
+    workdir = tmp_path / "run"
+    done = in_process("train", *TINY, f"--workdir={workdir}", f"--config.data.dir={tmp_path / 'data'}")
+    assert done.returncode == 0, done.stderr
+    run = json.loads((workdir / "config.json").read_bytes())["run"]
+    assert run["image_shape"] == [32, 32, 3] and run["dataset"]["name"] == name
+    assert len(run["class_names"]) == (10 if name == "cifar10" else 100)
+    summary = json.loads((workdir / "summary.json").read_bytes())
+    assert summary["dataset"]["num_test"] == 6 and np.isfinite(summary["test_loss"])
