@@ -121,7 +121,7 @@ def test_an_older_configuration_gets_the_defaults_of_newer_fields_and_unknown_na
         ({"augment__fill_value": math.inf}, "augment.fill_value: "),
         ({"augment__zoom_fraction": 1}, "augment.zoom_fraction: "),
         ({"augment__width_shift_fraction": -0.1}, "augment.width_shift_fraction: "),
-        ({"num_epochs": 0}, "num_epochs: "),
+        ({"num_epochs": -1}, "num_epochs: "),
         ({"num_epochs": 2.5}, "num_epochs: "),
         ({"batch_size": True}, "batch_size: "),
         ({"log_every_steps": 0}, "log_every_steps: "),
@@ -175,7 +175,7 @@ def test_the_name_that_was_meant_is_suggested(name, meant):
 
 
 def test_without_a_suggestion_the_fields_of_the_group_are_listed():
-    assert "optim has name, learning_rate, b1" in unknown_field("optim.zzz")
+    assert "optim has learning_rate, b1" in unknown_field("optim.zzz")
 
 
 @pytest.mark.parametrize(
