@@ -38,7 +38,7 @@ HLO = """HloModule jit_run
   ROOT %dot.1 = f32[4]{0} dot(%p, %p), metadata={op_name="jvp(CNN)/conv1/convolution/dot_general"}
 }
 
-%fused_copy (p: f32[4]) -> f32[4] {
+%mv (p: f32[4]) -> f32[4] {
   %p.1 = f32[4]{0} parameter(0)
   ROOT %c = f32[4]{0} copy(%p.1), metadata={op_name="jvp(CNN)/conv1/convolution/dot_general"}
 }
@@ -51,7 +51,7 @@ HLO = """HloModule jit_run
 ENTRY %main (x: f32[4]) -> f32[4] {
   %x = f32[4]{0} parameter(0)
   %product = f32[4]{0} fusion(%x), kind=kCustom, calls=%fused_product, metadata={op_name="jvp(CNN)/conv1/add"}
-  %copy = f32[4]{0} fusion(%x), kind=kLoop, calls=%fused_copy, metadata={op_name="jvp(CNN)/conv1/convolution"}
+  %copy = f32[4] fusion(%x), kind=kLoop, calls=%mv, metadata={op_name="jvp(CNN)/conv1/convolution/dot_general"}
   %loop = f32[4]{0} while(%x), condition=%c, body=%b, metadata={op_name="while"}
   ROOT %update = f32[4]{0} fusion(%x), kind=kLoop, calls=%fused_update, metadata={op_name="add"}
 }
