@@ -38,20 +38,20 @@ HLO = """HloModule jit_run
   ROOT %dot.1 = f32[4]{0} dot(%p, %p), metadata={op_name="jvp(CNN)/conv1/convolution/dot_general"}
 }
 
-%mv (p: f32[4]) -> f32[4] {
+%m (p: f32[4]) -> f32[4] {
   %p.1 = f32[4]{0} parameter(0)
   ROOT %c = f32[4]{0} copy(%p.1), metadata={op_name="jvp(CNN)/conv1/convolution/dot_general"}
 }
 
 %fused_update (p: f32[4]) -> f32[4] {
-  %m = f32[4]{0} multiply(%p, %p), metadata={op_name="update_params/mul"}
-  ROOT %a = f32[4]{0} add(%m, %p), metadata={op_name="add"}
+  %n = f32[4]{0} multiply(%p, %p), metadata={op_name="update_params/mul"}
+  ROOT %a = f32[4]{0} add(%n, %p), metadata={op_name="add"}
 }
 
 ENTRY %main (x: f32[4]) -> f32[4] {
   %x = f32[4]{0} parameter(0)
   %product = f32[4]{0} fusion(%x), kind=kCustom, calls=%fused_product, metadata={op_name="jvp(CNN)/conv1/add"}
-  %copy = f32[4] fusion(%x), kind=kLoop, calls=%mv, metadata={op_name="jvp(CNN)/conv1/convolution/dot_general"}
+  %copy = f32[4] fusion(%x), kind=kLoop, calls=%m, metadata={op_name="jvp(CNN)/conv1/convolution/dot_general"}
   %loop = f32[4]{0} while(%x), condition=%c, body=%b, metadata={op_name="while"}
   ROOT %update = f32[4]{0} fusion(%x), kind=kLoop, calls=%fused_update, metadata={op_name="add"}
 }

@@ -78,7 +78,8 @@ DATA = {
 @pytest.mark.parametrize(("write", "message"), DATA.values(), ids=DATA)
 def test_damaged_data(in_process, tmp_path, write, message):
     write(tmp_path / "data")
-    words = ["--config.data.name=mnist", f"--config.data.dir={tmp_path / 'data'}"]
+    # Not "mnist", the default: a folder is MNIST by its SHA-256 alone.
+    words = ["--config.data.name=fashion_mnist", f"--config.data.dir={tmp_path / 'data'}"]
     done = in_process("train", f"--workdir={tmp_path / 'run'}", *words)
     assert str(tmp_path / "data") in expect_one_line(done, 1, message)
     assert not (tmp_path / "run").exists()
@@ -120,7 +121,7 @@ def test_a_broken_config_file(in_process, tmp_path):
 
 
 def test_every_slip_is_listed_by_a_process_too(commands, tmp_path):
-    words = ["--config.batch_size=0", "--config.num_epochs=0", "stray"]
+    words = ["--config.batch_size=-1", "--config.num_epochs=-1", "stray"]
     done = commands.run("train", *SMALL, f"--workdir={tmp_path / 'run'}", *words)
     assert done.returncode == 2 and not done.stdout
     assert len(done.stderr.splitlines()) == 3 and "Traceback" not in done.stderr
