@@ -135,7 +135,7 @@ def test_a_checkpoint_of_a_newer_format(commands, finished):
         sha256 = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
         path.write_text(json.dumps({"sha256": sha256, "manifest": body}))
     done = commands.run("evaluate", f"--workdir={finished}")
-    expect_one_line(done, 1, "has format 2", "use the newer version that wrote it")
+    expect_one_line(done, 1, "has format 3", "use the newer version that wrote it")
 
 
 def test_a_checkpoint_of_another_architecture(commands, finished):
