@@ -79,7 +79,7 @@ class CNN(nn.Module):
                 )
             pool = i in self.pool_after
             x = ConvBlock(features, self.kernel_size, pool, **options, name=f"conv{i}")(x, train)
-        for i in range(_num_further_poolings(x.shape, self.dense_features)):
+        for i in range(_num_further_poolings(*x.shape[1:], self.dense_features)):
             x = MaxPool(options["implementation"], name=f"pool{i}")(x)
         x = x.reshape(x.shape[0], -1)
         if x.shape[1] == 0:
@@ -98,9 +98,8 @@ class CNN(nn.Module):
         return head(x).astype(jnp.float32)
 
 
-def _num_further_poolings(shape: Sequence[int], dense_features: int) -> int:
+def _num_further_poolings(height: int, width: int, channels: int, dense_features: int) -> int:
     """How often feature maps ``[B, H, W, C]`` are to be halved for the hidden layer to stay in bounds."""
-    _, height, width, channels = shape
     count = 0
     while height * width * channels * dense_features > _MOST_WEIGHTS and min(height, width) > 1:
         height, width, count = height // 2, width // 2, count + 1
