@@ -79,7 +79,8 @@ class CNN(nn.Module):
                 )
             pool = i in self.pool_after
             x = ConvBlock(features, self.kernel_size, pool, **options, name=f"conv{i}")(x, train)
-        for i in range(_num_further_poolings(*x.shape[1:], self.dense_features)):
+        height, width, channels = x.shape[1:]
+        for i in range(_num_further_poolings(height, width, channels, self.dense_features)):
             x = MaxPool(options["implementation"], name=f"pool{i}")(x)
         x = x.reshape(x.shape[0], -1)
         if x.shape[1] == 0:
