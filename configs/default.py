@@ -4,6 +4,7 @@
 
 Measured: 99.64% ± 0.04 (mean and SD of seeds 1 to 5: 40, 37, 36, 30 and 37 errors), 3 min 31 s to 4 min 55 s
 of training a seed, on 2 shared cores of an AMD EPYC, jax 0.10.2.
+Measured at commit f53304f; not again since.
 """
 
 from ml_collections import ConfigDict

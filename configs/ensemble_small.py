@@ -10,6 +10,7 @@ the members that gain most from each other were taken; a single network is bette
 
 Measured: on test 99.67% (33 errors), its members 99.54% on average, 0.13 points below; 12 min 36 s of
 training on 2 shared cores of an AMD EPYC, jax 0.10.2. Five of default.py: 99.67% as well, members 99.64%.
+Measured at commit c38deae; not again since.
 """
 
 from pathlib import Path

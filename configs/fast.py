@@ -8,6 +8,7 @@ seeds 0 to 3 after 859 steps (without label smoothing 99.06% and 99.14%). The te
 
 Measured: 99.22% ± 0.04 (mean and SD of seeds 0 to 4), 4.3 s of training on 2 shared cores of an AMD EPYC, jax
 0.10.2.
+Measured at commit 856b13c; not again since.
 """
 
 from ml_collections import ConfigDict

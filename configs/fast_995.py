@@ -9,6 +9,7 @@ Chosen on a validation split: with the last 10,000 training images held out
 
 Measured: 99.55% ± 0.04 (mean and SD of seeds 0 to 4), 46 s of training on 2 shared cores of an AMD EPYC, jax
 0.10.2.
+Measured at commit 51bbd12-dirty; not again since.
 """
 
 from ml_collections import ConfigDict

@@ -8,6 +8,7 @@ Chosen with the last 10,000 training images held out (--split validation
 Measured: 99.12% ± 0.03, the same network with as many steps on the 1,000 labels alone 98.52% ± 0.25, gain
 0.60 ± 0.22 points (mean and SD of seeds 0 to 2), 19 minutes of training in all on 2 shared cores of an AMD
 EPYC, jax 0.10.2.
+Measured at commit 9fc1bf6; not again since.
 """
 
 from pathlib import Path
