@@ -137,11 +137,15 @@ def parse_cifar_archive(blob: bytes, name: str, where: str) -> dict[Role, Part]:
 
             def read(file: str) -> bytes | None:
                 member = members.get(f"{layout.folder}/{file}")
-                stream = archive.extractfile(member) if member is not None and member.isreg() else None
+                # A sparse file claims any size, and reading it fills memory with its holes.
+                if member is None or not member.isreg() or member.issparse():
+                    return None
+                stream = archive.extractfile(member)
                 return None if stream is None else stream.read()
 
             return _parse(read, name, where)
-    except (tarfile.TarError, OSError, ValueError, EOFError) as error:
+    # tarfile calls itself for every header of a member that only continues the one before.
+    except (tarfile.TarError, OSError, ValueError, EOFError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise DataError(f"{where}: no intact archive ({reason}); expected {layout.archive}") from error
 

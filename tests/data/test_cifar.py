@@ -164,9 +164,30 @@ def test_the_other_ones_files_and_labels_out_of_range_are_named(tmp_path):
     assert "records of 3074 bytes" in fault("cifar100", hundred.write_folder(tmp_path / "other").parent)
 
 
+def sparse_file(name: str, size: int) -> bytes:
+    """A file in a tar archive that claims this size and consists of one hole."""
+    member = tarfile.TarInfo(name)
+    member.pax_headers = {
+        "GNU.sparse.major": "0",
+        "GNU.sparse.minor": "1",
+        "GNU.sparse.size": str(size),
+        "GNU.sparse.map": "0,0",
+    }
+    return member.tobuf(tarfile.PAX_FORMAT)
+
+
+def long_name(name: bytes) -> bytes:
+    """The header in a tar archive that names the member behind it."""
+    member = tarfile.TarInfo("././@LongLink")
+    member.type, member.size = tarfile.GNUTYPE_LONGNAME, len(name)
+    return member.tobuf(tarfile.GNU_FORMAT) + name.ljust(512, b"\0")
+
+
 def damaged_archives() -> dict[str, tuple[bytes, str]]:
     small = SmallCifar("cifar10")
     plain, packed = small.tar(), gzip.compress(small.tar(), 1)
+    lacking = SmallCifar("cifar10")
+    del lacking.files["test_batch.bin"]
     flipped = bytearray(packed)
     flipped[len(packed) // 2] ^= 255
     return {
@@ -182,6 +203,11 @@ def damaged_archives() -> dict[str, tuple[bytes, str]]:
             gzip.compress(small.tar(**{"cifar-10-batches-py/data_batch_1": b"x"})),
             "Python or MATLAB version",
         ),
+        "sparse": (
+            sparse_file("cifar-10-batches-bin/test_batch.bin", 3073 << 30) + lacking.tar(),
+            "lacks test_batch.bin",
+        ),
+        "names without end": (long_name(b"a") * 3000 + small.tar(), "no intact archive"),
         "huge": (gzip.compress(bytes(1 << 20), 1) * 257, "unpacks to more than 256 MiB"),
     }
 
