@@ -29,7 +29,7 @@ COMMAND = cli.Command(
         cli.Flag(
             "devices_per_process",
             0,
-            "virtual CPU devices of each; 0 = as the surroundings say",
+            "virtual CPU devices of each; 0 = read from the environment",
             at_least=0,
             metavar="N",
         ),
@@ -62,16 +62,16 @@ def main(arguments: cli.Arguments) -> int:
 
 
 def shared_environment(
-    num_processes: int, devices_per_process: int, surroundings: Mapping[str, str]
+    num_processes: int, devices_per_process: int, environment: Mapping[str, str]
 ) -> dict[str, str]:
     """The environment of all processes, but for ``JAX_PROCESS_ID``.
 
     Args:
         num_processes: how many there are.
-        devices_per_process: virtual CPU devices of each, 0 = as ``surroundings`` say.
-        surroundings: the launcher's own environment.
+        devices_per_process: virtual CPU devices of each, 0 = as ``environment`` says.
+        environment: the launcher's own environment.
     """
-    flags = surroundings.get("XLA_FLAGS", "").split()
+    flags = environment.get("XLA_FLAGS", "").split()
     if devices_per_process:
         flags = [flag for flag in flags if not flag.startswith(f"{_DEVICE_COUNT}=")]
         flags.append(f"{_DEVICE_COUNT}={devices_per_process}")
@@ -79,7 +79,7 @@ def shared_environment(
         # One accelerator cannot be shared by processes that know nothing of each other.
         "JAX_PLATFORMS": "cpu",
         "TF_CPP_MIN_LOG_LEVEL": "3",
-        **surroundings,
+        **environment,
         "XLA_FLAGS": " ".join(flags),
         ADDRESS_VARIABLE: f"127.0.0.1:{_free_port()}",
         COUNT_VARIABLE: str(num_processes),

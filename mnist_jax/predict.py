@@ -72,7 +72,7 @@ def main(arguments: cli.Arguments) -> int:
 
 
 def class_labels(class_names: Sequence[str]) -> list[int | str]:
-    """Gives what stands for each class in an answer: the number for digits, else the name."""
+    """Returns what stands for each class in an answer: the number for digits, else the name."""
     numbers = range(len(class_names))
     return list(numbers if list(class_names) == [str(number) for number in numbers] else class_names)
 

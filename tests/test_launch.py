@@ -114,13 +114,13 @@ error: all that is left""", file=sys.stderr)
 
 
 def test_the_environment_has_an_address_and_as_many_devices_as_asked_for():
-    surroundings = {"XLA_FLAGS": "--a=1 --xla_force_host_platform_device_count=8", "HOME": "/h"}
-    made = shared_environment(3, 2, surroundings)
+    environment = {"XLA_FLAGS": "--a=1 --xla_force_host_platform_device_count=8", "HOME": "/h"}
+    made = shared_environment(3, 2, environment)
     assert made["XLA_FLAGS"] == "--a=1 --xla_force_host_platform_device_count=2"
     assert made["JAX_NUM_PROCESSES"] == "3" and made["HOME"] == "/h" and made["JAX_PLATFORMS"] == "cpu"
     host, port = made["JAX_COORDINATOR_ADDRESS"].split(":")
     assert host == "127.0.0.1" and 0 < int(port) < 65536
-    assert shared_environment(1, 0, surroundings)["XLA_FLAGS"] == surroundings["XLA_FLAGS"]
+    assert shared_environment(1, 0, environment)["XLA_FLAGS"] == environment["XLA_FLAGS"]
 
 
 def test_the_number_of_processes_is_required(tmp_path):

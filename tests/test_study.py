@@ -1,5 +1,6 @@
 """Studies: the right figures, nothing done twice, nothing changed by being stopped, compared by seed."""
 
+import io
 import json
 import shutil
 import signal
@@ -78,6 +79,14 @@ def test_it_sums_up_what_each_seed_reached_at_its_last_step(whole):
     assert json.loads((folder / "summary.json").read_text()) == json.loads(json.dumps(summary))
     assert summary["dataset"]["num_train"] == 275
     assert summary["test_labels_used_for_choice"] is False
+
+
+def test_what_was_chosen_to_suit_the_data_is_said():
+    file = io.StringIO()
+    config, data, _ = prepare_split(tiny_config(batch_size="0"), "validation", RunConsole(file=file))
+    assert config.batch_size > 0
+    assert f"training images: batches of {config.batch_size}\n" in file.getvalue()
+    assert data.remarks[-1] in file.getvalue()
 
 
 def test_a_member_is_the_run_of_its_seed_alone(whole):

@@ -71,7 +71,7 @@ class Field:
         if self.type is bool:
             return "True or False"
         if self.type is str:
-            return "a text of one line" + (" that is not empty" if self.non_empty else "")
+            return f"{'non-empty ' if self.non_empty else ''}text of one line"
         noun = {int: "a whole number", float: "a finite number", tuple: "whole numbers"}[self.type]
         bounds = self.bounds()
         words = f"{noun} of {bounds}" if bounds.startswith("at ") else f"{noun} {bounds}".rstrip()

@@ -165,7 +165,7 @@ FIELDS = (
     Field(
         "distributed.initialize",
         "auto",
-        "join the other processes: as the surroundings say, always, never",
+        "join the other processes: where the environment names them, always, never",
         choices=("auto", "true", "false"),
     ),
     Field(

@@ -22,7 +22,7 @@ _CHUNK_BYTES = 1 << 24
 
 
 def read_bytes(path: Path) -> bytes:
-    """Reads a whole file.
+    """Reads a complete file.
 
     Raises:
         DataError: if it is missing, a folder, not allowed to be read, or the disk fails.

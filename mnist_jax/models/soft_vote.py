@@ -23,7 +23,7 @@ class SoftVote(nn.Module):
     def __call__(
         self, images: Float[Array, "batch height width channels"], train: bool = False
     ) -> Float[Array, "batch classes"]:
-        """Gives logits whose softmax is the mean of the members' probabilities.
+        """Returns logits whose softmax is the mean of the members' probabilities.
 
         Args:
             images: ``[B, H, W, C]`` in [0, 1].

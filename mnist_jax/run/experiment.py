@@ -73,7 +73,7 @@ class Experiment:
 
     @property
     def total_steps(self) -> int:
-        """Steps of the whole run."""
+        """Steps of the complete run."""
         return self.steps_per_epoch * self.config.num_epochs
 
     def create_state(self) -> TrainState:

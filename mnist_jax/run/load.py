@@ -65,7 +65,7 @@ class LoadedModel:
         return Preparation.of_data_set(dataset["name"], (height, width, channels))
 
     def predict(self, images: Shaped[Array | np.ndarray, "..."]) -> Float[np.ndarray, "... classes"]:
-        """Gives the probability of each class.
+        """Returns the probability of each class.
 
         Args:
             images: uint8 in 0 to 255 or floating point in [0, 1], ``[N, H, W, C]`` for any N; a missing

@@ -38,7 +38,7 @@ def check_folder(folder: Path, settings: Settings, total_steps: int) -> dict[str
     Args:
         folder: the folder of the run.
         settings: of the run about to start.
-        total_steps: steps of the whole run as configured.
+        total_steps: steps of the complete run as configured.
 
     Returns:
         the summary of a run that is finished, or None where there is something to do.

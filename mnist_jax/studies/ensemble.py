@@ -80,7 +80,7 @@ def run_ensemble(
         workdir: the folder of the ensemble; each member gets a run's folder below ``members``.
         split: what to measure on, see ``member_study.prepare_split``.
         side_by_side: members of one network trained at once; 0 = as many as the device has room for.
-        console: what a person sees.
+        console: the terminal output.
 
     Returns:
         what ``summary.json`` of the folder holds.
@@ -93,9 +93,7 @@ def run_ensemble(
     """
     console = console or RunConsole(enabled=False)
     members = list_members(config)
-    config, data, measured = prepare_split(config, split)
-    if data.splits.notice:
-        console.notice(data.splits.notice)
+    config, data, measured = prepare_split(config, split, console)
     facts = data.facts() | {"split": split}
     with open_workdir(workdir) as folder, StopRequest() as stop, device_faults("a smaller --side_by_side"):
         open_records(folder, "ensemble", config, facts, free=("seed",))

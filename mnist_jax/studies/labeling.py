@@ -43,7 +43,7 @@ def draw_labeled(
 def confident(
     probabilities: Float[np.ndarray, "pool classes"], threshold: float
 ) -> Int[np.ndarray, " accepted"]:
-    """Gives the indices of the images whose likeliest class has at least this probability."""
+    """Returns the indices of the images whose likeliest class has at least this probability."""
     return np.flatnonzero(probabilities.max(axis=1) >= threshold)
 
 

@@ -42,7 +42,7 @@ _VIEWS_STREAM = 3
 def run_pseudo_label(
     config: ConfigDict, workdir: str, *, split: str = "test", console: RunConsole | None = None
 ) -> dict[str, Any]:
-    """Does the whole comparison for each seed that is not finished yet.
+    """Does the comparison for each seed that is not finished yet.
 
     For each seed: labeled images are drawn; a teacher learns from them for ``teacher_steps``; in each round
     it labels the pool, and a student learns from both for ``student_steps`` and is the next teacher; and a
@@ -52,7 +52,7 @@ def run_pseudo_label(
         config: any configuration, see ``pseudo_label``; its ``num_epochs`` is not used.
         workdir: the folder; the last student of each seed gets a run's folder below ``students``.
         split: what to measure on, see ``member_study.prepare_split``.
-        console: what a person sees.
+        console: the terminal output.
 
     Returns:
         what ``summary.json`` of the folder holds.
@@ -64,7 +64,7 @@ def run_pseudo_label(
         Stopped: by a signal; seeds that are finished are kept.
     """
     console = console or RunConsole(enabled=False)
-    config, data, measured = prepare_split(config, split)
+    config, data, measured = prepare_split(config, split, console)
     seeds = parse_seeds(config.pseudo_label.seeds)
     if config.pseudo_label.labeled_examples >= data.train.num_examples:
         raise ConfigError(
@@ -73,8 +73,6 @@ def run_pseudo_label(
                 f"than the {data.train.num_examples} training images"
             ]
         )
-    if data.splits.notice:
-        console.notice(data.splits.notice)
     transductive = config.pseudo_label.pool == "test"
     if transductive:
         console.notice("TRANSDUCTIVE: the student learns from the test images (without their labels).")

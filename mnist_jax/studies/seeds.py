@@ -30,13 +30,16 @@ from mnist_jax.training.logits import evaluate_logits, headline
 _HELD_OUT_SHARE = 12
 
 
-def prepare_split(config: ConfigDict, split: str) -> tuple[ConfigDict, RunData, Dataset]:
-    """Loads the data and says what to train on and what to measure on.
+def prepare_split(
+    config: ConfigDict, split: str, console: RunConsole | None = None
+) -> tuple[ConfigDict, RunData, Dataset]:
+    """Loads the data, says what was done to it, and decides what to train on and what to measure on.
 
     Args:
         config: any configuration.
         split: ``validation``: ``data.validation_examples`` of the training images, or a twelfth (5,000 of
             MNIST's) where the configuration holds nothing out; or ``test``.
+        console: the terminal output; silent by default.
 
     Returns:
         the checked configuration with the number of images really held out, the data, and the images to
@@ -57,6 +60,11 @@ def prepare_split(config: ConfigDict, split: str) -> tuple[ConfigDict, RunData, 
     measured = data.test if split == "test" else data.validation
     if measured is None:
         raise ConfigError(["data.validation_examples: expected images held out for --split validation"])
+    if console is not None:
+        if data.splits.notice:
+            console.notice(data.splits.notice)
+        for remark in data.remarks:
+            console.note(remark)
     return config, data, measured
 
 
@@ -80,7 +88,7 @@ def run_study(
         workdir: the folder of the study.
         split: ``validation`` while choosing (the test set is not looked at), or ``test``.
         side_by_side: members trained at once; 0 = as many as the device has room for.
-        console: what a person sees.
+        console: the terminal output.
 
     Returns:
         what ``summary.json`` of the folder holds.
@@ -92,7 +100,7 @@ def run_study(
         Stopped: by a signal; what is finished is kept.
     """
     console = console or RunConsole(enabled=False)
-    config, data, measured = prepare_split(config, split)
+    config, data, measured = prepare_split(config, split, console)
     train = data.train
     experiment = build_experiment(
         config,
@@ -101,8 +109,6 @@ def run_study(
         class_names=train.class_names,
         num_train=train.num_examples,
     )
-    if data.splits.notice:
-        console.notice(data.splits.notice)
     facts = data.facts() | {"split": split}
     facts["measured_sha256"] = measured.sha256
     with open_workdir(workdir) as folder, StopRequest() as stop, device_faults("a smaller --side_by_side"):

@@ -42,7 +42,7 @@ def member_mesh(
     Args:
         num_members: members side by side.
         devices: those there are; by default all of JAX' platform.
-        batch_size: images a step of each member, which devices may share; None: a batch stays whole.
+        batch_size: images a step of each member, which devices may share; None: a batch is not divided.
 
     Returns:
         a mesh with the axes ``member`` and ``data``.
@@ -69,7 +69,7 @@ def place_members(stacked: PyTree, mesh: Mesh) -> PyTree:
 
 
 def place_shared(tree: PyTree, mesh: Mesh) -> PyTree:
-    """Puts a whole copy, such as the data set, on each device of a mesh."""
+    """Puts a complete copy, such as the data set, on each device of a mesh."""
     return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
 
 

@@ -1,4 +1,4 @@
-"""Evaluation of a whole data set: padded and masked, every example counts once."""
+"""Evaluation of a data set: padded and masked, every example counts once."""
 
 import math
 from collections.abc import Callable

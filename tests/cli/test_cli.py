@@ -55,7 +55,7 @@ def test_all_slips_are_listed_at_once():
         "--config.num_epochs: expected a whole number of at least 0, got 'abc'",
         "stray argument 'stray': flags are given as --name=value",
         "--wrokdir: there is no such flag; did you mean --workdir?",
-        "--workdir: expected a text of one line that is not empty, got ''",
+        "--workdir: expected non-empty text of one line, got ''",
     ]
 
 
@@ -156,7 +156,7 @@ def test_overrides_may_come_before_the_file_and_the_last_file_counts():
         (["-5"], "stray argument '-5'"),
         (["--", "--debug"], "stray argument '--debug'"),
         ([""], "stray argument ''"),
-        (["--config="], "--config: expected a text of one line that is not empty, got ''"),
+        (["--config="], "--config: expected non-empty text of one line, got ''"),
         (["--config=configs_nowhere/x.py"], "config file 'configs_nowhere/x.py' does not exist"),
     ],
 )

@@ -57,7 +57,7 @@ def test_a_fitting_value_gets_the_type_of_the_field(field, value, converted):
         (Field("flag", True, ""), 1, "expected True or False, got 1"),
         (Field("order", 1, "", choices=(0, 1)), 2, "expected one of 0, 1, got 2"),
         (Field("order", 1, "", choices=(0, 1)), True, "expected one of 0, 1, got True"),
-        (Field("text", "x", "", non_empty=True), "", "expected a text of one line that is not empty, got ''"),
+        (Field("text", "x", "", non_empty=True), "", "expected non-empty text of one line, got ''"),
         (Field("text", "", ""), "a\nb", r"got 'a\nb'"),
         (Field("text", "", ""), "a\0b", r"got 'a\x00b'"),
         (Field("step", "best", "", pattern=r"\d+", pattern_means="a step"), "x", "expected a step, got 'x'"),
