@@ -21,9 +21,14 @@ os.environ.pop("PYTHONUTF8", None)
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import hypothesis
 import numpy as np
 import pytest
 from jaxtyping import install_import_hook
+
+# No timed asserts: the first example of a test may import SciPy on a busy machine.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 
 def _modules_with_array_annotations() -> list[str]:

@@ -15,7 +15,7 @@ from mnist_jax.errors import DataError
 DTYPES = st.sampled_from(["u1", "i1", "i2", "i4", "f4", "f8"]).map(np.dtype)
 ARRAYS = hnp.arrays(DTYPES, hnp.array_shapes(min_dims=1, max_dims=4, max_side=5))
 IMAGES = np.arange(3 * 4 * 5, dtype=np.uint8).reshape(3, 4, 5)
-SHARED_FIXTURE = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+SHARED_FIXTURE = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @SHARED_FIXTURE
@@ -49,7 +49,6 @@ def test_every_truncation_is_an_error(encode, array, fraction, gz):
         parse_idx(blob[: int(fraction * len(blob))], "file")
 
 
-@settings(deadline=None)
 @given(blob=st.binary(max_size=64))
 def test_any_bytes_give_an_array_or_a_data_error(blob):
     try:

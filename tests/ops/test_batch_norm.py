@@ -25,7 +25,7 @@ def assert_close(actual, expected):
     np.testing.assert_allclose(actual / scale, expected / scale, atol=2e-5)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     batch=st.integers(2, 5),
     height=st.integers(2, 7),

@@ -74,7 +74,7 @@ def test_value_and_gradients(shape, implementation):
     assert_equal_to_reference(shape, implementation)
 
 
-@settings(max_examples=6, deadline=None, derandomize=True)
+@settings(max_examples=6, derandomize=True)
 @given(data=st.data())
 def test_value_and_gradients_of_any_shape(data):
     sizes = {name: st.integers(1, 4) for name in ("batch", "channels", "features")}

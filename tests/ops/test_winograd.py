@@ -18,7 +18,7 @@ def value_and_gradients(images, kernel, cotangent):
     return value, *pullback(cotangent)
 
 
-@settings(max_examples=8, deadline=None, derandomize=True)
+@settings(max_examples=8, derandomize=True)
 @given(
     batch=st.integers(1, 3),
     height=st.integers(3, 9),

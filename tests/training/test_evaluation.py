@@ -43,7 +43,7 @@ def assert_is(result, loss, confusion):
         assert share == (confusion[label, label] / total if total else None)
 
 
-@settings(max_examples=15, deadline=None, derandomize=True)
+@settings(max_examples=15, derandomize=True)
 @given(num_examples=st.integers(1, 23), batch_size=st.integers(1, 40))
 def test_equals_a_plain_loop(num_examples, batch_size):
     images, labels = IMAGES[:num_examples], LABELS[:num_examples]
