@@ -361,7 +361,7 @@ def test_compare_needs_two_studies_and_nothing_else(tmp_path, capsys):
     for words, problem in (
         ([first], "--compare: expected DIR DIR, got 1 of 2"),
         ([], "--compare: expected DIR DIR, got 0 of 2"),
-        ([first, ""], "--compare: expected a"),
+        ([first, ""], "--compare: expected non-empty text of one line"),
         ([first, first, "third"], "stray argument 'third'"),
         ([first, first, "--config", "configs/smoke.py"], "--compare: takes no --config"),
         ([first, first, "--config.seed=1"], "--compare: takes no --config"),

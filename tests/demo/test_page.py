@@ -119,8 +119,12 @@ def test_everything_is_shown_while_the_pen_is_still_down(empty):
             buttons=1,
             clickCount=1,
         )
-    label = wait_until(empty, "document.getElementById('label').textContent.replace('–', '')")
-    assert empty.evaluate("document.querySelector('#bars .best .name').textContent") == label
+    # Read at once, and until they agree: answers to the drawing as it grows are still coming in.
+    wait_until(
+        empty,
+        "document.getElementById('label').textContent"
+        " === document.querySelector('#bars .best .name')?.textContent",
+    )
     shown = empty.evaluate(
         "[...document.querySelectorAll('#bars .value')].map((v) => parseFloat(v.textContent))"
     )
