@@ -70,7 +70,7 @@ import signal
 def end(number, frame):
     # The launcher asks again once the first of them has ended.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    # Not print: the signal may come while it is still writing "ready", and it cannot be interrupted by itself.
+    # Not print: the signal may come while it still writes "ready", and print cannot interrupt itself.
     os.write(2, f"error: ended {me} {number}\\n".encode())
     sys.exit(143)
 signal.signal(signal.SIGTERM, end)
