@@ -84,33 +84,31 @@ def describe(problem: Problem, prefix: str = "") -> str:
     return f"{prefix}{problem[0]}: {problem[1]}"
 
 
-def validate_against_data(config: ConfigDict, num_train: int) -> list[str]:
-    """Lists what cannot be done with a data set of this size, one line each.
+def check_against_data(config: ConfigDict, num_train: int) -> None:
+    """Refuses what cannot be done with a data set of this size.
 
     Args:
         config: a configuration that `check` has passed, its automatic values chosen.
         num_train: training images of the data set, before any are left out or held out.
+
+    Raises:
+        ConfigError: with one line.
     """
     taken, held_out = config.data.train_examples, config.data.validation_examples
-    if taken > num_train:
-        return [f"data.train_examples: {taken} is more than the {num_train} training images there are"]
     used = taken or num_train
     remaining = used - held_out
-    if remaining < 1:
-        return [f"data.validation_examples: {held_out} held out of {used} leave no image to train on"]
-    if config.batch_size > remaining:
-        return [f"batch_size: {config.batch_size} is more than the {remaining} training images there are"]
     steps = remaining // config.batch_size * config.num_epochs
-    if steps > LARGEST_INT:
-        return [f"num_epochs: {config.num_epochs} epochs are {steps} steps; {LARGEST_INT} can be counted"]
-    return []
-
-
-def check_against_data(config: ConfigDict, num_train: int) -> None:
-    """As `validate_against_data`, raising ConfigError with what it finds."""
-    problems = validate_against_data(config, num_train)
-    if problems:
-        raise ConfigError(problems)
+    if taken > num_train:
+        problem = f"data.train_examples: {taken} is more than the {num_train} training images there are"
+    elif remaining < 1:
+        problem = f"data.validation_examples: {held_out} held out of {used} leave no image to train on"
+    elif config.batch_size > remaining:
+        problem = f"batch_size: {config.batch_size} is more than the {remaining} training images there are"
+    elif steps > LARGEST_INT:
+        problem = f"num_epochs: {config.num_epochs} epochs are {steps} steps; {LARGEST_INT} can be counted"
+    else:
+        return
+    raise ConfigError([problem])
 
 
 def unknown_field(name: str) -> str:

@@ -14,33 +14,19 @@ LARGEST_FLOAT = 3.4028234663852886e38
 
 @dataclass(frozen=True)
 class Field:
-    """One named value: its type is that of its default, its other attributes say which values make sense.
+    """One named value: its type is that of its default, its other attributes say which values make sense."""
 
-    Attributes:
-        name: dotted name, as in ``--config.NAME=VALUE``.
-        default: used where nothing else is said.
-        description: one line, with the unit where there is one.
-        at_least: smallest value, itself allowed (for a tuple: of each item).
-        more_than: as `at_least`, itself not allowed.
-        at_most: largest value, itself allowed.
-        less_than: as `at_most`, itself not allowed.
-        choices: all the values there are; empty where the bounds decide.
-        non_empty: whether an empty text or tuple is refused.
-        pattern: regular expression that a whole text has to match; empty for any text.
-        pattern_means: the pattern in words.
-    """
-
-    name: str
-    default: Value
-    description: str
-    at_least: float | None = None
-    more_than: float | None = None
-    at_most: float | None = None
-    less_than: float | None = None
-    choices: tuple[Value, ...] = ()
-    non_empty: bool = False
-    pattern: str = ""
-    pattern_means: str = ""
+    name: str  # dotted name, as in ``--config.NAME=VALUE``
+    default: Value  # used where nothing else is said
+    description: str  # one line, with the unit where there is one
+    at_least: float | None = None  # smallest value, itself allowed (for a tuple: of each item)
+    more_than: float | None = None  # as `at_least`, itself not allowed
+    at_most: float | None = None  # largest value, itself allowed
+    less_than: float | None = None  # as `at_most`, itself not allowed
+    choices: tuple[Value, ...] = ()  # all the values there are; empty where the bounds decide
+    non_empty: bool = False  # whether an empty text or tuple is refused
+    pattern: str = ""  # regular expression that a whole text has to match; empty for any text
+    pattern_means: str = ""  # the pattern in words
 
     @property
     def type(self) -> type:

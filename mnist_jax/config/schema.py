@@ -3,6 +3,8 @@
 A new field is one more row of `FIELDS`; defaults, checks, command line and ``--help`` follow from it.
 """
 
+import functools
+
 from mnist_jax.config.field import Field
 from mnist_jax.config.seeds import SEEDS_MEANS, SEEDS_PATTERN
 
@@ -19,17 +21,23 @@ GROUPS = {
     "pseudo_label": "teacher, pseudo labels and student",
 }
 
+_from_0 = functools.partial(Field, at_least=0)
+_from_1 = functools.partial(Field, at_least=1)
+_fraction = functools.partial(Field, at_least=0, at_most=1)
+_part = functools.partial(Field, at_least=0, less_than=1)
+_seeds = functools.partial(Field, pattern=SEEDS_PATTERN, pattern_means=SEEDS_MEANS)
+
 FIELDS = (
     # JAX drops the bits of a seed above 32, so that two larger seeds may be the same without saying so.
     Field(
         "seed", 0, "decides initial values, dropout, augmentation and order", at_least=0, at_most=2**32 - 1
     ),
-    Field("num_epochs", 5, "passes over the training images; 0 = automatic", at_least=0),
-    Field("batch_size", 64, "training images a step, over all devices; 0 = automatic", at_least=0),
-    Field("eval_batch_size", 1000, "images a step of evaluation", at_least=1),
+    _from_0("num_epochs", 5, "passes over the training images; 0 = automatic"),
+    _from_0("batch_size", 64, "training images a step, over all devices; 0 = automatic"),
+    _from_1("eval_batch_size", 1000, "images a step of evaluation"),
     Field("report", True, "write report.html at the end"),
-    Field("steps_per_call", 0, "training steps in one call to the device; 0 = automatic", at_least=0),
-    Field("log_every_steps", 100, "steps between two lines of metrics.jsonl", at_least=1),
+    _from_0("steps_per_call", 0, "training steps in one call to the device; 0 = automatic"),
+    _from_1("log_every_steps", 100, "steps between two lines of metrics.jsonl"),
     Field(
         "data.name",
         "mnist",
@@ -43,23 +51,20 @@ FIELDS = (
         "what stands in for mnist where it cannot be reached; empty = nothing",
         choices=("mnist_5k", ""),
     ),
-    Field(
+    _from_0(
         "data.image_size",
         0,
         "longer side that images are brought to, pixels; 0 = as they are, or at most 64 for your own",
-        at_least=0,
     ),
-    Field(
+    _from_0(
         "data.train_examples",
         0,
         "train on N images only, the first (of your own data: drawn over all classes); 0 = all",
-        at_least=0,
     ),
-    Field(
+    _from_0(
         "data.validation_examples",
         0,
         "N training images held out for validation, the last (of your own data: drawn over all classes)",
-        at_least=0,
     ),
     Field(
         "model.name",
@@ -75,13 +80,11 @@ FIELDS = (
     ),
     Field("model.dtype", "float32", "type of the arithmetic", choices=("float32", "bfloat16", "tfloat32")),
     Field("model.features", (32, 32, 64, 64), "channels of each convolution", at_least=1, non_empty=True),
-    Field("model.kernel_size", 3, "height and width of each kernel, pixels", at_least=1),
-    Field("model.pool_after", (1, 3), "convolutions (from 0) that 2x2 pooling follows", at_least=0),
-    Field("model.dense_features", 512, "width of the hidden dense layer", at_least=1),
-    Field("model.dropout_rate", 0.2, "share of activations dropped in training", at_least=0, less_than=1),
-    Field(
-        "model.batch_norm_momentum", 0.99, "share of the old statistics kept a step", at_least=0, less_than=1
-    ),
+    _from_1("model.kernel_size", 3, "height and width of each kernel, pixels"),
+    _from_0("model.pool_after", (1, 3), "convolutions (from 0) that 2x2 pooling follows"),
+    _from_1("model.dense_features", 512, "width of the hidden dense layer"),
+    _part("model.dropout_rate", 0.2, "share of activations dropped in training"),
+    _part("model.batch_norm_momentum", 0.99, "share of the old statistics kept a step"),
     Field(
         "model.batch_norm_warmup",
         True,
@@ -92,76 +95,37 @@ FIELDS = (
     Field(
         "augment.rotation_degrees", 10.0, "rotate by up to this, either way, degrees", at_least=0, at_most=180
     ),
-    Field(
-        "augment.width_shift_fraction",
-        0.1,
-        "shift sideways by up to this share of the width",
-        at_least=0,
-        less_than=1,
-    ),
-    Field(
-        "augment.height_shift_fraction",
-        0.1,
-        "shift up or down by up to this share of the height",
-        at_least=0,
-        less_than=1,
-    ),
+    _part("augment.width_shift_fraction", 0.1, "shift sideways by up to this share of the width"),
+    _part("augment.height_shift_fraction", 0.1, "shift up or down by up to this share of the height"),
     Field(
         "augment.shear_degrees", 10.0, "shear by up to this, either way, degrees", at_least=0, less_than=90
     ),
-    Field(
-        "augment.zoom_fraction",
-        0.1,
-        "zoom each axis by a factor in 1 - this to 1 + this",
-        at_least=0,
-        less_than=1,
-    ),
+    _part("augment.zoom_fraction", 0.1, "zoom each axis by a factor in 1 - this to 1 + this"),
     Field("augment.fill_mode", "nearest", "what is seen beyond the border", choices=("nearest", "constant")),
     Field("augment.fill_value", 0.0, "brightness beyond the border for fill_mode=constant, 0 to 1"),
     Field("augment.interpolation_order", 1, "0 = nearest pixel, 1 = bilinear", choices=(0, 1)),
     Field("optim.learning_rate", 1e-3, "peak learning rate", more_than=0),
-    Field("optim.b1", 0.9, "decay of Adam's mean of gradients", at_least=0, less_than=1),
-    Field("optim.b2", 0.999, "decay of Adam's mean of squared gradients", at_least=0, less_than=1),
+    _part("optim.b1", 0.9, "decay of Adam's mean of gradients"),
+    _part("optim.b2", 0.999, "decay of Adam's mean of squared gradients"),
     Field("optim.epsilon", 1e-7, "added to the root in Adam", more_than=0),
-    Field(
-        "optim.weight_decay",
-        0.0,
-        "share of each kernel taken off per step and unit of learning rate",
-        at_least=0,
-    ),
-    Field(
-        "optim.label_smoothing", 0.0, "share of the label spread over all classes", at_least=0, less_than=1
-    ),
-    Field(
+    _from_0("optim.weight_decay", 0.0, "share of each kernel taken off per step and unit of learning rate"),
+    _part("optim.label_smoothing", 0.0, "share of the label spread over all classes"),
+    _fraction(
         "optim.ema_fraction",
         0.0,
         "memory of the average of the weights, as a share of the run's steps; 0 = off",
-        at_least=0,
-        at_most=1,
     ),
     Field(
         "optim.schedule", "constant", "learning rate over time", choices=("constant", "cosine", "one_cycle")
     ),
-    Field(
-        "optim.warmup_fraction",
-        0.0,
-        "length of the rise to the peak, as a share of the run",
-        at_least=0,
-        less_than=1,
-    ),
-    Field(
-        "optim.end_learning_rate_fraction",
-        0.0,
-        "last learning rate as a share of the peak",
-        at_least=0,
-        at_most=1,
-    ),
+    _part("optim.warmup_fraction", 0.0, "length of the rise to the peak, as a share of the run"),
+    _fraction("optim.end_learning_rate_fraction", 0.0, "last learning rate as a share of the peak"),
     Field("checkpoint.enabled", True, "write checkpoints"),
-    Field("checkpoint.every_epochs", 1, "epochs between checkpoints; 0 = not by epochs", at_least=0),
-    Field("checkpoint.every_steps", 0, "steps between checkpoints; 0 = not by steps", at_least=0),
-    Field("checkpoint.every_seconds", 0.0, "seconds between checkpoints; 0 = not by time", at_least=0),
-    Field("checkpoint.keep_latest", 2, "newest checkpoints kept", at_least=1),
-    Field("checkpoint.keep_best", 1, "best checkpoints kept, by validation accuracy", at_least=0),
+    _from_0("checkpoint.every_epochs", 1, "epochs between checkpoints; 0 = not by epochs"),
+    _from_0("checkpoint.every_steps", 0, "steps between checkpoints; 0 = not by steps"),
+    _from_0("checkpoint.every_seconds", 0.0, "seconds between checkpoints; 0 = not by time"),
+    _from_1("checkpoint.keep_latest", 2, "newest checkpoints kept"),
+    _from_0("checkpoint.keep_best", 1, "best checkpoints kept, by validation accuracy"),
     Field(
         "distributed.initialize",
         "auto",
@@ -175,9 +139,9 @@ FIELDS = (
         pattern=r"(\S+:\d{1,5})?",
         pattern_means="HOST:PORT, or nothing",
     ),
-    Field("distributed.num_processes", 0, "number of processes; 0 = find out", at_least=0),
+    _from_0("distributed.num_processes", 0, "number of processes; 0 = find out"),
     Field("distributed.process_id", -1, "number of this process, from 0; -1 = find out", at_least=-1),
-    Field("distributed.timeout_seconds", 60, "seconds to wait for the others to arrive", at_least=1),
+    _from_1("distributed.timeout_seconds", 60, "seconds to wait for the others to arrive"),
     Field(
         "ensemble.models",
         "",
@@ -185,14 +149,8 @@ FIELDS = (
         pattern=r"(\w+(,\w+)*)?",
         pattern_means="names of networks with commas, or nothing",
     ),
-    Field(
-        "ensemble.seeds",
-        "0:5",
-        "seeds of the members, each with every network",
-        pattern=SEEDS_PATTERN,
-        pattern_means=SEEDS_MEANS,
-    ),
-    Field("pseudo_label.labeled_examples", 1000, "training images whose labels are used", at_least=1),
+    _seeds("ensemble.seeds", "0:5", "seeds of the members, each with every network"),
+    _from_1("pseudo_label.labeled_examples", 1000, "training images whose labels are used"),
     Field(
         "pseudo_label.pool",
         "train",
@@ -200,28 +158,21 @@ FIELDS = (
         choices=("train", "folder", "test"),
     ),
     Field("pseudo_label.pool_dir", "", "folder of pictures for pool=folder"),
-    Field(
-        "pseudo_label.threshold",
-        0.95,
-        "confidence a pseudo label needs to be used",
-        at_least=0,
-        less_than=1,
-    ),
+    _part("pseudo_label.threshold", 0.95, "confidence a pseudo label needs to be used"),
     Field(
         "pseudo_label.targets",
         "hard",
         "what the student learns: the teacher's class or its probabilities",
         choices=("hard", "soft"),
     ),
-    Field(
+    _from_0(
         "pseudo_label.views",
         0,
         "augmented copies of each image that the teacher's answer is averaged over, beside the image itself",
-        at_least=0,
     ),
-    Field("pseudo_label.rounds", 1, "students, each the teacher of the next", at_least=1),
-    Field("pseudo_label.teacher_steps", 500, "training steps of the teacher", at_least=1),
-    Field("pseudo_label.student_steps", 1000, "training steps of each student", at_least=1),
+    _from_1("pseudo_label.rounds", 1, "students, each the teacher of the next"),
+    _from_1("pseudo_label.teacher_steps", 500, "training steps of the teacher"),
+    _from_1("pseudo_label.student_steps", 1000, "training steps of each student"),
     Field(
         "pseudo_label.labeled_share",
         0.2,
@@ -229,13 +180,7 @@ FIELDS = (
         more_than=0,
         less_than=1,
     ),
-    Field(
-        "pseudo_label.seeds",
-        "0:3",
-        "seeds: which images are labeled, and everything else drawn",
-        pattern=SEEDS_PATTERN,
-        pattern_means=SEEDS_MEANS,
-    ),
+    _seeds("pseudo_label.seeds", "0:3", "seeds: which images are labeled, and everything else drawn"),
 )
 
 FIELDS_BY_NAME = {field.name: field for field in FIELDS}
