@@ -29,20 +29,15 @@ class DamagedError(Exception):
 
 @dataclass(frozen=True)
 class Manifest:
-    """What one checkpoint holds.
+    """What one checkpoint holds."""
 
-    Attributes:
-        step: training steps done when it was saved.
-        metrics: validation metrics of exactly this state; empty where it was not evaluated.
-        leaves: path of each array in the state -> dtype and shape, such as ``"float32[512,10]"``.
-        files: path below the folder, with ``/`` -> ``{"size": bytes, "sha256": hexadecimal}``.
-        format_version: layout of the checkpoint, raised when an older reader would misread it.
-    """
-
-    step: int
-    metrics: dict[str, float]
+    step: int  # training steps done when it was saved
+    metrics: dict[str, float]  # validation metrics of exactly this state; empty where it was not evaluated
+    # Path of each array in the state -> dtype and shape, such as ``"float32[512,10]"``.
     leaves: dict[str, str]
+    # Path below the folder, with ``/`` -> ``{"size": bytes, "sha256": hexadecimal}``.
     files: dict[str, dict[str, Any]]
+    # Layout of the checkpoint, raised when an older reader would misread it.
     format_version: int = FORMAT_VERSION
 
 

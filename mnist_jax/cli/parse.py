@@ -27,19 +27,13 @@ from mnist_jax.errors import ConfigError
 
 @dataclass(frozen=True)
 class Flag(Field):
-    """A flag of a command: a `Field` that is set with ``--NAME=VALUE``.
+    """A flag of a command: a `Field` that is set with ``--NAME=VALUE``."""
 
-    Attributes:
-        metavar: what stands for the value in the help; DIR and FILE are paths, in which ``~`` is expanded.
-        required: whether the command cannot do without it.
-        num_values: words it takes; with more than one, its value is a tuple of texts.
-        replaces_config: whether it stands instead of ``--config`` and the overrides.
-    """
-
+    # What stands for the value in the help; DIR and FILE are paths, in which ``~`` is expanded.
     metavar: str = "VALUE"
-    required: bool = False
-    num_values: int = 1
-    replaces_config: bool = False
+    required: bool = False  # whether the command cannot do without it
+    num_values: int = 1  # words it takes; with more than one, its value is a tuple of texts
+    replaces_config: bool = False  # whether it stands instead of ``--config`` and the overrides
 
     def convert(self, value: object) -> Value:
         """Checks a value, see `Field.convert`; in a path a leading ``~`` becomes the home folder.
@@ -60,39 +54,25 @@ class Flag(Field):
 
 @dataclass(frozen=True)
 class Command:
-    """What a main takes.
+    """What a main takes."""
 
-    Attributes:
-        name: as it is typed: ``python -m mnist_jax.predict``.
-        summary: what it does, in one or a few lines.
-        flags: its flags; ``--debug`` and ``--help`` are always there.
-        takes_config: whether it takes ``--config FILE`` and ``--config.KEY=VALUE``.
-        positional: what stands for the other arguments, as in ``IMAGE``; empty where there are none.
-        positional_description: what they are.
-    """
-
-    name: str
-    summary: str
-    flags: tuple[Flag, ...] = ()
-    takes_config: bool = False
-    positional: str = ""
-    positional_description: str = ""
+    name: str  # as it is typed: ``python -m mnist_jax.predict``
+    summary: str  # what it does, in one or a few lines
+    flags: tuple[Flag, ...] = ()  # its flags; ``--debug`` and ``--help`` are always there
+    takes_config: bool = False  # whether it takes ``--config FILE`` and ``--config.KEY=VALUE``
+    positional: str = ""  # what stands for the other arguments, as in ``IMAGE``; empty where there are none
+    positional_description: str = ""  # what they are
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """A command line that was found to be in order; ``arguments["workdir"]`` is the value of a flag.
+    """A command line that was found to be in order; ``arguments["workdir"]`` is the value of a flag."""
 
-    Attributes:
-        config: the configuration, complete and checked; empty for a command that takes none.
-        config_file: what ``--config`` named.
-        positional: the arguments that are no flags.
-        flags: value of each flag, defaults included.
-    """
-
+    # The configuration, complete and checked; empty for a command that takes none.
     config: ConfigDict = field(default_factory=ConfigDict)
-    config_file: str = ""
-    positional: tuple[str, ...] = ()
+    config_file: str = ""  # what ``--config`` named
+    positional: tuple[str, ...] = ()  # the arguments that are no flags
+    # Value of each flag, defaults included.
     flags: Mapping[str, Value | tuple[str, ...]] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Any:

@@ -39,17 +39,11 @@ ROLES = tuple(Role(split, part) for split in ("train", "test") for part in ("ima
 
 @dataclass(frozen=True)
 class Part:
-    """One of the four arrays.
+    """One of the four arrays."""
 
-    Attributes:
-        where: the file to name in messages.
-        array: images ``[N, H, W]`` or ``[N, H, W, C]``, or labels ``[N]``.
-        fingerprints: SHA-256 by which its file may be known, besides that of the array.
-    """
-
-    where: str
-    array: np.ndarray
-    fingerprints: tuple[str, ...] = ()
+    where: str  # the file to name in messages
+    array: np.ndarray  # images ``[N, H, W]`` or ``[N, H, W, C]``, or labels ``[N]``
+    fingerprints: tuple[str, ...] = ()  # SHA-256 by which its file may be known, besides that of the array
 
 
 def idx_sha256(array: np.ndarray) -> str:

@@ -31,23 +31,14 @@ _MAX_UNPACKED_BYTES = 1 << 28
 
 @dataclass(frozen=True)
 class Layout:
-    """The files of one of the two.
+    """The files of one of the two."""
 
-    Attributes:
-        archive: name of the published archive.
-        folder: name of the folder in it.
-        files: the files of records of ``train`` and ``test``.
-        names_file: the names of the classes, one a line.
-        num_label_bytes: label bytes a record, the class last.
-        other_folders: the folders of the versions that are not read.
-    """
-
-    archive: str
-    folder: str
-    files: dict[str, tuple[str, ...]]
-    names_file: str
-    num_label_bytes: int
-    other_folders: tuple[str, ...]
+    archive: str  # name of the published archive
+    folder: str  # name of the folder in it
+    files: dict[str, tuple[str, ...]]  # the files of records of ``train`` and ``test``
+    names_file: str  # the names of the classes, one a line
+    num_label_bytes: int  # label bytes a record, the class last
+    other_folders: tuple[str, ...]  # the folders of the versions that are not read
 
 
 CIFAR = {

@@ -23,19 +23,12 @@ _CIFAR100 = """
 
 @dataclass(frozen=True)
 class Family:
-    """One data set: MNIST, one of its relatives, CIFAR or SVHN.
+    """One data set: MNIST, one of its relatives, CIFAR or SVHN."""
 
-    Attributes:
-        class_names: one name for each label.
-        num_train: how many training examples the published set has.
-        num_test: how many test examples it has.
-        first_label: the label in the files that stands for class 0.
-    """
-
-    class_names: tuple[str, ...]
-    num_train: int = 60_000
-    num_test: int = 10_000
-    first_label: int = 0
+    class_names: tuple[str, ...]  # one name for each label
+    num_train: int = 60_000  # how many training examples the published set has
+    num_test: int = 10_000  # how many test examples it has
+    first_label: int = 0  # the label in the files that stands for class 0
 
 
 # EMNIST's classes are those of Cohen et al. 2017 (arXiv:1702.05373), counts as in the published files.

@@ -21,19 +21,12 @@ _LOOKED_AT = 50
 
 @dataclass(frozen=True)
 class PictureSet:
-    """The pictures of one split.
+    """The pictures of one split."""
 
-    Attributes:
-        sources: for each its path, or the bytes of its file.
-        labels: for each the name of its class.
-        items: for each what it is called in messages and lists, below ``where``.
-        where: the folder or file that they are in.
-    """
-
-    sources: Sequence[Path | bytes]
-    labels: Sequence[str]
-    items: Sequence[str]
-    where: str
+    sources: Sequence[Path | bytes]  # for each its path, or the bytes of its file
+    labels: Sequence[str]  # for each the name of its class
+    items: Sequence[str]  # for each what it is called in messages and lists, below ``where``
+    where: str  # the folder or file that they are in
 
     def take(self, numbers: Sequence[int]) -> "PictureSet":
         """Returns the pictures of these numbers."""

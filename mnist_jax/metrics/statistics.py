@@ -14,27 +14,17 @@ _MOST_SEEDS = 1_000_000
 
 @dataclass(frozen=True)
 class Summary:
-    """Figures of one configuration over seeds, in the unit of the values.
+    """Figures of one configuration over seeds, in the unit of the values."""
 
-    Attributes:
-        n: number of values.
-        mean: their mean.
-        sd: standard deviation of the sample (n - 1); None for a single value, as is what follows from it.
-        se: standard error of the mean.
-        min: lowest value.
-        max: highest value.
-        low: lower end of the interval that holds the true mean with 95% confidence (Student's t).
-        high: its upper end.
-    """
-
-    n: int
-    mean: float
+    n: int  # number of values
+    mean: float  # their mean
+    # Standard deviation of the sample (n - 1); None for a single value, as is what follows from it.
     sd: float | None
-    se: float | None
-    min: float
-    max: float
-    low: float | None
-    high: float | None
+    se: float | None  # standard error of the mean
+    min: float  # lowest value
+    max: float  # highest value
+    low: float | None  # lower end of the interval that holds the true mean with 95% confidence (Student's t)
+    high: float | None  # its upper end
 
 
 def summarize(values: Sequence[float]) -> Summary:

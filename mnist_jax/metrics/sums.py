@@ -27,15 +27,10 @@ def count_confusions(
 
 @flax.struct.dataclass
 class Metrics:
-    """Sums over the examples of a batch.
+    """Sums over the examples of a batch."""
 
-    Attributes:
-        loss_sum: float32 scalar, cross-entropy summed over examples, in nats.
-        num_correct: int32 scalar.
-    """
-
-    loss_sum: Float[Array, ""]
-    num_correct: Int[Array, ""]
+    loss_sum: Float[Array, ""]  # float32 scalar, cross-entropy summed over examples, in nats
+    num_correct: Int[Array, ""]  # int32 scalar
 
     @classmethod
     def from_batch(cls, losses: Float[Array, " batch"], correct: Bool[Array, " batch"]) -> "Metrics":
@@ -45,15 +40,10 @@ class Metrics:
 
 @flax.struct.dataclass
 class EvaluationSums:
-    """Sums of one pass over a data set.
+    """Sums of one pass over a data set."""
 
-    Attributes:
-        loss_sum: float32 scalar, cross-entropy summed over examples, in nats.
-        confusion: int32 ``[classes, classes]``, rows are true classes, columns predicted ones.
-    """
-
-    loss_sum: Float[Array, ""]
-    confusion: Int[Array, "classes classes"]
+    loss_sum: Float[Array, ""]  # float32 scalar, cross-entropy summed over examples, in nats
+    confusion: Int[Array, "classes classes"]  # int32, rows are true classes, columns predicted ones
 
     @classmethod
     def empty(cls, num_classes: int) -> "EvaluationSums":

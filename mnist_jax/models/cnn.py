@@ -18,30 +18,19 @@ class CNN(nn.Module):
 
     With the defaults and 28x28x1 images it has 596,330 trainable parameters and 1,408 BatchNorm statistics.
     Large images are pooled further before the hidden layer, until it has at most 2^24 weights.
-
-    Attributes:
-        num_classes: width of the last layer.
-        features: output channels of each convolution.
-        kernel_size: side of the kernels, in pixels.
-        pool_after: indices of the convolutions that a 2x2 maximum pooling follows.
-        dense_features: width of the hidden layer.
-        dropout_rate: fraction of the hidden layer that is dropped in training.
-        batch_norm_momentum: share of the old value in each update of the running statistics (Keras' meaning).
-        batch_norm_epsilon: added to the variance.
-        conv: how convolution and pooling are lowered: ``auto``, ``gemm`` or ``lax``.
-        dtype: ``float32``, ``tfloat32`` (float32 kept, products rounded where the device can) or
-            ``bfloat16``.
     """
 
-    num_classes: int = 10
-    features: Sequence[int] = (32, 32, 64, 64)
-    kernel_size: int = 3
-    pool_after: Sequence[int] = (1, 3)
-    dense_features: int = 512
-    dropout_rate: float = 0.2
+    num_classes: int = 10  # width of the last layer
+    features: Sequence[int] = (32, 32, 64, 64)  # output channels of each convolution
+    kernel_size: int = 3  # side of the kernels, in pixels
+    pool_after: Sequence[int] = (1, 3)  # indices of the convolutions that a 2x2 maximum pooling follows
+    dense_features: int = 512  # width of the hidden layer
+    dropout_rate: float = 0.2  # fraction of the hidden layer that is dropped in training
+    # Share of the old value in each update of the running statistics (Keras' meaning).
     batch_norm_momentum: float = 0.99
-    batch_norm_epsilon: float = 1e-3
-    conv: str = "auto"
+    batch_norm_epsilon: float = 1e-3  # added to the variance
+    conv: str = "auto"  # how convolution and pooling are lowered: ``auto``, ``gemm`` or ``lax``
+    # ``float32``, ``tfloat32`` (float32 kept, products rounded where the device can) or ``bfloat16``.
     dtype: str = "float32"
 
     @nn.compact

@@ -19,18 +19,13 @@ class BatchNorm(nn.Module):
 
     A block that computes BatchNorm in one piece with other layers reads ``scale`` and ``bias`` and hands the
     batch's statistics to `update`.
-
-    Attributes:
-        features: length of the last axis.
-        momentum: share of the old value in each update of the running statistics (Keras' meaning).
-        epsilon: added to the variance.
-        dtype: of the result; statistics are float32.
     """
 
-    features: int
+    features: int  # length of the last axis
+    # Share of the old value in each update of the running statistics (Keras' meaning).
     momentum: float = 0.99
-    epsilon: float = 1e-3
-    dtype: Any = jnp.float32
+    epsilon: float = 1e-3  # added to the variance
+    dtype: Any = jnp.float32  # of the result; statistics are float32
 
     def setup(self) -> None:
         """Creates parameters and running statistics, float32 ``[features]``."""
@@ -69,26 +64,17 @@ class ConvBlock(nn.Module):
     """A convolution, BatchNorm, ReLU and, where asked, 2x2 maximum pooling.
 
     The convolution has a bias, stride 1 and no padding; its parameters are named as in ``nn.Conv``.
-
-    Attributes:
-        features: number of output channels.
-        kernel_size: side of the square kernel, in pixels.
-        pool: whether pooling follows.
-        momentum: see `BatchNorm`.
-        epsilon: see `BatchNorm`.
-        implementation: ``auto``, ``gemm`` or ``lax``: how all this is lowered, never what it computes.
-        dtype: of the computation; parameters and statistics stay float32.
-        precision: of the products on devices that have more than one.
     """
 
-    features: int
-    kernel_size: int = 3
-    pool: bool = False
-    momentum: float = 0.99
-    epsilon: float = 1e-3
+    features: int  # number of output channels
+    kernel_size: int = 3  # side of the square kernel, in pixels
+    pool: bool = False  # whether pooling follows
+    momentum: float = 0.99  # see `BatchNorm`
+    epsilon: float = 1e-3  # see `BatchNorm`
+    # ``auto``, ``gemm`` or ``lax``: how all this is lowered, never what it computes.
     implementation: str = "auto"
-    dtype: Any = jnp.float32
-    precision: lax.Precision | None = None
+    dtype: Any = jnp.float32  # of the computation; parameters and statistics stay float32
+    precision: lax.Precision | None = None  # of the products on devices that have more than one
 
     @nn.compact
     def __call__(
@@ -135,23 +121,14 @@ class MaxPool(nn.Module):
 
 
 class DenseBlock(nn.Module):
-    """A dense layer, BatchNorm and ReLU; the dense layer's parameters are named as in ``nn.Dense``.
+    """A dense layer, BatchNorm and ReLU; the dense layer's parameters are named as in ``nn.Dense``."""
 
-    Attributes:
-        features: width of the layer.
-        momentum: see `BatchNorm`.
-        epsilon: see `BatchNorm`.
-        implementation: see `ConvBlock`.
-        dtype: of the computation; parameters and statistics stay float32.
-        precision: of the product on devices that have more than one.
-    """
-
-    features: int
-    momentum: float = 0.99
-    epsilon: float = 1e-3
-    implementation: str = "auto"
-    dtype: Any = jnp.float32
-    precision: lax.Precision | None = None
+    features: int  # width of the layer
+    momentum: float = 0.99  # see `BatchNorm`
+    epsilon: float = 1e-3  # see `BatchNorm`
+    implementation: str = "auto"  # see `ConvBlock`
+    dtype: Any = jnp.float32  # of the computation; parameters and statistics stay float32
+    precision: lax.Precision | None = None  # of the product on devices that have more than one
 
     @nn.compact
     def __call__(

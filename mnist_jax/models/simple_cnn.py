@@ -15,24 +15,15 @@ class SimpleCNN(nn.Module):
     Source: An et al., An Ensemble of Simple Convolutional Neural Network Models for MNIST Digit Recognition,
     arXiv 2008.10400. Theirs have no biases in front of BatchNorm; here the convolutions keep theirs, which
     BatchNorm cancels. Images are rescaled from [0, 1] to [-1, 1] first, as there.
-
-    Attributes:
-        num_classes: width of the last layer.
-        features: output channels of each convolution.
-        kernel_size: side of the kernels, in pixels.
-        batch_norm_momentum: share of the old value in each update of the running statistics.
-        batch_norm_epsilon: added to the variance.
-        conv: how convolution is lowered: ``auto``, ``gemm`` or ``lax``.
-        dtype: ``float32``, ``tfloat32`` or ``bfloat16``.
     """
 
-    num_classes: int
-    features: Sequence[int]
-    kernel_size: int
-    batch_norm_momentum: float = 0.9
-    batch_norm_epsilon: float = 1e-5
-    conv: str = "auto"
-    dtype: str = "float32"
+    num_classes: int  # width of the last layer
+    features: Sequence[int]  # output channels of each convolution
+    kernel_size: int  # side of the kernels, in pixels
+    batch_norm_momentum: float = 0.9  # share of the old value in each update of the running statistics
+    batch_norm_epsilon: float = 1e-5  # added to the variance
+    conv: str = "auto"  # how convolution is lowered: ``auto``, ``gemm`` or ``lax``
+    dtype: str = "float32"  # ``float32``, ``tfloat32`` or ``bfloat16``
 
     @nn.compact
     def __call__(

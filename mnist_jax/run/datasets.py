@@ -18,19 +18,12 @@ TEST_ITEMS_FILE = "test_items.txt"
 
 @dataclass(frozen=True)
 class RunData:
-    """What a run trains on, chooses by and is measured on.
+    """What a run trains on, chooses by and is measured on."""
 
-    Attributes:
-        splits: the data set as loaded.
-        train: the images to train on.
-        validation: training images held out, or None.
-        chosen: a line on what the configuration left open.
-    """
-
-    splits: Splits
-    train: Dataset
-    validation: Dataset | None
-    chosen: tuple[str, ...] = ()
+    splits: Splits  # the data set as loaded
+    train: Dataset  # the images to train on
+    validation: Dataset | None  # training images held out, or None
+    chosen: tuple[str, ...] = ()  # a line on what the configuration left open
 
     @property
     def eval_split(self) -> str:

@@ -35,31 +35,18 @@ _SHORTEST_AVERAGE = 10.0
 
 @dataclass(frozen=True)
 class Experiment:
-    """The pieces of a run.
+    """The pieces of a run."""
 
-    Attributes:
-        config: checked configuration.
-        layout: the devices.
-        model: the network.
-        image_shape: ``(height, width, channels)``.
-        class_names: one a class.
-        num_train: training images used, after any are held out.
-        learning_rate_fn: learning rate by step.
-        tx: the optimizer.
-        augment_fn: random changes to a batch, or None.
-        keys: the run's random streams.
-    """
-
-    config: ConfigDict
-    layout: Layout
-    model: nn.Module
-    image_shape: tuple[int, ...]
-    class_names: tuple[str, ...]
-    num_train: int
-    learning_rate_fn: optax.Schedule
-    tx: optax.GradientTransformation
-    augment_fn: AugmentFn | None
-    keys: RunKeys
+    config: ConfigDict  # checked configuration
+    layout: Layout  # the devices
+    model: nn.Module  # the network
+    image_shape: tuple[int, ...]  # ``(height, width, channels)``
+    class_names: tuple[str, ...]  # one a class
+    num_train: int  # training images used, after any are held out
+    learning_rate_fn: optax.Schedule  # learning rate by step
+    tx: optax.GradientTransformation  # the optimizer
+    augment_fn: AugmentFn | None  # random changes to a batch, or None
+    keys: RunKeys  # the run's random streams
 
     @property
     def num_classes(self) -> int:

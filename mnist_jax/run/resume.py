@@ -21,15 +21,10 @@ _RUN_FACTS = ("kind", "split")
 
 @dataclass(frozen=True)
 class Settings:
-    """What a run was started with, as ``config.json`` and each checkpoint keep it.
+    """What a run was started with, as ``config.json`` and each checkpoint keep it."""
 
-    Attributes:
-        config: the configuration as nested plain values.
-        run: the facts about the data, as ``config.json`` has them under ``run``.
-    """
-
-    config: dict[str, Any]
-    run: dict[str, Any]
+    config: dict[str, Any]  # the configuration as nested plain values
+    run: dict[str, Any]  # the facts about the data, as ``config.json`` has them under ``run``
 
 
 def check_folder(folder: Path, settings: Settings, total_steps: int) -> dict[str, Any] | None:

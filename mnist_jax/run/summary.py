@@ -23,21 +23,14 @@ from mnist_jax.training.state import TrainState
 
 @dataclass
 class RunTotals:
-    """What a run has spent and reached so far; saved with each checkpoint.
+    """What a run has spent and reached so far; saved with each checkpoint."""
 
-    Attributes:
-        train_seconds: device work of training.
-        eval_seconds: evaluation.
-        compile_seconds: tracing and compiling.
-        epoch_seconds: training within the epoch under way.
-        best: ``{"step", "epoch", "split", "accuracy"}``: the highest validation accuracy, or, where no
-            validation split is held out, the latest evaluation, for nothing may be chosen on test.
-    """
-
-    train_seconds: float = 0.0
-    eval_seconds: float = 0.0
-    compile_seconds: float = 0.0
-    epoch_seconds: float = 0.0
+    train_seconds: float = 0.0  # device work of training
+    eval_seconds: float = 0.0  # evaluation
+    compile_seconds: float = 0.0  # tracing and compiling
+    epoch_seconds: float = 0.0  # training within the epoch under way
+    # ``{"step", "epoch", "split", "accuracy"}``: the highest validation accuracy, or, where no validation
+    # split is held out, the latest evaluation, for nothing may be chosen on test.
     best: dict[str, Any] | None = None
 
     def add_training(self, seconds: float) -> None:

@@ -18,19 +18,13 @@ from mnist_jax.runtime.distributed import PEER_LOST, is_peer_failure
 
 @dataclass(frozen=True)
 class Layout:
-    """Where arrays live: the same everywhere, or a batch cut over the devices.
+    """Where arrays live: the same everywhere, or a batch cut over the devices."""
 
-    Attributes:
-        replicated: for parameters, statistics, keys and data sets.
-        batch: for the leading axis of a batch; None on a single device, where nothing is cut.
-        platform: ``cpu``, ``gpu`` or ``tpu``.
-        num_devices: devices of all processes.
-    """
-
-    replicated: NamedSharding
+    replicated: NamedSharding  # for parameters, statistics, keys and data sets
+    # For the leading axis of a batch; None on a single device, where nothing is cut.
     batch: NamedSharding | None
-    platform: str
-    num_devices: int
+    platform: str  # ``cpu``, ``gpu`` or ``tpu``
+    num_devices: int  # devices of all processes
 
     def replicate(self, tree: PyTree) -> PyTree:
         """Puts each complete array on every device.

@@ -47,19 +47,12 @@ class Stopped(Exception):  # noqa: N818  (no error: a person asked for it)
 
 @dataclass(frozen=True)
 class Trained:
-    """Members after their last step.
+    """Members after their last step."""
 
-    Attributes:
-        seeds: one a member.
-        states: one a member.
-        train_seconds: device work of all together.
-        compile_seconds: tracing and compiling.
-    """
-
-    seeds: tuple[int, ...]
-    states: tuple[TrainState, ...]
-    train_seconds: float
-    compile_seconds: float
+    seeds: tuple[int, ...]  # one a member
+    states: tuple[TrainState, ...]  # one a member
+    train_seconds: float  # device work of all together
+    compile_seconds: float  # tracing and compiling
 
 
 def member_layout() -> Layout:

@@ -23,47 +23,26 @@ _BOX_WIDTH = 78
 
 @dataclass(frozen=True)
 class RunDescription:
-    """A run in plain values, for the terminal.
+    """A run in plain values, for the terminal."""
 
-    Attributes:
-        version: of this package.
-        device: one line, as ``environment.describe_device`` has it.
-        num_devices: devices of all processes.
-        num_processes: processes of the run.
-        data_name: the data set's name.
-        data_source: where it came from.
-        data_sha256: its hash; the first 12 digits are shown.
-        num_examples: examples by split, in the order to show.
-        image_shape: height, width, channels.
-        num_classes: classes of the data.
-        model_name: the model's name.
-        num_params: trainable parameters.
-        dtype: what the model computes in.
-        num_epochs: epochs of the complete run.
-        steps_per_epoch: optimizer steps an epoch.
-        batch_size: images a step, over all devices.
-        workdir: the folder of the run.
-        fallback: one line to repeat at the end where the data is not what was asked for.
-    """
-
-    version: str
-    device: str
-    num_devices: int
-    num_processes: int
-    data_name: str
-    data_source: str
-    data_sha256: str
-    num_examples: Mapping[str, int]
-    image_shape: Sequence[int]
-    num_classes: int
-    model_name: str
-    num_params: int
-    dtype: str
-    num_epochs: int
-    steps_per_epoch: int
-    batch_size: int
-    workdir: str
-    fallback: str = ""
+    version: str  # of this package
+    device: str  # one line, as ``environment.describe_device`` has it
+    num_devices: int  # devices of all processes
+    num_processes: int  # processes of the run
+    data_name: str  # the data set's name
+    data_source: str  # where it came from
+    data_sha256: str  # its hash; the first 12 digits are shown
+    num_examples: Mapping[str, int]  # examples by split, in the order to show
+    image_shape: Sequence[int]  # height, width, channels
+    num_classes: int  # classes of the data
+    model_name: str  # the model's name
+    num_params: int  # trainable parameters
+    dtype: str  # what the model computes in
+    num_epochs: int  # epochs of the complete run
+    steps_per_epoch: int  # optimizer steps an epoch
+    batch_size: int  # images a step, over all devices
+    workdir: str  # the folder of the run
+    fallback: str = ""  # one line to repeat at the end where the data is not what was asked for
 
 
 class RunConsole:

@@ -19,21 +19,13 @@ _FIRST_IMAGES_PER_CALL = 1024
 
 @dataclass
 class StepsPerCall:
-    """Decides how many steps the next call to the device does. The cuts never change what is computed.
+    """Decides how many steps the next call to the device does. The cuts never change what is computed."""
 
-    Attributes:
-        steps_per_epoch: a call never crosses the end of an epoch.
-        batch_size: images a step.
-        checkpoint_every_steps: nor does a call cross a multiple of this, where it is above zero.
-        steps_per_call: a fixed length, or 0 to choose.
-        adaptive: whether a chosen length follows the measured speed (about a second a call) or is the rest of
-            the epoch.
-    """
-
-    steps_per_epoch: int
-    batch_size: int
-    checkpoint_every_steps: int = 0
-    steps_per_call: int = 0
+    steps_per_epoch: int  # a call never crosses the end of an epoch
+    batch_size: int  # images a step
+    checkpoint_every_steps: int = 0  # nor does a call cross a multiple of this, where it is above zero
+    steps_per_call: int = 0  # a fixed length, or 0 to choose
+    # Whether a chosen length follows the measured speed (about a second a call) or is the rest of the epoch.
     adaptive: bool = False
     _seconds_per_step: float = 0.0
 
@@ -62,20 +54,14 @@ class CompiledSteps:
 
     On an accelerator the number of steps is compiled in, so each length is a program of its own; on CPU it is
     an argument and one program does any number.
-
-    Attributes:
-        function: made of what ``epoch.jit_train_steps`` or its counterpart for members returns.
-        images: uint8 ``[N, H, W, C]``, on the device.
-        labels: int32 ``[N]`` or float32 ``[N, classes]``, on the device.
-        keys: of the run; with a leading axis of members where several are trained side by side.
-        static_length: whether the number of steps is compiled in.
     """
 
+    # Made of what ``epoch.jit_train_steps`` or its counterpart for members returns.
     function: CompiledFunction
-    images: UInt8[Array | np.ndarray, "examples height width channels"]
-    labels: Shaped[Array | np.ndarray, "examples ..."]
-    keys: RunKeys
-    static_length: bool
+    images: UInt8[Array | np.ndarray, "examples height width channels"]  # on the device, as the labels
+    labels: Shaped[Array | np.ndarray, "examples ..."]  # int32 ``[N]`` or float32 ``[N, classes]``
+    keys: RunKeys  # of the run; with a leading axis of members where several are trained side by side
+    static_length: bool  # whether the number of steps is compiled in
 
     @property
     def compile_seconds(self) -> float:

@@ -42,14 +42,10 @@ class EpochLog:
     Carried through the steps on the device, read by the host between calls. One entry a step, whatever the
     number of steps in a call, makes everything derived from it independent of how a run was cut, and lets a
     step whose loss is not finite be named.
-
-    Attributes:
-        loss_sum: float32 ``[steps_per_epoch]``, cross-entropy summed over the batch, in nats.
-        num_correct: int32 ``[steps_per_epoch]``.
     """
 
-    loss_sum: Float[Array, "... steps"]
-    num_correct: Int[Array, "... steps"]
+    loss_sum: Float[Array, "... steps"]  # float32, cross-entropy summed over the batch, in nats
+    num_correct: Int[Array, "... steps"]  # int32
 
     @classmethod
     def empty(cls, steps_per_epoch: int) -> "EpochLog":

@@ -21,23 +21,14 @@ _PIXELS = 28 * 28
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """The figures of one pass over a data set.
+    """The figures of one pass over a data set."""
 
-    Attributes:
-        loss: cross-entropy per example, in nats.
-        accuracy: fraction.
-        errors: number of examples classified wrongly.
-        num_examples: number of examples seen, each once.
-        per_class_accuracy: a fraction for each class, None for a class without examples.
-        confusion_matrix: counts, rows are true classes, columns predicted ones.
-    """
-
-    loss: float
-    accuracy: float
-    errors: int
-    num_examples: int
-    per_class_accuracy: list[float | None]
-    confusion_matrix: list[list[int]]
+    loss: float  # cross-entropy per example, in nats
+    accuracy: float  # fraction
+    errors: int  # number of examples classified wrongly
+    num_examples: int  # number of examples seen, each once
+    per_class_accuracy: list[float | None]  # a fraction for each class, None for a class without examples
+    confusion_matrix: list[list[int]]  # counts, rows are true classes, columns predicted ones
 
 
 def _sum_over_batches(

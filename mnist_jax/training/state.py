@@ -17,24 +17,15 @@ class TrainState(flax.struct.PyTreeNode):
     """Parameters, BatchNorm statistics, optimizer state and their running average, at a step.
 
     Where members are trained side by side every leaf has a leading axis of members more.
-
-    Attributes:
-        step: int32 scalar, number of updates done.
-        params: trainable parameters.
-        batch_stats: running means and variances of BatchNorm.
-        opt_state: the optimizer's.
-        ema: ``{"params", "batch_stats"}``, the exponential moving average of both, or None.
-        apply_fn: the module's ``apply``.
-        tx: the optimizer.
     """
 
-    step: Int[Array, "..."]
-    params: PyTree
-    batch_stats: PyTree
-    opt_state: PyTree
-    ema: PyTree | None
-    apply_fn: Callable[..., Any] = flax.struct.field(pytree_node=False)
-    tx: optax.GradientTransformation = flax.struct.field(pytree_node=False)
+    step: Int[Array, "..."]  # int32 scalar, number of updates done
+    params: PyTree  # trainable parameters
+    batch_stats: PyTree  # running means and variances of BatchNorm
+    opt_state: PyTree  # the optimizer's
+    ema: PyTree | None  # ``{"params", "batch_stats"}``, the exponential moving average of both, or None
+    apply_fn: Callable[..., Any] = flax.struct.field(pytree_node=False)  # the module's ``apply``
+    tx: optax.GradientTransformation = flax.struct.field(pytree_node=False)  # the optimizer
 
     def variables(self) -> dict[str, PyTree]:
         """The variables as trained: ``{"params", "batch_stats"}``."""

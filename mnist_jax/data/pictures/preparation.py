@@ -23,24 +23,17 @@ _SPARE_SIZE = 4
 
 @dataclass(frozen=True)
 class Preparation:
-    """What is done to every picture before the network sees it, in training and ever after.
+    """What is done to every picture before the network sees it, in training and ever after."""
 
-    Attributes:
-        form: ``"mnist"``: a character is found in the picture and brought to MNIST's form, light on black;
-            ``"resized"``: the picture as it is, resized where it has another size, aspect kept.
-        image_shape: ``(height, width, channels)`` of the result.
-        box: for ``"mnist"``, the side of the box that the character fills, where the smaller side is 28.
-        white: for ``"resized"``, what white is in pictures of more than 8 bits.
-        is_mask: for ``"resized"``, whether 1 is white in pictures and arrays of 8 bits.
-        background: for ``"resized"``, the luminance in [0, 1] that transparent pixels are laid on.
-    """
-
+    # ``"mnist"``: a character is found in the picture and brought to MNIST's form, light on black;
+    # ``"resized"``: the picture as it is, resized where it has another size, aspect kept.
     form: str
-    image_shape: tuple[int, int, int]
+    image_shape: tuple[int, int, int]  # ``(height, width, channels)`` of the result
+    # For ``"mnist"``, the side of the box that the character fills, where the smaller side is 28.
     box: int = MNIST_BOX
-    white: float = 65535.0
-    is_mask: bool = False
-    background: float = 1.0
+    white: float = 65535.0  # for ``"resized"``, what white is in pictures of more than 8 bits
+    is_mask: bool = False  # for ``"resized"``, whether 1 is white in pictures and arrays of 8 bits
+    background: float = 1.0  # for ``"resized"``, the luminance in [0, 1] that transparent pixels are laid on
 
     @classmethod
     def of_data_set(cls, name: str, image_shape: tuple[int, int, int]) -> "Preparation":

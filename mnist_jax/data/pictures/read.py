@@ -29,19 +29,13 @@ _MAX_BYTES = 2**30
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture brought to a network's form, or why that could not be done.
+    """One picture brought to a network's form, or why that could not be done."""
 
-    Attributes:
-        file: the file as it was given, or its path below the folder that was given; ``-`` for standard input.
-        index: place in an array of several pictures; None for a picture on its own.
-        image: uint8 ``[height, width, channels]``, or None.
-        error: one line; empty where there is an image.
-    """
-
+    # The file as it was given, or its path below the folder that was given; ``-`` for standard input.
     file: str
-    index: int | None = None
-    image: UInt8[np.ndarray, "height width channels"] | None = None
-    error: str = ""
+    index: int | None = None  # place in an array of several pictures; None for a picture on its own
+    image: UInt8[np.ndarray, "height width channels"] | None = None  # None where there is an error
+    error: str = ""  # one line; empty where there is an image
 
 
 def read_pictures(
