@@ -64,7 +64,13 @@ FIELDS = (
     _from_0(
         "data.validation_examples",
         0,
-        "N training images held out for validation, the last (of your own data: drawn over all classes)",
+        "N training images held out for validation",
+    ),
+    Field(
+        "data.validation",
+        "auto",
+        "by other writers, drawn over all classes, or the last; auto = by writers where they are known",
+        choices=("auto", "writers", "classes", "last"),
     ),
     Field(
         "model.name",

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Int32, Int64, Integer, UInt8
 
+from mnist_jax.data.grouped_split import draw_groups
 from mnist_jax.data.pictures.preparation import Preparation
 from mnist_jax.errors import DataError
 
@@ -45,8 +46,10 @@ class Dataset:
         source: where it came from, for people to read.
         sha256: ``content_sha256(images, labels)``.
         class_names: one name for each label.
-        is_drawn: whether parts of it are drawn over all classes, as people's own data asks, which may be
-            sorted, or are its first and its last examples.
+        is_drawn: whether `take` draws over all classes, as people's own data asks, which may be sorted, or
+            takes the first examples.
+        groups: int32 ``[N]``, equal for examples of one origin (a writer), or None where it is not known.
+        strata: int32 ``[N]``, the kind of each group (a series of forms), or None.
 
     Raises:
         DataError: if a dtype, a shape, a count or a label does not fit, or nothing is in it.
@@ -60,6 +63,8 @@ class Dataset:
     sha256: str
     class_names: tuple[str, ...]
     is_drawn: bool = False
+    groups: np.ndarray | None = None
+    strata: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         where = f"{self.name} ({self.source})"
@@ -140,29 +145,61 @@ class Dataset:
             return self._part(draw_stratified(self.labels, num_examples))
         return self._part(np.arange(num_examples))
 
-    def hold_out(self, num_examples: int) -> tuple["Dataset", "Dataset"]:
-        """Splits examples off for validation: the last ones, or drawn over all classes (``is_drawn``).
+    def hold_out(self, num_examples: int, how: str) -> tuple["Dataset", "Dataset"]:
+        """Splits examples off for validation.
+
+        Args:
+            num_examples: how many.
+            how: "writers" for whole groups, see `draw_groups`; "classes", drawn with the classes in
+                proportion; "last", the last ones.
 
         Returns:
             (all but these, these ``num_examples``).
 
         Raises:
-            DataError: if either part would be empty.
+            DataError: if either part would be empty, or the groups are not known or do not add up.
         """
         if not 1 <= num_examples < self.num_examples:
             raise DataError(
                 f"{self.name} ({self.source}): cannot hold out {num_examples} of {self.num_examples} "
                 f"examples; expected 1 to {self.num_examples - 1}, so that some are left to train on"
             )
-        if self.is_drawn:
-            held_out = draw_stratified(self.labels, num_examples)
-        else:
+        if how == "writers":
+            held_out = self._draw_groups(num_examples)
+        elif how == "last":
             held_out = np.arange(self.num_examples - num_examples, self.num_examples)
+        else:
+            held_out = draw_stratified(self.labels, num_examples)
         return self._part(np.setdiff1d(np.arange(self.num_examples), held_out)), self._part(held_out)
+
+    def has_groups_of(self, num_examples: int) -> bool:
+        """Whether "writers" can hold out that many examples: groups are known, and some add up to it."""
+        try:
+            self._draw_groups(num_examples)
+        except DataError:
+            return False
+        return True
+
+    def _draw_groups(self, num_examples: int) -> np.ndarray:
+        if self.groups is None:
+            raise DataError(
+                f"{self.name} ({self.source}): who wrote what is not known; expected data.validation=classes"
+            )
+        try:
+            return draw_groups(self.labels, self.groups, self.strata, num_examples)
+        except ValueError as error:
+            raise DataError(f"{self.name} ({self.source}): {error}; or data.validation=classes") from None
 
     def _part(self, indices: np.ndarray) -> "Dataset":
         images, labels = self.images[indices], self.labels[indices]
-        return replace(self, images=images, labels=labels, sha256=content_sha256(images, labels))
+        return replace(
+            self,
+            images=images,
+            labels=labels,
+            sha256=content_sha256(images, labels),
+            groups=None if self.groups is None else self.groups[indices],
+            strata=None if self.strata is None else self.strata[indices],
+        )
 
 
 @dataclass(frozen=True, eq=False)

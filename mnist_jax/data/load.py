@@ -12,6 +12,7 @@ from mnist_jax.data.cache import load_cached, save_to_cache
 from mnist_jax.data.dataset import Dataset, Splits, content_sha256
 from mnist_jax.data.folder import VARIABLE, load_folder, load_from_variable
 from mnist_jax.data.known import EMBEDDED_NAME, FAMILY
+from mnist_jax.data.writers import with_writers
 from mnist_jax.errors import DataError
 from mnist_jax.runtime.environment import user_cache_dir
 
@@ -50,7 +51,7 @@ def load_splits(
     Raises:
         DataError: one line saying what was wrong, where, and what would be right.
     """
-    splits = _load(name, data_dir, fallback, image_size, cache_dir, manual_dir)
+    splits = with_writers(_load(name, data_dir, fallback, image_size, cache_dir, manual_dir))
     return _resize(splits, image_size) if image_size else splits
 
 

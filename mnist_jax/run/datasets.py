@@ -15,6 +15,13 @@ from mnist_jax.storage.json_files import replace_file
 
 TEST_ITEMS_FILE = "test_items.txt"
 
+# What is said of validation images, by ``data.validation``.
+_HELD_OUT = {
+    "writers": "by writers none of whom wrote training images",
+    "classes": "drawn over all classes",
+    "last": "the last of the training images",
+}
+
 
 @dataclass(frozen=True)
 class RunData:
@@ -23,7 +30,7 @@ class RunData:
     splits: Splits  # the data set as loaded
     train: Dataset  # the images to train on
     validation: Dataset | None  # training images held out, or None
-    chosen: tuple[str, ...] = ()  # a line on what the configuration left open
+    chosen: tuple[str, ...] = ()  # lines on what was held out and what the configuration left open
 
     @property
     def eval_split(self) -> str:
@@ -38,10 +45,7 @@ class RunData:
     @property
     def remarks(self) -> list[str]:
         """How the data was read, prepared and divided, and what was chosen to suit it."""
-        drawn = []
-        if self.validation is not None and self.validation.is_drawn:
-            drawn = [f"the {self.validation.num_examples:,} validation images are drawn over all classes"]
-        return [*self.splits.remarks, *drawn, *self.chosen]
+        return [*self.splits.remarks, *self.chosen]
 
     def facts(self) -> dict[str, Any]:
         """Returns what ``config.json`` keeps of the data, under ``run``.
@@ -138,5 +142,11 @@ def divide(config: ConfigDict, splits: Splits, num_devices: int = 1) -> tuple[Co
     config, chosen = resolve(config, max(num_train, 1), num_devices)
     check_against_data(config, splits.train.num_examples)
     used = splits.train.take(num_examples) if num_examples else splits.train
-    train, validation = used.hold_out(num_validation) if num_validation else (used, None)
+    if not num_validation:
+        return config, RunData(splits, used, None, tuple(chosen))
+    how = config.data.validation
+    if how == "auto":
+        how = "writers" if used.has_groups_of(num_validation) else "classes"
+    train, validation = used.hold_out(num_validation, how)
+    chosen = [f"the {num_validation:,} validation images are {_HELD_OUT[how]}", *chosen]
     return config, RunData(splits, train, validation, tuple(chosen))

@@ -146,7 +146,7 @@ def test_digits_in_the_form_of_mnist_are_known_by_it_and_their_negative_is_not(f
     images, labels = digits.images[sorted_by_class], digits.labels[sorted_by_class]
     splits = load(folder, x=images, y=labels)
     assert splits.train.name == "blobs" and splits.preparation.form == "mnist"
-    _, validation = splits.train.hold_out(100)
+    _, validation = splits.train.hold_out(100, "classes")
     assert np.bincount(validation.labels).tolist() == [10] * 10
     negative = load(folder, x=255 - images, y=labels)
     assert negative.preparation.form == "resized"

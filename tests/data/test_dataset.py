@@ -67,7 +67,7 @@ def test_take_gives_the_first_examples():
 
 @given(st.integers(1, 5))
 def test_hold_out_splits_off_the_end(num_examples):
-    train, validation = make().hold_out(num_examples)
+    train, validation = make().hold_out(num_examples, "last")
     assert validation.num_examples == num_examples
     np.testing.assert_array_equal(np.concatenate([train.images, validation.images]), IMAGES)
     np.testing.assert_array_equal(np.concatenate([train.labels, validation.labels]), LABELS)
@@ -83,7 +83,20 @@ def test_taking_nothing_or_too_much_is_refused(num_examples):
 @pytest.mark.parametrize("num_examples", [-1, 0, 6, 7])
 def test_holding_out_nothing_or_everything_is_refused(num_examples):
     with pytest.raises(DataError, match=f"cannot hold out {num_examples} of 6 examples; expected 1 to 5"):
-        make().hold_out(num_examples)
+        make().hold_out(num_examples, "last")
+
+
+def test_whole_groups_are_held_out_and_parts_keep_theirs():
+    dataset = dataclasses.replace(make(), groups=np.array([7, 7, 8, 8, 9, 9], np.int32))
+    train, validation = dataset.hold_out(2, "writers")
+    assert len(set(validation.groups)) == 1 and not set(validation.groups) & set(train.groups)
+    assert dataset.take(3).groups.tolist() == [7, 7, 8] and train.strata is None
+    with pytest.raises(
+        DataError, match="no whole groups .* have 3 examples; the nearest is 2; or data.valid"
+    ):
+        dataset.hold_out(3, "writers")
+    with pytest.raises(DataError, match="who wrote what is not known; expected data.validation=classes"):
+        make().hold_out(3, "writers")
 
 
 def test_splits_of_different_sizes_or_classes_are_refused():
@@ -108,14 +121,14 @@ def test_parts_of_sorted_data_are_drawn_over_all_classes(num_examples):
     labels = np.repeat(np.arange(3), [20, 40, 60])
     images = np.arange(120, dtype=np.uint8)[:, None, None, None]
     dataset = dataclasses.replace(make(images, labels), is_drawn=True)
-    rest, held_out = dataset.hold_out(num_examples)
+    rest, held_out = dataset.hold_out(num_examples, "classes")
     for part in (held_out, dataset.take(num_examples)):
         assert part.num_examples == num_examples
         counts = np.bincount(part.labels, minlength=3)
         assert (np.abs(counts - num_examples * np.array([1, 2, 3]) / 6) <= 1).all()
     together = np.concatenate([rest.images, held_out.images]).ravel()
     assert sorted(together) == list(range(120))
-    assert dataset.hold_out(num_examples)[1].sha256 == held_out.sha256
+    assert dataset.hold_out(num_examples, "classes")[1].sha256 == held_out.sha256
 
 
 def test_a_class_of_one_example_stays_to_be_trained_on():

@@ -25,7 +25,7 @@ def splits():
 
 
 def test_the_data_really_used_is_named(splits):
-    train, validation = splits.train.take(12).hold_out(4)
+    train, validation = splits.train.take(12).hold_out(4, "last")
     assert RunData(splits, train, validation).facts()["dataset"] == {
         "name": "dots",
         "source": "made here",
@@ -51,7 +51,7 @@ def test_a_configuration_takes_its_examples_and_holds_some_out(splits):
     assert data.chosen == ()
     config, automatic = divide(check({"batch_size": 0, "data": {"validation_examples": 4}}), splits)
     assert config.batch_size == 8
-    assert automatic.remarks[-1] == "chosen for 16 training images: batches of 8"
+    assert automatic.remarks[1] == "chosen for 16 training images: batches of 8"
     assert (data.train.num_examples, data.validation, data.eval_split) == (20, None, "test")
     with pytest.raises(ConfigError, match="train_examples"):
         divide(check({"batch_size": 4, "data": {"train_examples": 21}}), splits)
@@ -75,12 +75,26 @@ def test_an_earlier_runs_data_has_to_be_the_same(splits, monkeypatch):
         load_recorded(config, other)
 
 
-def test_a_validation_split_that_is_drawn_is_told(splits):
-    train, validation = dataclasses.replace(splits.train, is_drawn=True).hold_out(4)
-    assert RunData(splits, train, validation).facts()["dataset"]["remarks"] == [
-        "the 4 validation images are drawn over all classes"
+def held_out_of(splits, **data):
+    return divide(check({"batch_size": 4, "data": {"validation_examples": 4, **data}}), splits)[1]
+
+
+def test_how_validation_images_were_chosen_is_told(splits):
+    groups = np.repeat(np.arange(10), 2).astype(np.int32)
+    known = dataclasses.replace(splits, train=dataclasses.replace(splits.train, groups=groups))
+    by_writers = held_out_of(known)
+    assert by_writers.facts()["dataset"]["remarks"] == [
+        "the 4 validation images are by writers none of whom wrote training images"
     ]
-    assert RunData(splits, *splits.train.hold_out(4)).remarks == []
+    assert not set(by_writers.validation.groups) & set(by_writers.train.groups)
+    assert held_out_of(known, validation_examples=5).remarks == [
+        "the 5 validation images are drawn over all classes"
+    ]
+    assert held_out_of(splits).remarks == ["the 4 validation images are drawn over all classes"]
+    assert held_out_of(splits).validation.labels.tolist().count(0) == 2
+    last = held_out_of(known, validation="last")
+    assert last.remarks == ["the 4 validation images are the last of the training images"]
+    assert last.validation.groups.tolist() == [8, 8, 9, 9]
 
 
 def test_a_test_set_that_was_drawn_is_listed(splits, tmp_path):

@@ -1,0 +1,48 @@
+"""MNIST's writers and disputed labels, in the package and on the real images."""
+
+import hashlib
+
+import numpy as np
+import pytest
+
+from mnist_jax.data import load_splits
+from mnist_jax.data.writers import TEST_SHA256, disputed_labels, read_writers
+
+
+def test_the_table_has_539_writers_each_of_one_series():
+    writers, series = read_writers()
+    assert writers.shape == series.shape == (60_000,)
+    assert len(set(writers)) == 539 and set(series) == {0, 4}
+    assert len(set(zip(writers, series, strict=True))) == 539
+    # Of QMNIST's first row.
+    assert (writers[0], series[0]) == (2154, 4)
+
+
+def test_fifteen_labels_of_mnists_test_set_are_disputed_and_none_of_another():
+    disputed = disputed_labels(TEST_SHA256)
+    assert len(disputed) == 15
+    assert disputed[947] == "0 of 5 keep it, 5 say 9"
+    assert disputed_labels("0" * 64) == {}
+
+
+@pytest.mark.parametrize("num_examples", [1000, 5000, 10_000])
+def test_validation_by_writers_is_as_the_test_set(real_mnist, num_examples):
+    dataset = load_splits("mnist", data_dir=real_mnist).train
+    train, validation = dataset.hold_out(num_examples, "writers")
+    assert (train.num_examples, validation.num_examples) == (60_000 - num_examples, num_examples)
+    assert not set(train.groups) & set(validation.groups)
+    assert np.bincount(validation.strata)[[0, 4]].tolist() == [num_examples // 2] * 2
+    shares = [np.bincount(part.labels) / part.num_examples for part in (validation, dataset)]
+    assert np.abs(shares[0] - shares[1]).max() < 0.005
+
+
+def test_the_split_is_the_same_on_every_machine(real_mnist):
+    writers = load_splits("mnist", data_dir=real_mnist).train.hold_out(5000, "writers")[1].groups
+    digest = hashlib.sha256(writers.astype("<i4").tobytes()).hexdigest()
+    assert digest == "002fea8b0d82c6ca3d6d433d73132bf3048d7ce03049cb90b26ced0cf2148c67"
+
+
+def test_the_disputed_labels_are_those_of_the_test_set(real_mnist):
+    test = load_splits("mnist", data_dir=real_mnist).test
+    assert test.sha256 == TEST_SHA256
+    assert test.labels[[947, 9729]].tolist() == [8, 5]
