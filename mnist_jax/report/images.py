@@ -13,7 +13,7 @@ from mnist_jax.report import style
 from mnist_jax.report.activations import layer_outputs
 from mnist_jax.report.inline import png_uri
 from mnist_jax.report.record import Predictions
-from mnist_jax.run.experiment import build_augment_fn
+from mnist_jax.run.parts import build_augment_fn
 from mnist_jax.terminal.format import format_percent
 from mnist_jax.training.step import preprocess
 

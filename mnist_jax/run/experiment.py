@@ -1,7 +1,7 @@
 """What a configuration and a data set decide together, built once for every main."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,15 +13,12 @@ from ml_collections import ConfigDict
 
 from mnist_jax.data import Dataset
 from mnist_jax.errors import ConfigError
-from mnist_jax.models.registry import create_model
-from mnist_jax.ops.convolution import resolve_implementation
+from mnist_jax.run.parts import build_augment_fn, build_learning_rate_fn, build_model, build_optimizer
 from mnist_jax.runtime.collectives import broadcast_from_primary
 from mnist_jax.runtime.compilation import CompiledFunction
 from mnist_jax.runtime.devices import Layout
-from mnist_jax.training.augment import random_affine
 from mnist_jax.training.compiled_steps import CompiledSteps, StepsPerCall
 from mnist_jax.training.epoch import EpochLog, RunKeys, jit_train_steps, make_train_steps
-from mnist_jax.training.optimizer import create_learning_rate_fn, create_optimizer
 from mnist_jax.training.state import TrainState, create_train_state
 from mnist_jax.training.step import AugmentFn, train_step
 
@@ -132,32 +129,6 @@ class Experiment:
         }
 
 
-def build_model(config: ConfigDict, num_classes: int, platform: str) -> nn.Module:
-    """Builds the network of a configuration, its convolutions lowered for ``platform``."""
-    model = config.model
-    return create_model(
-        model.name,
-        num_classes,
-        features=tuple(model.features),
-        kernel_size=model.kernel_size,
-        pool_after=tuple(model.pool_after),
-        dense_features=model.dense_features,
-        dropout_rate=model.dropout_rate,
-        # With the warm-up the train step averages the moments of the batches, which momentum 0 returns.
-        batch_norm_momentum=0.0 if model.batch_norm_warmup else model.batch_norm_momentum,
-        batch_norm_epsilon=model.batch_norm_epsilon,
-        conv=resolve_implementation(model.conv, platform),
-        dtype=model.dtype,
-    )
-
-
-def build_augment_fn(augment: Mapping[str, Any]) -> AugmentFn | None:
-    """Builds the random warp of the section ``augment``, or None where it is off."""
-    if not augment["enabled"]:
-        return None
-    return functools.partial(random_affine, **{name: augment[name] for name in augment if name != "enabled"})
-
-
 def build_experiment(
     config: ConfigDict,
     layout: Layout,
@@ -171,7 +142,6 @@ def build_experiment(
     Raises:
         ConfigError: where the network does not fit the images, or the batch does not divide over the devices.
     """
-    optim = config.optim
     if config.batch_size % layout.num_devices:
         raise ConfigError(
             [
@@ -181,16 +151,7 @@ def build_experiment(
         )
     model = build_model(config, len(class_names), layout.platform)
     total_steps = num_train // config.batch_size * config.num_epochs
-    learning_rate_fn = create_learning_rate_fn(
-        optim.schedule,
-        optim.learning_rate,
-        total_steps,
-        warmup_steps=min(round(optim.warmup_fraction * total_steps), total_steps - 1),
-        end_fraction=optim.end_learning_rate_fraction,
-    )
-    tx = create_optimizer(
-        learning_rate_fn, b1=optim.b1, b2=optim.b2, epsilon=optim.epsilon, weight_decay=optim.weight_decay
-    )
+    learning_rate_fn = build_learning_rate_fn(config.optim, total_steps)
     experiment = Experiment(
         config=config,
         layout=layout,
@@ -199,7 +160,7 @@ def build_experiment(
         class_names=tuple(class_names),
         num_train=num_train,
         learning_rate_fn=learning_rate_fn,
-        tx=tx,
+        tx=build_optimizer(config.optim, learning_rate_fn),
         augment_fn=build_augment_fn(config.augment),
         keys=RunKeys.from_seed(config.seed),
     )

@@ -1,13 +1,12 @@
 """What a configuration and a data set decide together."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from mnist_jax.config.check import check, default_config
 from mnist_jax.errors import ConfigError
-from mnist_jax.run.experiment import build_augment_fn, build_experiment, build_model
+from mnist_jax.run.experiment import build_experiment
 from mnist_jax.runtime.devices import make_layout
 from tests.trees import assert_same_bits, same_bits
 
@@ -78,53 +77,6 @@ def test_without_a_decay_there_is_no_average():
 def test_the_schedule_spans_the_run(changes, step, rate):
     experiment = build(optim__learning_rate=0.02, **changes)
     assert float(experiment.learning_rate_fn(step)) == pytest.approx(rate, rel=1e-4)
-
-
-@pytest.mark.parametrize(("platform", "conv"), [("cpu", "gemm"), ("gpu", "lax"), ("tpu", "lax")])
-def test_the_network_is_lowered_for_the_platform(platform, conv):
-    assert build_model(make_config(), 3, platform).conv == conv
-    assert build_model(make_config(model__conv="lax"), 3, platform).conv == "lax"
-
-
-def test_every_field_of_the_network_arrives():
-    fields = {
-        "features": (5,),
-        "kernel_size": 2,
-        "pool_after": (),
-        "dense_features": 6,
-        "dropout_rate": 0.5,
-        "batch_norm_momentum": 0.8,
-        "batch_norm_epsilon": 0.01,
-        "dtype": "bfloat16",
-    }
-    config = make_config(**{f"model__{name}": value for name, value in fields.items()})
-    config.model.batch_norm_warmup = False
-    model = build_model(config, 7, "cpu")
-    assert {name: getattr(model, name) for name in fields} == fields
-    assert model.num_classes == 7
-
-
-def test_with_the_warm_up_the_network_returns_the_moments_of_a_batch():
-    assert build_model(make_config(), 3, "cpu").batch_norm_momentum == 0.0
-    assert build_model(make_config(model__batch_norm_warmup=False), 3, "cpu").batch_norm_momentum == 0.99
-
-
-def test_augmentation_is_off_or_as_configured():
-    images = jnp.asarray(np.random.default_rng(0).uniform(size=(2, 6, 6, 1)), jnp.float32)
-    still = {
-        "rotation_degrees": 0.0,
-        "width_shift_fraction": 0.0,
-        "height_shift_fraction": 0.0,
-        "shear_degrees": 0.0,
-        "zoom_fraction": 0.0,
-    }
-    config = default_config().augment
-    assert build_augment_fn({**config, "enabled": False}) is None
-    unchanged = build_augment_fn({**config, **still})(jax.random.key(0), images)
-    np.testing.assert_allclose(unchanged, images, atol=1e-6)
-    filled = {**config, **still, "width_shift_fraction": 0.9, "fill_mode": "constant", "fill_value": 0.5}
-    moved = build_augment_fn(filled)(jax.random.key(0), images)
-    assert (moved == 0.5).any()
 
 
 @pytest.mark.parametrize("batch_size", [4, 12])
