@@ -8,6 +8,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from mnist_jax.config.field import LARGEST_INT, Value, short
+from mnist_jax.config.optimizers import OPTIMIZERS, OWN_FIELDS
 from mnist_jax.config.schema import FIELDS, FIELDS_BY_NAME, GROUPS, fields_of
 from mnist_jax.errors import ConfigError
 
@@ -98,12 +99,15 @@ def check_against_data(config: ConfigDict, num_train: int) -> None:
     used = taken or num_train
     remaining = used - held_out
     steps = remaining // config.batch_size * config.num_epochs
+    accumulated = config.optim.accumulation_steps
     if taken > num_train:
         problem = f"data.train_examples: {taken} is more than the {num_train} training images there are"
     elif remaining < 1:
         problem = f"data.validation_examples: {held_out} held out of {used} leave no image to train on"
     elif config.batch_size > remaining:
         problem = f"batch_size: {config.batch_size} is more than the {remaining} training images there are"
+    elif steps < accumulated:
+        problem = f"optim.accumulation_steps: {accumulated} batches make an update; the run has {steps}"
     elif steps > LARGEST_INT:
         problem = f"num_epochs: {config.num_epochs} epochs are {steps} steps; {LARGEST_INT} can be counted"
     else:
@@ -224,7 +228,30 @@ def _cross_field_problems(values: Mapping[str, Any]) -> Iterator[tuple[tuple[str
     if values["pseudo_label.views"] and not values["augment.enabled"]:
         text = f"{values['pseudo_label.views']} augmented copies of each image need augment.enabled = True"
         yield ("pseudo_label.views", "augment.enabled"), text
+    yield from _optimizer_problems(values)
     yield from _distributed_problems(values)
+
+
+def _optimizer_problems(values: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
+    name, momentum = values["optim.name"], values["optim.momentum"]
+    taken = OPTIMIZERS[name].fields
+    for field in OWN_FIELDS:
+        is_set = values[f"optim.{field}"] != FIELDS_BY_NAME[f"optim.{field}"].default
+        if is_set and field not in taken:
+            text = f"optim.name={name} does not take it; it takes {', '.join(taken)}"
+            yield (f"optim.{field}", "optim.name"), text
+    if -1 < momentum < 0:
+        yield ("optim.momentum",), f"expected -1, or at least 0 and below 1, got {momentum}"
+    if name == "schedule_free_adamw":
+        reason = f"optim.name={name} averages the weights in place of"
+        if values["optim.schedule"] != "constant":
+            text = f"{reason} a schedule; expected constant, got {values['optim.schedule']!r}"
+            yield ("optim.schedule", "optim.name"), text
+        if values["optim.ema_fraction"]:
+            text = f"{reason} an average of its own kind; expected 0, got {values['optim.ema_fraction']}"
+            yield ("optim.ema_fraction", "optim.name"), text
+        if not values["optim.b1"]:
+            yield ("optim.b1", "optim.name"), f"expected more than 0 for optim.name={name}, got 0.0"
 
 
 def _distributed_problems(values: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:

@@ -6,6 +6,7 @@ A new field is one more row of `FIELDS`; defaults, checks, command line and ``--
 import functools
 
 from mnist_jax.config.field import Field
+from mnist_jax.config.optimizers import OPTIMIZERS
 from mnist_jax.config.seeds import SEEDS_MEANS, SEEDS_PATTERN
 
 # The title of each group of fields; a group is what stands before the dot.
@@ -110,11 +111,26 @@ FIELDS = (
     Field("augment.fill_mode", "nearest", "what is seen beyond the border", choices=("nearest", "constant")),
     Field("augment.fill_value", 0.0, "brightness beyond the border for fill_mode=constant, 0 to 1"),
     Field("augment.interpolation_order", 1, "0 = nearest pixel, 1 = bilinear", choices=(0, 1)),
+    Field("optim.name", "adam", "which optimizer", choices=tuple(OPTIMIZERS)),
     Field("optim.learning_rate", 1e-3, "peak learning rate", more_than=0),
     _part("optim.b1", 0.9, "decay of Adam's mean of gradients"),
     _part("optim.b2", 0.999, "decay of Adam's mean of squared gradients"),
     Field("optim.epsilon", 1e-7, "added to the root in Adam", more_than=0),
+    Field(
+        "optim.momentum",
+        -1.0,
+        "share of the old direction kept a step; -1 = 0.9 for sgd, 0.99 for lion, 0.95 for muon",
+        at_least=-1,
+        less_than=1,
+    ),
+    Field("optim.nesterov", True, "Nesterov's form of the momentum"),
     _from_0("optim.weight_decay", 0.0, "share of each kernel taken off per step and unit of learning rate"),
+    _from_0("optim.clip_norm", 0.0, "largest global norm of the gradient; 0 = not clipped"),
+    _from_1(
+        "optim.accumulation_steps",
+        1,
+        "batches whose mean gradient makes one update; the learning rate follows the updates",
+    ),
     _part("optim.label_smoothing", 0.0, "share of the label spread over all classes"),
     _fraction(
         "optim.ema_fraction",

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from mnist_jax.data import Dataset
 from mnist_jax.errors import ConfigError
-from mnist_jax.run.parts import build_augment_fn, build_learning_rate_fn, build_model, build_optimizer
+from mnist_jax.run.parts import build_augment_fn, build_model, build_optimizer
 from mnist_jax.runtime.collectives import broadcast_from_primary
 from mnist_jax.runtime.compilation import CompiledFunction
 from mnist_jax.runtime.devices import Layout
@@ -136,8 +136,9 @@ def build_experiment(
     image_shape: Sequence[int],
     class_names: Sequence[str],
     num_train: int,
+    optimizer: optax.GradientTransformation | None = None,
 ) -> Experiment:
-    """Builds everything a run needs but its data.
+    """Builds everything a run needs but its data; an ``optimizer`` replaces that of ``config.optim.name``.
 
     Raises:
         ConfigError: where the network does not fit the images, or the batch does not divide over the devices.
@@ -151,7 +152,7 @@ def build_experiment(
         )
     model = build_model(config, len(class_names), layout.platform)
     total_steps = num_train // config.batch_size * config.num_epochs
-    learning_rate_fn = build_learning_rate_fn(config.optim, total_steps)
+    learning_rate_fn, tx = build_optimizer(config.optim, total_steps, optimizer)
     experiment = Experiment(
         config=config,
         layout=layout,
@@ -160,7 +161,7 @@ def build_experiment(
         class_names=tuple(class_names),
         num_train=num_train,
         learning_rate_fn=learning_rate_fn,
-        tx=build_optimizer(config.optim, learning_rate_fn),
+        tx=tx,
         augment_fn=build_augment_fn(config.augment),
         keys=RunKeys.from_seed(config.seed),
     )

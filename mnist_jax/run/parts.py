@@ -8,10 +8,12 @@ import flax.linen as nn
 import optax
 from ml_collections import ConfigDict
 
+from mnist_jax.config.optimizers import OPTIMIZERS
 from mnist_jax.models.registry import create_model
 from mnist_jax.ops.convolution import resolve_implementation
 from mnist_jax.training.augment import random_affine
-from mnist_jax.training.optimizer import create_learning_rate_fn, create_optimizer
+from mnist_jax.training.learning_rate import create_learning_rate_fn
+from mnist_jax.training.optimizer import create_optimizer
 from mnist_jax.training.step import AugmentFn
 
 
@@ -41,19 +43,37 @@ def build_augment_fn(augment: Mapping[str, Any]) -> AugmentFn | None:
     return functools.partial(random_affine, **{name: augment[name] for name in augment if name != "enabled"})
 
 
-def build_learning_rate_fn(optim: ConfigDict, total_steps: int) -> optax.Schedule:
-    """Builds the learning rate by step of the section ``optim`` for a run of ``total_steps`` steps."""
-    return create_learning_rate_fn(
+def build_optimizer(
+    optim: ConfigDict, total_steps: int, given: optax.GradientTransformation | None = None
+) -> tuple[optax.Schedule, optax.GradientTransformation]:
+    """Builds the optimizer of a run.
+
+    Args:
+        optim: the section ``optim`` of a checked configuration.
+        total_steps: of the run; a schedule spans the updates among them.
+        given: used instead of the optimizer that ``optim.name`` names; clipping and accumulation are added
+            to it as to any other.
+
+    Returns:
+        the learning rate by step, and the optimizer.
+    """
+    steps_per_update = optim.accumulation_steps
+    num_updates = max(total_steps // steps_per_update, 1)
+    by_update = create_learning_rate_fn(
         optim.schedule,
         optim.learning_rate,
-        total_steps,
-        warmup_steps=min(round(optim.warmup_fraction * total_steps), total_steps - 1),
+        num_updates,
+        warmup_steps=min(round(optim.warmup_fraction * num_updates), num_updates - 1),
         end_fraction=optim.end_learning_rate_fraction,
     )
-
-
-def build_optimizer(optim: ConfigDict, learning_rate_fn: optax.Schedule) -> optax.GradientTransformation:
-    """Builds the optimizer of the section ``optim``."""
-    return create_optimizer(
-        learning_rate_fn, b1=optim.b1, b2=optim.b2, epsilon=optim.epsilon, weight_decay=optim.weight_decay
+    tx = create_optimizer(
+        by_update,
+        name=optim.name,
+        given=given,
+        clip_norm=optim.clip_norm,
+        accumulation_steps=steps_per_update,
+        **{field: optim[field] for field in OPTIMIZERS[optim.name].fields},
     )
+    if steps_per_update == 1:
+        return by_update, tx
+    return lambda step: by_update(step // steps_per_update), tx

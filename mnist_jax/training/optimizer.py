@@ -1,54 +1,15 @@
-"""The optimizer and its learning rate over time."""
+"""The optimizers by name, and what is added to any of them."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
+import optax.contrib
 
-SCHEDULES = ("constant", "cosine", "one_cycle")
-
-
-def create_learning_rate_fn(
-    schedule: str,
-    learning_rate: float,
-    total_steps: int,
-    *,
-    warmup_steps: int = 0,
-    end_fraction: float = 0.0,
-) -> optax.Schedule:
-    """Builds the learning rate as a function of the step.
-
-    Args:
-        schedule: ``constant``; ``cosine`` (half a cosine from the peak to the end); ``one_cycle`` (half a
-            cosine up from a twenty-fifth of the peak over the warm-up, or over 30% of the run where no
-            warm-up is given, then half a cosine down: Smith and Topin 2018).
-        learning_rate: the peak.
-        total_steps: length of the run, in steps.
-        warmup_steps: length of the rise to the peak, linear for ``constant`` and ``cosine``, in steps.
-        end_fraction: last learning rate as a fraction of the peak, for ``cosine`` and ``one_cycle``.
-
-    Raises:
-        ValueError: for an unknown schedule or a warm-up that does not end within the run.
-    """
-    if schedule not in SCHEDULES:
-        raise ValueError(f"schedule {schedule!r} is not known; expected one of {', '.join(SCHEDULES)}")
-    if not 0 <= warmup_steps < max(total_steps, 1):
-        raise ValueError(f"a warm-up of {warmup_steps} steps does not fit into a run of {total_steps}")
-    end = learning_rate * end_fraction
-    if schedule == "one_cycle":
-        rise = warmup_steps or round(0.3 * total_steps)
-        if rise == 0:
-            return optax.cosine_decay_schedule(learning_rate, total_steps, alpha=end_fraction)
-        # optax' cosine decay runs down; from the low rate with alpha > 1 it runs up by the same half cosine.
-        up = optax.cosine_decay_schedule(learning_rate / 25, rise, alpha=25.0)
-        down = optax.cosine_decay_schedule(learning_rate, max(total_steps - rise, 1), alpha=end_fraction)
-        return optax.join_schedules([up, down], [rise])
-    if schedule == "cosine":
-        if warmup_steps:
-            return optax.warmup_cosine_decay_schedule(0.0, learning_rate, warmup_steps, total_steps, end)
-        return optax.cosine_decay_schedule(learning_rate, total_steps, alpha=end_fraction)
-    if warmup_steps:
-        return optax.linear_schedule(0.0, learning_rate, warmup_steps)
-    return optax.constant_schedule(learning_rate)
+# Stands for the momentum that an optimizer's authors use.
+OWN_MOMENTUM = -1.0
 
 
 def scale_by_adam(b1: float = 0.9, b2: float = 0.999, epsilon: float = 1e-7) -> optax.GradientTransformation:
@@ -89,6 +50,41 @@ def scale_by_adam(b1: float = 0.9, b2: float = 0.999, epsilon: float = 1e-7) -> 
 def create_optimizer(
     learning_rate_fn: optax.ScalarOrSchedule,
     *,
+    name: str = "adam",
+    given: optax.GradientTransformation | None = None,
+    clip_norm: float = 0.0,
+    accumulation_steps: int = 1,
+    **fields: Any,
+) -> optax.GradientTransformation:
+    """Builds an optimizer by name, or takes a given one; then adds clipping and accumulation.
+
+    Args:
+        learning_rate_fn: learning rate, or learning rate by update.
+        name: a key of ``OPTIMIZERS``.
+        given: any optax transformation, used instead of that of this name; its learning rate is its own.
+        clip_norm: largest global norm of the gradient of an update; 0 = not clipped.
+        accumulation_steps: gradients whose mean makes one update; the steps between do not move the
+            parameters.
+        **fields: of the function in ``OPTIMIZERS``; each has that function's default.
+
+    Raises:
+        ValueError: for an unknown name.
+        TypeError: for a field that the optimizer does not take.
+    """
+    if given is None:
+        if name not in OPTIMIZERS:
+            raise ValueError(f"optimizer {name!r} is not known; expected one of {', '.join(OPTIMIZERS)}")
+        given = OPTIMIZERS[name](learning_rate_fn, **fields)
+    if clip_norm > 0:
+        given = optax.chain(optax.clip_by_global_norm(clip_norm), given)
+    if accumulation_steps > 1:
+        given = optax.MultiSteps(given, accumulation_steps).gradient_transformation()
+    return given
+
+
+def adam(
+    learning_rate_fn: optax.ScalarOrSchedule,
+    *,
     b1: float = 0.9,
     b2: float = 0.999,
     epsilon: float = 1e-7,
@@ -108,5 +104,134 @@ def create_optimizer(
     return optax.chain(scale_by_adam(b1, b2, epsilon), decay, optax.scale_by_learning_rate(learning_rate_fn))
 
 
+def _adamw(
+    learning_rate_fn: optax.ScalarOrSchedule,
+    *,
+    b1: float = 0.9,
+    b2: float = 0.999,
+    epsilon: float = 1e-7,
+    weight_decay: float = 0.0,
+) -> optax.GradientTransformation:
+    return optax.adamw(
+        learning_rate_fn, b1=b1, b2=b2, eps=epsilon, weight_decay=weight_decay, mask=_is_kernel
+    )
+
+
+def _sgd(
+    learning_rate_fn: optax.ScalarOrSchedule,
+    *,
+    momentum: float = OWN_MOMENTUM,
+    nesterov: bool = True,
+    weight_decay: float = 0.0,
+) -> optax.GradientTransformation:
+    return optax.chain(
+        optax.add_decayed_weights(weight_decay, mask=_is_kernel),
+        optax.sgd(learning_rate_fn, momentum=0.9 if momentum < 0 else momentum, nesterov=nesterov),
+    )
+
+
+def _lamb(
+    learning_rate_fn: optax.ScalarOrSchedule,
+    *,
+    b1: float = 0.9,
+    b2: float = 0.999,
+    epsilon: float = 1e-7,
+    weight_decay: float = 0.0,
+) -> optax.GradientTransformation:
+    return optax.lamb(learning_rate_fn, b1=b1, b2=b2, eps=epsilon, weight_decay=weight_decay, mask=_is_kernel)
+
+
+def _lion(
+    learning_rate_fn: optax.ScalarOrSchedule,
+    *,
+    b1: float = 0.9,
+    momentum: float = OWN_MOMENTUM,
+    weight_decay: float = 0.0,
+) -> optax.GradientTransformation:
+    b2 = 0.99 if momentum < 0 else momentum
+    return optax.lion(learning_rate_fn, b1=b1, b2=b2, weight_decay=weight_decay, mask=_is_kernel)
+
+
+def _muon(
+    learning_rate_fn: optax.ScalarOrSchedule,
+    *,
+    momentum: float = OWN_MOMENTUM,
+    nesterov: bool = True,
+    b1: float = 0.9,
+    b2: float = 0.999,
+    epsilon: float = 1e-7,
+    weight_decay: float = 0.0,
+) -> optax.GradientTransformation:
+    return optax.contrib.muon(
+        learning_rate_fn,
+        beta=0.95 if momentum < 0 else momentum,
+        eps=epsilon,
+        weight_decay=weight_decay,
+        nesterov=nesterov,
+        adam_b1=b1,
+        adam_b2=b2,
+        muon_weight_dimension_numbers=_as_matrices,
+        # Updates of Adam's size, so that one learning rate suits both (Liu et al. 2025).
+        consistent_rms=0.2,
+    )
+
+
+def _schedule_free_adamw(
+    learning_rate_fn: optax.ScalarOrSchedule,
+    *,
+    b1: float = 0.9,
+    b2: float = 0.999,
+    epsilon: float = 1e-7,
+    weight_decay: float = 0.0,
+) -> optax.GradientTransformation:
+    """As optax.contrib.schedule_free_adamw, but that it spares biases and BatchNorm from the decay."""
+    adamw_without_momentum = optax.chain(
+        optax.scale_by_rms(decay=b2, eps=epsilon, eps_in_sqrt=False, bias_correction=True),
+        optax.add_decayed_weights(weight_decay, mask=_is_kernel),
+        optax.scale_by_learning_rate(learning_rate_fn),
+    )
+    return optax.contrib.schedule_free(adamw_without_momentum, learning_rate_fn, b1=b1)
+
+
+def _prodigy(
+    learning_rate_fn: optax.ScalarOrSchedule,
+    *,
+    b1: float = 0.9,
+    b2: float = 0.999,
+    epsilon: float = 1e-7,
+    weight_decay: float = 0.0,
+) -> optax.GradientTransformation:
+    return optax.contrib.prodigy(
+        learning_rate_fn,
+        betas=(b1, b2),
+        eps=epsilon,
+        weight_decay=weight_decay,
+        # Without it a rate of 0, with which a warm-up begins, makes its estimate 0 / 0.
+        safeguard_warmup=True,
+    )
+
+
+OPTIMIZERS: Mapping[str, Callable[..., optax.GradientTransformation]] = {
+    "adam": adam,
+    "adamw": _adamw,
+    "sgd": _sgd,
+    "lamb": _lamb,
+    "lion": _lion,
+    "muon": _muon,
+    "schedule_free_adamw": _schedule_free_adamw,
+    "prodigy": _prodigy,
+}
+
+
 def _is_kernel(params: optax.Params) -> optax.Params:
     return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
+
+
+def _as_matrices(params: optax.Params) -> optax.Params:
+    """Kernels ``[..., out]`` as matrices of inputs by outputs, for Muon; None for the rest."""
+
+    def of(leaf: jax.Array) -> optax.contrib.MuonDimensionNumbers | None:
+        *inputs, output = range(leaf.ndim)
+        return optax.contrib.MuonDimensionNumbers(tuple(inputs), output) if inputs else None
+
+    return jax.tree.map(of, params)

@@ -1,0 +1,48 @@
+"""The optimizers by name: what each is, and which fields of ``optim`` it takes beside those of all."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class OptimizerFields:
+    """A row of the table.
+
+    Attributes:
+        description: one line, with the source.
+        fields: names in the group ``optim`` that only some optimizers take.
+    """
+
+    description: str
+    fields: tuple[str, ...]
+
+
+_ADAM = ("b1", "b2", "epsilon", "weight_decay")
+
+OPTIMIZERS: Mapping[str, OptimizerFields] = {
+    "adam": OptimizerFields("Adam as Keras computes it (Kingma and Ba 2015)", _ADAM),
+    "adamw": OptimizerFields("optax.adamw, decoupled weight decay (Loshchilov and Hutter 2019)", _ADAM),
+    "sgd": OptimizerFields(
+        "gradient descent with momentum; weight decay as part of the gradient",
+        ("momentum", "nesterov", "weight_decay"),
+    ),
+    "lamb": OptimizerFields("optax.lamb, Adam scaled by layer (You et al. 2020)", _ADAM),
+    "lion": OptimizerFields(
+        "optax.lion, the sign of a momentum (Chen et al. 2023)", ("b1", "momentum", "weight_decay")
+    ),
+    "muon": OptimizerFields(
+        "optax.contrib.muon, orthogonal updates of kernels, Adam for the rest (Jordan et al. 2024)",
+        ("momentum", "nesterov", *_ADAM),
+    ),
+    "schedule_free_adamw": OptimizerFields(
+        "optax.contrib.schedule_free_adamw, averages in place of a schedule (Defazio et al. 2024)", _ADAM
+    ),
+    "prodigy": OptimizerFields(
+        "optax.contrib.prodigy, finds its own learning rate, of which optim.learning_rate is a multiple "
+        "(Mishchenko and Defazio 2024)",
+        _ADAM,
+    ),
+}
+
+# Those that some optimizer takes and another does not.
+OWN_FIELDS = tuple(dict.fromkeys(name for row in OPTIMIZERS.values() for name in row.fields))
