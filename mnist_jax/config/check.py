@@ -7,8 +7,9 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from mnist_jax.config.field import LARGEST_INT, Value, short
+from mnist_jax.config.field import LARGEST_FLOAT, LARGEST_INT, Value, short
 from mnist_jax.config.optimizers import OPTIMIZERS, OWN_FIELDS
+from mnist_jax.config.patterns import parse_scales
 from mnist_jax.config.schema import FIELDS, FIELDS_BY_NAME, GROUPS, fields_of
 from mnist_jax.errors import ConfigError
 
@@ -28,7 +29,7 @@ def check(config: ConfigDict | Mapping) -> ConfigDict:
 
     Returns:
         A new configuration with every field, locked: it takes no new names and no values of another type.
-        A relative ``data.dir`` is made absolute.
+        A relative ``data.dir`` or ``init.run`` is made absolute.
 
     Raises:
         ConfigError: with everything that `validate` finds.
@@ -37,9 +38,10 @@ def check(config: ConfigDict | Mapping) -> ConfigDict:
     if problems:
         raise ConfigError(problems)
     values: dict[str, Any] = _convert(config)[0]
-    if values["data.dir"]:
-        # A run records it, and is evaluated from other folders.
-        values["data.dir"] = os.path.abspath(os.path.expanduser(values["data.dir"]))
+    for name in ("data.dir", "init.run"):
+        if values[name]:
+            # A run records it, and is evaluated from other folders.
+            values[name] = os.path.abspath(os.path.expanduser(values[name]))
     return _nested(values, type_safe=True).lock()
 
 
@@ -229,6 +231,7 @@ def _cross_field_problems(values: Mapping[str, Any]) -> Iterator[tuple[tuple[str
         text = f"{values['pseudo_label.views']} augmented copies of each image need augment.enabled = True"
         yield ("pseudo_label.views", "augment.enabled"), text
     yield from _optimizer_problems(values)
+    yield from _group_problems(values)
     yield from _distributed_problems(values)
 
 
@@ -252,6 +255,18 @@ def _optimizer_problems(values: Mapping[str, Any]) -> Iterator[tuple[tuple[str, 
             yield ("optim.ema_fraction", "optim.name"), text
         if not values["optim.b1"]:
             yield ("optim.b1", "optim.name"), f"expected more than 0 for optim.name={name}, got 0.0"
+
+
+def _group_problems(values: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
+    if values["init.freeze"] and not values["init.run"]:
+        yield ("init.freeze", "init.run"), "nothing is trained that could stay as it is; give init.run too"
+    for pattern, factor in parse_scales(values["optim.rate_scales"]).items():
+        if not 0 < factor <= LARGEST_FLOAT:
+            text = f"expected finite factors above 0, got {pattern}={factor:g}; init.freeze makes layers rest"
+            yield ("optim.rate_scales",), text
+    if values["optim.rate_scales"] and values["optim.name"] == "schedule_free_adamw":
+        text = "optim.name=schedule_free_adamw moves all parameters at one rate; expected nothing"
+        yield ("optim.rate_scales", "optim.name"), text
 
 
 def _distributed_problems(values: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:

@@ -7,6 +7,7 @@ import functools
 
 from mnist_jax.config.field import Field
 from mnist_jax.config.optimizers import OPTIMIZERS
+from mnist_jax.config.patterns import PATTERNS_MEANS, PATTERNS_PATTERN, SCALES_MEANS, SCALES_PATTERN
 from mnist_jax.config.seeds import SEEDS_MEANS, SEEDS_PATTERN
 
 # The title of each group of fields; a group is what stands before the dot.
@@ -16,6 +17,7 @@ GROUPS = {
     "model": "the network",
     "augment": "random changes to the training images",
     "optim": "the optimizer and its schedule",
+    "init": "what is trained already, and what of it stays as it is",
     "checkpoint": "when checkpoints are written and which are kept",
     "distributed": "several processes",
     "ensemble": "the members of an ensemble",
@@ -142,6 +144,25 @@ FIELDS = (
     ),
     _part("optim.warmup_fraction", 0.0, "length of the rise to the peak, as a share of the run"),
     _fraction("optim.end_learning_rate_fraction", 0.0, "last learning rate as a share of the peak"),
+    Field(
+        "optim.rate_scales",
+        "",
+        "factors on the learning rate of some layers or variables; the first that matches counts",
+        pattern=SCALES_PATTERN,
+        pattern_means=SCALES_MEANS,
+    ),
+    Field(
+        "init.run",
+        "",
+        "start from the weights of this run, a folder or one of its checkpoints; empty = from scratch",
+    ),
+    Field(
+        "init.freeze",
+        "",
+        "layers or variables of it that are not trained further",
+        pattern=PATTERNS_PATTERN,
+        pattern_means=PATTERNS_MEANS,
+    ),
     Field("checkpoint.enabled", True, "write checkpoints"),
     _from_0("checkpoint.every_epochs", 1, "epochs between checkpoints; 0 = not by epochs"),
     _from_0("checkpoint.every_steps", 0, "steps between checkpoints; 0 = not by steps"),

@@ -11,14 +11,22 @@ import optax
 from jax.sharding import NamedSharding
 from ml_collections import ConfigDict
 
+from mnist_jax.config.patterns import parse_patterns
 from mnist_jax.data import Dataset
 from mnist_jax.errors import ConfigError
-from mnist_jax.run.parts import build_augment_fn, build_model, build_optimizer
+from mnist_jax.run.parts import (
+    build_augment_fn,
+    build_model,
+    build_optimizer,
+    check_patterns,
+    group_parameters,
+)
 from mnist_jax.runtime.collectives import broadcast_from_primary
 from mnist_jax.runtime.compilation import CompiledFunction
 from mnist_jax.runtime.devices import Layout
 from mnist_jax.training.compiled_steps import CompiledSteps, StepsPerCall
 from mnist_jax.training.epoch import EpochLog, RunKeys, jit_train_steps, make_train_steps
+from mnist_jax.training.groups import freeze_step, names_of
 from mnist_jax.training.state import TrainState, create_train_state
 from mnist_jax.training.step import AugmentFn, train_step
 
@@ -120,8 +128,9 @@ class Experiment:
             ema_decay=1.0 - 1.0 / max(optim.ema_fraction * self.total_steps, _SHORTEST_AVERAGE),
             statistics_momentum=model.batch_norm_momentum if model.batch_norm_warmup else None,
         )
+        frozen = parse_patterns(self.config.init.freeze)
         return {
-            "train_step": step,
+            "train_step": freeze_step(step, frozen) if frozen else step,
             "batch_size": self.config.batch_size,
             "num_examples": self.num_train,
             "unroll": _ACCELERATOR_UNROLL if self.static_length else 1,
@@ -161,12 +170,13 @@ def build_experiment(
         class_names=tuple(class_names),
         num_train=num_train,
         learning_rate_fn=learning_rate_fn,
-        tx=tx,
+        tx=group_parameters(config, tx),
         augment_fn=build_augment_fn(config.augment),
         keys=RunKeys.from_seed(config.seed),
     )
     try:
-        experiment.abstract_checkpoint()
+        state = experiment.abstract_checkpoint()["state"]
     except ValueError as error:
         raise ConfigError([f"model: {error}"]) from error
+    check_patterns(config, names_of(state.params), names_of(state.batch_stats))
     return experiment

@@ -1,7 +1,7 @@
 """The parts of a run that a configuration names: the network, the augmentation, the optimizer."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -9,9 +9,12 @@ import optax
 from ml_collections import ConfigDict
 
 from mnist_jax.config.optimizers import OPTIMIZERS
+from mnist_jax.config.patterns import parse_patterns, parse_scales
+from mnist_jax.errors import ConfigError
 from mnist_jax.models.registry import create_model
 from mnist_jax.ops.convolution import resolve_implementation
 from mnist_jax.training.augment import random_affine
+from mnist_jax.training.groups import freeze_optimizer, matches, matches_any, scale_rates
 from mnist_jax.training.learning_rate import create_learning_rate_fn
 from mnist_jax.training.optimizer import create_optimizer
 from mnist_jax.training.step import AugmentFn
@@ -77,3 +80,40 @@ def build_optimizer(
     if steps_per_update == 1:
         return by_update, tx
     return lambda step: by_update(step // steps_per_update), tx
+
+
+def group_parameters(config: ConfigDict, tx: optax.GradientTransformation) -> optax.GradientTransformation:
+    """Adds to an optimizer what ``init.freeze`` and ``optim.rate_scales`` say of some of the parameters."""
+    frozen, scales = parse_patterns(config.init.freeze), parse_scales(config.optim.rate_scales)
+    tx = freeze_optimizer(tx, frozen) if frozen else tx
+    return scale_rates(tx, scales) if scales else tx
+
+
+def check_patterns(config: ConfigDict, parameters: Sequence[str], statistics: Sequence[str]) -> None:
+    """Makes sure that each pattern of a configuration matches a variable of the network.
+
+    Args:
+        config: checked.
+        parameters: their names.
+        statistics: their names.
+
+    Raises:
+        ConfigError: one matches none, or nothing is left to train.
+    """
+    names = [*parameters, *statistics]
+    given = {
+        "init.freeze": parse_patterns(config.init.freeze),
+        "optim.rate_scales": tuple(parse_scales(config.optim.rate_scales)),
+    }
+    problems = [
+        f"{field}: {pattern!r} matches nothing in this network; expected one of its layers, "
+        f"{', '.join(dict.fromkeys(name.split('/')[0] for name in names))}, or of their variables, "
+        f"such as {names[0]}"
+        for field, patterns in given.items()
+        for pattern in patterns
+        if not any(matches(name, pattern) for name in names)
+    ]
+    if all(matches_any(name, given["init.freeze"]) for name in parameters):
+        problems.append(f"init.freeze: {config.init.freeze!r} leaves nothing to train")
+    if problems:
+        raise ConfigError(problems)

@@ -113,6 +113,18 @@ def test_an_older_configuration_gets_the_defaults_of_newer_fields_and_unknown_na
             "data.validation_examples: 100 held out",
         ),
         ({"data__train_examples": 50}, "batch_size: 64 is more than the 50 images"),
+        (
+            {"init__freeze": "conv*"},
+            "init.freeze: nothing is trained that could stay as it is",
+        ),
+        ({"init__run": "x", "init__freeze": "conv*, dense"}, "init.freeze: expected patterns with commas"),
+        ({"optim__rate_scales": "conv*"}, "optim.rate_scales: expected patterns with factors"),
+        ({"optim__rate_scales": "conv*=0.5,head=0"}, "optim.rate_scales: expected finite factors above 0"),
+        (
+            {"optim__rate_scales": "head=2", "optim__name": "schedule_free_adamw"},
+            "optim.rate_scales: optim.name=schedule_free_adamw moves all parameters at one rate",
+        ),
+        ({"optim__rate_scales": "head=1e99"}, "optim.rate_scales: expected finite factors above 0"),
         ({"optim__ema_fraction": 1.1}, "optim.ema_fraction: "),
         ({"optim__end_learning_rate_fraction": 1.1}, "optim.end_learning_rate_fraction: "),
         ({"optim__b1": 1}, "optim.b1: "),
@@ -232,5 +244,6 @@ def test_a_relative_data_folder_is_recorded_so_that_it_is_found_from_elsewhere(m
         ("../x", tmp_path.parent / "x"),
         ("~/x", tmp_path / "home" / "x"),
     ):
-        assert check({"data": {"dir": folder}}).data.dir == str(recorded)
+        config = check({"data": {"dir": folder}, "init": {"run": folder}})
+        assert config.data.dir == config.init.run == str(recorded)
     assert check({}).data.dir == ""

@@ -102,3 +102,23 @@ def test_many_steps_train_on_every_device(experiment, tiny_data):
     )
     assert int(state.step) == 4 and len(state.step.devices()) == 8
     assert (np.asarray(log.loss_sum) > 0).tolist() == [True] * 4 + [False] * 6
+
+
+def test_patterns_that_match_nothing_and_nothing_left_to_train_are_refused():
+    with pytest.raises(ConfigError) as caught:
+        build(init__run="a run", init__freeze="conv0,cnv1", optim__rate_scales="conv*=0.1,body=2")
+    assert [problem.split(";")[0] for problem in caught.value.problems] == [
+        "init.freeze: 'cnv1' matches nothing in this network",
+        "optim.rate_scales: 'body' matches nothing in this network",
+    ]
+    assert "conv0, conv1, dense, head" in caught.value.problems[0]
+    with pytest.raises(ConfigError, match="init.freeze: '[*]' leaves nothing to train"):
+        build(init__run="a run", init__freeze="*")
+
+
+def test_frozen_layers_take_no_room_in_the_optimizer():
+    sizes = [
+        sum(leaf.size for leaf in jax.tree.leaves(experiment.abstract_checkpoint()["state"].opt_state))
+        for experiment in (build(), build(init__run="a run", init__freeze="conv*,dense"))
+    ]
+    assert sizes[1] == 2 * (8 * 3 + 3) + 2 < sizes[0]
