@@ -24,7 +24,7 @@ COMMAND = cli.Command(
             at_least=0,
             metavar="K",
         ),
-        cli.JSON,
+        cli.DRY_RUN,
     ),
     takes_config=True,
 )
@@ -32,17 +32,30 @@ COMMAND = cli.Command(
 
 def main(arguments: cli.Arguments) -> int:
     """Trains and measures an ensemble."""
-    import json
     from pathlib import Path
 
     from mnist_jax.runtime.compilation import enable_compile_cache
-    from mnist_jax.studies.ensemble import run_ensemble
+    from mnist_jax.studies.ensemble import list_members, run_ensemble
     from mnist_jax.studies.trainer import Stopped
     from mnist_jax.terminal.console import RunConsole
 
     workdir = arguments["workdir"] or str(Path("runs") / Path(arguments.config_file).stem)
-    console = RunConsole(enabled=not arguments["json"])
+    console = RunConsole()
     enable_compile_cache(console.note)
+    if arguments["dry_run"]:
+        from mnist_jax.studies.dry_run import plan_members
+
+        plan = plan_members(
+            "ensemble",
+            arguments.config,
+            [(member.model, member.seed) for member in list_members(arguments.config)],
+            workdir,
+            split=arguments["split"],
+            side_by_side=arguments["side_by_side"],
+            console=console,
+        )
+        arguments.print_json(plan)
+        return 0
     try:
         summary = run_ensemble(
             arguments.config,
@@ -53,10 +66,9 @@ def main(arguments: cli.Arguments) -> int:
         )
     except Stopped as stopped:
         console.note(f"stopped; the same command goes on with the members that are not in {workdir} yet")
+        arguments.print_json({"workdir": workdir, "finished": False})
         return stopped.exit_code
-    if arguments["json"]:
-        print(json.dumps(summary))
-        return 0
+    arguments.print_json({**summary, "workdir": workdir, "finished": True})
     soft, majority = summary["soft_vote"], summary["majority_vote"]
     mean = sum(member["accuracy"] for member in summary["members"]) / len(summary["members"])
     console.print(f"{summary['split']}: members' mean accuracy {format_percent(mean, 3)}")

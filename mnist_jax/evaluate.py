@@ -12,14 +12,12 @@ COMMAND = cli.Command(
         cli.CHECKPOINT,
         cli.Flag("batch_size", 0, "images a step; 0 = eval_batch_size of the run", at_least=0),
         cli.Flag("data_dir", "", "folder with the data; empty = as the run had it", metavar="DIR"),
-        cli.JSON,
     ),
 )
 
 
 def main(arguments: cli.Arguments) -> int:
     """Evaluates one checkpoint and prints what came out."""
-    import json
     from dataclasses import asdict
 
     from mnist_jax.run.datasets import load_recorded
@@ -51,23 +49,14 @@ def main(arguments: cli.Arguments) -> int:
         "dataset": splits.test.name,
         "source": splits.test.source,
     }
-    if arguments["json"]:
-        figures = {
-            "test_accuracy": result.accuracy,
-            "test_errors": result.errors,
-            "test_loss": result.loss,
-            "num_test": result.num_examples,
-        }
-        print(
-            json.dumps(
-                {
-                    **facts,
-                    **figures,
-                    **{k: v for k, v in asdict(result).items() if k.startswith(("per_", "conf"))},
-                }
-            )
-        )
-        return 0
+    figures = {
+        "test_accuracy": result.accuracy,
+        "test_errors": result.errors,
+        "test_loss": result.loss,
+        "num_test": result.num_examples,
+    }
+    by_class = {k: v for k, v in asdict(result).items() if k.startswith(("per_", "conf"))}
+    arguments.print_json({**facts, **figures, **by_class})
     print(f"step {model.step} on {splits.test.name} ({splits.test.source})")
     print(
         f"test_accuracy {result.accuracy:.4f}  test_errors {result.errors} of {result.num_examples}  "

@@ -23,6 +23,7 @@ COMMAND = cli.Command(
     "Starts several processes of one command on this machine, which share the work through JAX' distributed\n"
     "runtime: for tests, and for clusters of CPUs. Where one fails, the others are ended within seconds,\n"
     "and the exit code is that of the first failure. SIGTERM and Ctrl-C reach all of them.\n"
+    "--json is passed on to the command, whose first process prints.\n"
     "    python -m mnist_jax.launch --processes 2 -- --config configs/smoke.py --workdir runs/two",
     (
         cli.Flag("processes", 0, "how many", at_least=1, required=True, metavar="N"),
@@ -56,7 +57,8 @@ def main(arguments: cli.Arguments) -> int:
     """Starts the processes and waits for all of them."""
     if not arguments["processes"]:
         raise ConfigError(["--processes: is missing; give --processes N"])
-    command = [sys.executable, "-m", arguments["module"], *arguments.positional]
+    json = ["--json"] if arguments["json"] else []
+    command = [sys.executable, "-m", arguments["module"], *json, *arguments.positional]
     environment = shared_environment(arguments["processes"], arguments["devices_per_process"], os.environ)
     return _Group().run(command, environment, arguments["processes"])
 

@@ -24,7 +24,6 @@ COMMAND = cli.Command(
             "top", 1, "show this many classes of each picture, the likeliest first", at_least=1, metavar="K"
         ),
         cli.Flag("show", False, "show what the network was given, in block characters"),
-        cli.JSON,
         cli.Flag("csv", "", "write the answers here as Kaggle takes them: ImageId,Label", metavar="FILE"),
     ),
     positional="IMAGE",
@@ -41,8 +40,6 @@ def main(arguments: cli.Arguments) -> int:
         raise ConfigError(["IMAGE: is missing; give picture files, folders, or - for standard input"])
     if arguments["csv"]:
         _refuse_input(arguments["csv"], arguments.positional)
-    import json
-
     import numpy as np
 
     from mnist_jax.data.pictures.read import read_pictures
@@ -60,14 +57,13 @@ def main(arguments: cli.Arguments) -> int:
     ]
     if arguments["csv"]:
         write_csv(arguments["csv"], rows)
-    elif arguments["json"]:
-        for picture, row in zip(pictures, rows, strict=True) if arguments["show"] else ():
-            # On the other stream, so that this one stays JSON.
-            _print(_name_of(row), sys.stderr)
-            _print_image(picture, sys.stderr)
-        print(json.dumps(rows))
-    else:
+    elif not arguments["json"]:
         _print_table(pictures, rows, arguments["show"])
+    elif arguments["show"]:
+        for picture, row in zip(pictures, rows, strict=True):
+            _print(_name_of(row), sys.stdout)
+            _print_image(picture, sys.stdout)
+    arguments.print_json(rows)
     return 1 if any("error" in row for row in rows) else 0
 
 

@@ -16,7 +16,6 @@ COMMAND = cli.Command(
             choices=("test", "validation"),
             metavar="test|validation",
         ),
-        cli.JSON,
     ),
     takes_config=True,
 )
@@ -24,7 +23,6 @@ COMMAND = cli.Command(
 
 def main(arguments: cli.Arguments) -> int:
     """Runs the comparison."""
-    import json
     from pathlib import Path
 
     from mnist_jax.metrics.statistics import Summary
@@ -36,16 +34,15 @@ def main(arguments: cli.Arguments) -> int:
 
     split = arguments["split"]
     workdir = arguments["workdir"] or str(Path("runs") / f"{Path(arguments.config_file).stem}-{split}")
-    console = RunConsole(enabled=not arguments["json"])
+    console = RunConsole()
     enable_compile_cache(console.note)
     try:
         summary = run_pseudo_label(arguments.config, workdir, split=split, console=console)
     except Stopped as stopped:
         console.note(f"stopped; the same command goes on with the seeds that are not in {workdir} yet")
+        arguments.print_json({"workdir": workdir, "finished": False})
         return stopped.exit_code
-    if arguments["json"]:
-        print(json.dumps(summary))
-        return 0
+    arguments.print_json({**summary, "workdir": workdir, "finished": True})
     flag = " (TRANSDUCTIVE)" if summary["transductive"] else ""
     console.print(f"{summary['labeled']:,} labeled images, measured on {split}{flag}")
     for name, figures in summary["statistics"].items():

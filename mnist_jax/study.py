@@ -44,7 +44,7 @@ COMMAND = cli.Command(
             num_values=2,
             replaces_config=True,
         ),
-        cli.JSON,
+        cli.DRY_RUN,
     ),
     takes_config=True,
 )
@@ -58,7 +58,6 @@ def main(arguments: cli.Arguments) -> int:
 
 
 def _train(arguments: cli.Arguments) -> int:
-    import json
     from pathlib import Path
 
     from mnist_jax.config.seeds import parse_seeds
@@ -71,8 +70,18 @@ def _train(arguments: cli.Arguments) -> int:
     seeds = parse_seeds(arguments["seeds"])
     split = arguments["split"]
     workdir = arguments["workdir"] or str(Path("runs") / f"study-{Path(arguments.config_file).stem}-{split}")
-    console = RunConsole(enabled=not arguments["json"])
+    console = RunConsole()
     enable_compile_cache(console.note)
+    if arguments["dry_run"]:
+        from mnist_jax.studies.dry_run import plan_members
+
+        members = [(arguments.config.model.name, seed) for seed in seeds]
+        size = arguments["side_by_side"]
+        plan = plan_members(
+            "study", arguments.config, members, workdir, split=split, side_by_side=size, console=console
+        )
+        arguments.print_json(plan)
+        return 0
     try:
         summary = run_study(
             arguments.config,
@@ -84,26 +93,21 @@ def _train(arguments: cli.Arguments) -> int:
         )
     except Stopped as stopped:
         console.note(f"stopped; the same command goes on with the seeds that are not in {workdir} yet")
+        arguments.print_json({"workdir": workdir, "finished": False})
         return stopped.exit_code
-    if arguments["json"]:
-        print(json.dumps(summary))
-    else:
-        console.print(f"{split} accuracy {describe_statistics(Summary(**summary['statistics']['accuracy']))}")
-        console.print(f"results in {workdir}")
+    arguments.print_json({**summary, "workdir": workdir, "finished": True})
+    console.print(f"{split} accuracy {describe_statistics(Summary(**summary['statistics']['accuracy']))}")
+    console.print(f"results in {workdir}")
     return 0
 
 
 def _compare(arguments: cli.Arguments) -> int:
-    import json
-
     from mnist_jax.metrics.statistics import Summary
     from mnist_jax.studies.comparison import compare_studies
     from mnist_jax.studies.seeds import describe_statistics
 
     found = compare_studies(*arguments["compare"])
-    if arguments["json"]:
-        print(json.dumps(found))
-        return 0
+    arguments.print_json(found)
     for side in ("first", "second"):
         name = found[side].pop("name")
         print(f"{name}: {found['split']} accuracy {describe_statistics(Summary(**found[side]))}")

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from mnist_jax import cli
 
 if TYPE_CHECKING:
-    from mnist_jax.run.loop import RunResult
     from mnist_jax.terminal.console import RunConsole
 
 COMMAND = cli.Command(
@@ -24,6 +23,7 @@ COMMAND = cli.Command(
             non_empty=True,
             metavar="DIR",
         ),
+        cli.DRY_RUN,
     ),
     takes_config=True,
 )
@@ -31,6 +31,7 @@ COMMAND = cli.Command(
 
 def main(arguments: cli.Arguments) -> int:
     """Runs one training as the command line says."""
+    from mnist_jax.report.after_run import leave_report
     from mnist_jax.run.loop import train_and_evaluate
     from mnist_jax.runtime import distributed
     from mnist_jax.runtime.collectives import on_primary
@@ -41,6 +42,8 @@ def main(arguments: cli.Arguments) -> int:
     distributed.join(**arguments.config.distributed)
     console = RunConsole(enabled=distributed.is_primary())
     enable_compile_cache(console.note)
+    if arguments["dry_run"]:
+        return _dry_run(arguments, console)
     with contextlib.ExitStack() as made:
         workdir = arguments["workdir"] or on_primary(
             lambda: str(made.enter_context(new_workdir("runs", default_name(arguments.config_file))))
@@ -48,30 +51,26 @@ def main(arguments: cli.Arguments) -> int:
         result = train_and_evaluate(arguments.config, workdir, console)
     # Reached by all processes or by none: they wait for each other at the end.
     distributed.agree_to_end()
-    if result.summary and arguments.config.report and distributed.is_primary():
-        _leave_report(Path(workdir), result, console)
+    if distributed.is_primary():
+        report = None
+        if result.summary and arguments.config.report:
+            report = leave_report(Path(workdir), result, console)
+        arguments.print_json(
+            {**result.summary, "workdir": workdir, "finished": bool(result.summary), "report": report}
+        )
     return result.exit_code
 
 
-def _leave_report(workdir: Path, result: "RunResult", console: "RunConsole") -> None:
-    """Writes the report of a finished run where it is new or missing; a fault in it spoils nothing."""
-    from mnist_jax.report.page import REPORT_FILE, write_report
-    from mnist_jax.runtime.distributed import is_multiprocess
+def _dry_run(arguments: cli.Arguments, console: "RunConsole") -> int:
+    from mnist_jax.run.dry_run import plan_run
+    from mnist_jax.runtime import distributed
 
-    if result.state is None and (workdir / REPORT_FILE).exists():
-        return
-    if result.state is None and is_multiprocess():
-        # Reading a checkpoint takes all of them.
-        console.note("no report: make it with python -m mnist_jax.report, in a single process")
-        return
-    try:
-        report = write_report(
-            workdir, variables=None if result.state is None else result.state.eval_variables()
-        )
-    except Exception as error:
-        console.note(f"no report: {type(error).__name__}: {' '.join(str(error).split())[:300]}")
-    else:
-        console.print(f"  report    {report}")
+    workdir = arguments["workdir"] or str(Path("runs") / default_name(arguments.config_file))
+    plan = plan_run(arguments.config, workdir, console)
+    distributed.agree_to_end()
+    if distributed.is_primary():
+        arguments.print_json(plan)
+    return 0
 
 
 def default_name(config_file: str) -> str:

@@ -152,18 +152,23 @@ def golden_training() -> Callable[[str], GoldenTraining]:
 
 
 @pytest.fixture(scope="session")
-def small_run(tmp_path_factory) -> Path:
+def small_run_overrides() -> list[str]:
+    """What `small_run` was trained with, beside configs/smoke.py."""
+    return [
+        "--config.num_epochs=2",
+        "--config.data.train_examples=1600",
+        "--config.augment.enabled=False",
+        "--config.optim.learning_rate=5e-3",
+        "--config.model.batch_norm_momentum=0.9",
+    ]
+
+
+@pytest.fixture(scope="session")
+def small_run(tmp_path_factory, small_run_overrides) -> Path:
     """The folder of a finished run: a small network that knows most of the embedded digits."""
     root = Path(__file__).parents[1]
     workdir = tmp_path_factory.mktemp("small_run")
-    overrides = [
-        "num_epochs=2",
-        "data.train_examples=1600",
-        "augment.enabled=False",
-        "optim.learning_rate=5e-3",
-        "model.batch_norm_momentum=0.9",
-    ]
-    words = ["--config", str(root / "configs" / "smoke.py"), *(f"--config.{word}" for word in overrides)]
+    words = ["--config", str(root / "configs" / "smoke.py"), *small_run_overrides]
     # On one device: eight on two cores get in each other's way.
     environment = {**os.environ, "XLA_FLAGS": ""}
     command = [sys.executable, "-m", "mnist_jax.train", "--workdir", str(workdir), *words]

@@ -114,3 +114,27 @@ def test_members_are_every_network_with_every_seed():
 def test_networks_that_are_not_there_are_refused(names, problem):
     with pytest.raises(ConfigError, match=problem):
         list_members(tiny_config(**{"ensemble.models": names}))
+
+
+def test_a_dry_run_plans_the_members_that_are_left_and_leaves_nothing(finished, capsys):
+    folder, summary, _ = finished
+    there = sorted(folder.rglob("*"))
+    overrides = TINY | SEEDS | {"ensemble.seeds": "0:6"}
+    words = ["--config=default", *(f"--config.{name}={value}" for name, value in overrides.items())]
+    words += ["--side_by_side=2", "--dry_run", "--json"]
+    assert cli.run_main(ensemble.main, ensemble.COMMAND, [*words, f"--workdir={folder}"]) == 2
+    assert "ensemble.seeds: this run was started with" in capsys.readouterr().err
+    words[words.index("--config.ensemble.seeds=0:6")] = "--config.ensemble.seeds=0:4"
+    assert cli.run_main(ensemble.main, ensemble.COMMAND, [*words, f"--workdir={folder}"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert (plan["num_members"], plan["members_left"], plan["groups"]) == (4, 0, [])
+    assert sorted(folder.rglob("*")) == there
+
+    new = folder.parent / "new"
+    assert cli.run_main(ensemble.main, ensemble.COMMAND, [*words, f"--workdir={new}"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    (group,) = plan["groups"]
+    assert (group["members"], group["side_by_side"], group["steps"]) == (4, 2, summary["final_step"])
+    assert group["training_seconds"] == pytest.approx(2 * group["steps"] * group["seconds_per_step"])
+    assert 4 * group["num_params"] == summary["num_params"] and plan["memory"]["total_bytes"] > 0
+    assert not new.exists()

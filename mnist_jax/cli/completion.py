@@ -6,7 +6,7 @@ at a place; it is written in what the two have in common.
 
 from collections.abc import Callable, Mapping, Sequence
 
-from mnist_jax.cli.parse import CONFIG, DEBUG, Arguments, Command, Flag
+from mnist_jax.cli.parse import CONFIG, Arguments, Command, Flag
 from mnist_jax.config.field import Field
 from mnist_jax.config.file import shipped_configs
 from mnist_jax.config.schema import FIELDS
@@ -56,7 +56,9 @@ def make_main(commands: Mapping[str, Command]) -> Callable[[Arguments], int]:
         if len(arguments.positional) != 1 or arguments.positional[0] not in shells:
             got = " ".join(arguments.positional) or "nothing"
             raise ConfigError([f"expected one of {', '.join(shells)}, got {got}"])
-        print(completion_script(arguments.positional[0], commands), end="")
+        script = completion_script(arguments.positional[0], commands)
+        arguments.print_json({"shell": arguments.positional[0], "script": script})
+        print(script, end="")
         return 0
 
     return main
@@ -112,9 +114,9 @@ def _values(command: str, spelled: str, field: Field) -> str:
 
 
 def _words(name: str, command: Command) -> list[str]:
-    flags = [f"--{flag.name}" for flag in (*command.flags, DEBUG)] + ["--help"]
+    flags = [f"--{flag.name}" for flag in command.all_flags] + ["--help", "--version"]
     if command.takes_config:
-        flags = [f"--{CONFIG.name}", *flags, *(f"--config.{field.name}" for field in FIELDS)]
+        flags += [f"--config.{field.name}" for field in FIELDS]
     if not command.positional:
         return [f"        {name}/*) offer={_quoted(flags)} ;;"]
     words = [word for word in command.positional.split("|") if word.islower()]

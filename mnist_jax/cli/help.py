@@ -4,7 +4,7 @@ import shutil
 import textwrap
 from collections.abc import Mapping, Sequence
 
-from mnist_jax.cli.parse import CONFIG, DEBUG, Command, Flag, parse
+from mnist_jax.cli.parse import CONFIG, DEBUG, JSON, Command, Flag, parse
 from mnist_jax.config.check import default_config, flatten
 from mnist_jax.config.field import Field
 from mnist_jax.config.schema import GROUPS, fields_of
@@ -14,8 +14,11 @@ from mnist_jax.errors import ConfigError
 def help_text(command: Command, argv: Sequence[str]) -> str:
     """Explains a command; where `argv` names a configuration in order, its fields show that one's values."""
     width = max(50, min(shutil.get_terminal_size().columns, 100))
-    always = (Flag("help", False, "show this and stop (also -h)"), DEBUG)
-    flags = ((CONFIG,) if command.takes_config else ()) + command.flags + always
+    flags = (
+        *command.all_flags,
+        Flag("help", False, "show this and stop (also -h)"),
+        Flag("version", False, "show the version and stop"),
+    )
     parts = [_usage(command, width), textwrap.fill(command.summary, width)]
     if command.positional:
         parts.append(_entry(f"{command.positional} ...", command.positional_description, width))
@@ -32,7 +35,8 @@ def _usage(command: Command, width: int) -> str:
         words.append(spelled if flag.required else f"[{spelled}]")
     words += ["[--config.KEY=VALUE ...]"] if command.takes_config else []
     words += [f"{command.positional} ..."] if command.positional else []
-    line = " ".join(["usage:", command.name, *words, "[--debug]"])
+    words += [f"[--{flag.name}]" for flag in (JSON, DEBUG)]
+    line = " ".join(["usage:", command.name, *words])
     return textwrap.fill(
         line, width, subsequent_indent="    ", break_on_hyphens=False, break_long_words=False
     )

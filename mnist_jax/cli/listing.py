@@ -1,10 +1,9 @@
 """``mnist-jax list``: what can be named in a configuration."""
 
 import ast
-import json
 from typing import Any
 
-from mnist_jax.cli.parse import JSON, Arguments, Command
+from mnist_jax.cli.parse import Arguments, Command
 from mnist_jax.config.file import shipped_configs
 from mnist_jax.config.schema import FIELDS_BY_NAME
 from mnist_jax.data.known import EMBEDDED_NAME, FAMILY
@@ -13,7 +12,6 @@ from mnist_jax.errors import ConfigError
 COMMAND = Command(
     "mnist-jax list",
     "Lists the configurations that come with the package, the networks, or the data sets, by name.",
-    (JSON,),
     positional="configs|models|data",
     positional_description="what to list",
 )
@@ -34,9 +32,7 @@ def main(arguments: Arguments) -> int:
         raise ConfigError([f"expected one of {', '.join(kinds)}, got {got}"])
     (kind,) = arguments.positional
     rows = kinds[kind]()
-    if arguments["json"]:
-        print(json.dumps(rows))
-        return 0
+    arguments.print_json(rows)
     width = max(len(row["name"]) for row in rows)
     for row in rows:
         print(f"{row['name']:<{width}}  {row['description']}")

@@ -8,6 +8,7 @@ A main describes itself with a `Command` and imports what is heavy inside its fu
     def main(arguments: cli.Arguments) -> int:
         from mnist_jax.training.evaluation import ...
         ... arguments["workdir"] ...
+        arguments.print_json({...})  # with --json; what is printed otherwise goes to stderr then
         return 0
 
 
@@ -22,6 +23,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from types import FrameType
 from typing import NoReturn
 
@@ -29,6 +31,7 @@ from mnist_jax.cli.help import help_text
 from mnist_jax.cli.parse import Arguments, Command, parse
 from mnist_jax.errors import ConfigError, MnistJaxError
 from mnist_jax.runtime.distributed import end_at_once
+from mnist_jax.runtime.environment import package_version
 from mnist_jax.terminal.streams import hold_standard_streams
 
 EXIT_FAULT = 1
@@ -47,7 +50,8 @@ def run_main(main: Callable[[Arguments], int], command: Command, argv: Sequence[
     Returns:
         What `main` returned; 0 for help; 1 for a fault of the run; 2 for a wrong command line or
         configuration; 130 for Ctrl-C, 143 for SIGTERM. A fault is told in lines that begin with ``error:``;
-        its traceback is shown only with ``--debug``.
+        its traceback is shown only with ``--debug``. With ``--json`` standard output holds what `main` gave
+        to `Arguments.print_json` and nothing else.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     debug = bool({"--debug", "-debug"}.intersection(words))
@@ -84,12 +88,19 @@ def run_and_exit(
 
 def _run(main: Callable[[Arguments], int], command: Command, words: list[str]) -> int:
     flags = words[: words.index("--")] if "--" in words else words
-    if any(
-        word.lstrip("-") in ("h", "help", "helpfull", "helpshort") for word in flags if word.startswith("-")
-    ):
+    asked = {word.lstrip("-") for word in flags if word.startswith("-")}
+    if asked & {"h", "help", "helpfull", "helpshort"}:
         print(help_text(command, flags))
         return 0
-    return main(parse(command, words))
+    if "version" in asked:
+        print(f"mnist-jax {package_version()}")
+        return 0
+    arguments = parse(command, words)
+    if not arguments["json"]:
+        return main(arguments)
+    answers = sys.stdout
+    with contextlib.redirect_stdout(sys.stderr):
+        return main(replace(arguments, answers=answers))
 
 
 @contextlib.contextmanager

@@ -9,10 +9,11 @@ no bounds and refuses ``--config.report=false``.
 """
 
 import difflib
+import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import IO, Any
 
 from absl import flags as absl_flags
 from ml_collections import ConfigDict
@@ -23,6 +24,7 @@ from mnist_jax.config.field import Field, Value
 from mnist_jax.config.file import load_config_file
 from mnist_jax.config.schema import FIELDS_BY_NAME, GROUPS, fields_of
 from mnist_jax.errors import ConfigError
+from mnist_jax.storage.json_files import plain_json
 
 
 @dataclass(frozen=True)
@@ -58,10 +60,15 @@ class Command:
 
     name: str  # as it is typed: ``python -m mnist_jax.predict``
     summary: str  # what it does, in one or a few lines
-    flags: tuple[Flag, ...] = ()  # its flags; ``--debug`` and ``--help`` are always there
+    flags: tuple[Flag, ...] = ()  # its own; every command has --json, --debug, --help and --version
     takes_config: bool = False  # whether it takes ``--config FILE`` and ``--config.KEY=VALUE``
     positional: str = ""  # what stands for the other arguments, as in ``IMAGE``; empty where there are none
     positional_description: str = ""  # what they are
+
+    @property
+    def all_flags(self) -> tuple[Flag, ...]:
+        """``--config`` where it is taken, the command's own flags, and those of every command."""
+        return (*((CONFIG,) if self.takes_config else ()), *self.flags, JSON, DEBUG)
 
 
 @dataclass(frozen=True)
@@ -74,10 +81,22 @@ class Arguments:
     positional: tuple[str, ...] = ()  # the arguments that are no flags
     # Value of each flag, defaults included.
     flags: Mapping[str, Value | tuple[str, ...]] = field(default_factory=dict)
+    answers: IO[str] | None = None  # where `print_json` prints; None without ``--json``
 
     def __getitem__(self, name: str) -> Any:
         """The value of a flag."""
         return self.flags[name]
+
+    def print_json(self, answer: Mapping[str, Any] | Sequence[Any]) -> None:
+        """Prints what a command found out as one line of JSON, where ``--json`` asks for it.
+
+        Every command calls this once. With ``--json`` all else that it prints goes to stderr, see `run_main`.
+
+        Args:
+            answer: plain values, NumPy's among them; numbers that are not finite become null.
+        """
+        if self.answers is not None:
+            print(json.dumps(plain_json(answer), allow_nan=False), file=self.answers, flush=True)
 
 
 WORKDIR = Flag("workdir", "", "folder of the run", non_empty=True, metavar="DIR", required=True)
@@ -89,7 +108,12 @@ CHECKPOINT = Flag(
     pattern_means="latest, best or the number of a step",
     metavar="latest|best|STEP",
 )
-JSON = Flag("json", False, "print JSON for other programs instead of a table")
+JSON = Flag("json", False, "print one line of JSON to standard output, and the text for people to stderr")
+DRY_RUN = Flag(
+    "dry_run",
+    False,
+    "check everything and say what it would take (layers, steps, memory, minutes), and stop there",
+)
 DEBUG = Flag("debug", False, "show the traceback of an error")
 CONFIG = Flag(
     "config",
@@ -149,8 +173,7 @@ class _Reader:
 
     def __init__(self, command: Command):
         self.command = command
-        always = (CONFIG, DEBUG) if command.takes_config else (DEBUG,)
-        self.flags = {flag.name: flag for flag in (*command.flags, *always)}
+        self.flags = {flag.name: flag for flag in command.all_flags}
         self.values: dict[str, Value | tuple[str, ...]] = {}
         self.overrides: dict[str, Value] = {}
         self.positional: list[str] = []
@@ -247,7 +270,7 @@ class _Reader:
             )
             return
         else:
-            near = difflib.get_close_matches(name, [*self.flags, "help"], n=1, cutoff=0.6)
+            near = difflib.get_close_matches(name, [*self.flags, "help", "version"], n=1, cutoff=0.6)
             as_field = suggest_field(name) if self.command.takes_config and not near else ""
             suggestion = near[0] if near else f"config.{as_field}" if as_field else ""
             probably = self.flags.get(suggestion) or FIELDS_BY_NAME.get(as_field)

@@ -49,6 +49,8 @@ def main(arguments: cli.Arguments) -> int:
         app = create_app(recognizer, describe_model(workdir, recognizer), names_of(arguments["host"]))
 
         def say_ready() -> None:
+            facts = {"workdir": workdir, "step": model.step, "url": url_of(opened)}
+            arguments.print_json(facts | {"dataset": model.run["dataset"]["name"]})
             print(f"{workdir}, step {model.step}, trained on {model.run['dataset']['name']}")
             print(f"draw at {url_of(opened)}   (Ctrl-C ends this)", flush=True)
 

@@ -23,15 +23,12 @@ COMMAND = cli.Command(
             metavar="|".join(FORMATS),
         ),
         cli.Flag("out", "", "the file to write", non_empty=True, metavar="FILE", required=True),
-        cli.JSON,
     ),
 )
 
 
 def main(arguments: cli.Arguments) -> int:
     """Exports one checkpoint, checks the export and puts it in place."""
-    import json
-
     out = Path(arguments["out"]).absolute()
     _check_out(out)
     from mnist_jax.export.onnx import from_onnx, require_onnx, to_onnx
@@ -65,9 +62,7 @@ def main(arguments: cli.Arguments) -> int:
         "max_probability_difference": difference,
         "metadata": metadata,
     }
-    if arguments["json"]:
-        print(json.dumps(facts))
-        return 0
+    arguments.print_json(facts)
     accuracy = metadata["test_accuracy"]
     measured = "" if accuracy is None else f", test accuracy {format_percent(accuracy)}"
     print(f"{facts['file']}: {arguments['format']}, {len(content):,} bytes")

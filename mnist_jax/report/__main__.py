@@ -35,7 +35,9 @@ def main(arguments: cli.Arguments) -> int:
     enable_compile_cache(lambda note: print(note, file=sys.stderr))
     images = [int(word) for word in arguments["images"].split(",") if word]
     splits = _load(arguments["workdir"], arguments["data_dir"]) if arguments["data_dir"] else None
-    print(write_report(arguments["workdir"], splits=splits, images=images))
+    path = write_report(arguments["workdir"], splits=splits, images=images)
+    arguments.print_json({"report": path})
+    print(path)
     return 0
 
 

@@ -13,6 +13,16 @@ from mnist_jax.training.evaluation import EvaluationResult, Evaluator
 from mnist_jax.training.state import TrainState
 
 
+def make_evaluator(experiment: Experiment) -> Evaluator:
+    """Prepares the evaluation of an experiment's network; nothing is compiled yet."""
+    return Evaluator(
+        experiment.model.apply,
+        batch_size=experiment.config.eval_batch_size,
+        num_classes=experiment.num_classes,
+        batch_sharding=experiment.layout.batch,
+    )
+
+
 class Evaluations:
     """Evaluates a state on ``validation`` or ``test``, with the average of the weights where there is one."""
 
@@ -30,12 +40,7 @@ class Evaluations:
             splits["validation"] = data.validation
         layout = experiment.layout
         self._data = {name: layout.replicate((s.images, s.labels)) for name, s in splits.items()}
-        self._evaluator = Evaluator(
-            experiment.model.apply,
-            batch_size=experiment.config.eval_batch_size,
-            num_classes=experiment.num_classes,
-            batch_sharding=layout.batch,
-        )
+        self._evaluator = make_evaluator(experiment)
         self._log, self._totals = log, totals
 
     @property

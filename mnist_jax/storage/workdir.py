@@ -203,6 +203,21 @@ def _holder(descriptor: int) -> str:
         return ""
 
 
+def look_at_workdir(path: str | os.PathLike[str]) -> None:
+    """Checks a folder as `open_workdir` does, and leaves everything as it was.
+
+    Raises:
+        RunError: see ``prepare_workdir`` and ``RunLock.acquire``.
+    """
+    workdir, created = prepare_workdir(path)
+    try:
+        if (workdir / LOCK_NAME).exists():
+            with RunLock(workdir):
+                pass
+    finally:
+        remove_if_unused(created)
+
+
 @contextlib.contextmanager
 def open_workdir(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Prepares a run's folder, holds its lock, and removes it again where the run failed before it wrote.

@@ -10,6 +10,7 @@ from scipy.special import softmax
 
 from mnist_jax.errors import RunError
 from mnist_jax.run.experiment import Experiment
+from mnist_jax.run.measure import MeasuredSteps, measure_steps
 from mnist_jax.runtime.compilation import CompiledFunction
 from mnist_jax.runtime.devices import Layout, make_layout
 from mnist_jax.runtime.signals import StopRequest
@@ -94,21 +95,8 @@ class MemberTrainer:
             Stopped: as ``stop`` asked.
         """
         experiment, count = self.experiment, len(seeds)
-        mesh = member_mesh(count, batch_size=experiment.config.batch_size)
-        program = self._programs.get(count)
-        if program is None:
-            run_steps = experiment.make_train_steps(batch_sharding(mesh))
-            program = CompiledFunction(
-                jit_member_steps(run_steps, mesh, static_length=experiment.static_length)
-            )
-            self._programs[count] = program
-        compiled_before = program.compile_seconds
-        keys = [RunKeys.from_seed(seed) for seed in seeds]
-        states = place_members(stack_members([self.create_state(key) for key in keys]), mesh)
-        logs = place_members(stack_members([EpochLog.empty(experiment.steps_per_epoch) for _ in seeds]), mesh)
-        stacked_keys = place_members(stack_members(keys), mesh)
-        images, labels = place_shared(data, mesh)
-        steps = CompiledSteps(program, images, labels, stacked_keys, experiment.static_length)
+        steps, states, logs = self._begin(seeds, data)
+        compiled_before = steps.compile_seconds
         steps_per_call = experiment.steps_per_call(count)
         step, train_seconds = 0, 0.0
         while step < experiment.total_steps:
@@ -129,8 +117,36 @@ class MemberTrainer:
             seeds=tuple(seeds),
             states=tuple(_on_first_device(take_member(states, i)) for i in range(count)),
             train_seconds=train_seconds,
-            compile_seconds=program.compile_seconds - compiled_before,
+            compile_seconds=steps.compile_seconds - compiled_before,
         )
+
+    def measure(self, seeds: Sequence[int], data: Data) -> MeasuredSteps:
+        """Does the first steps of a group, to see what they take, and throws the members away.
+
+        Args:
+            seeds: one a member.
+            data: as for `train`.
+        """
+        steps, states, logs = self._begin(seeds, data)
+        return measure_steps(steps, self.experiment.steps_per_call(len(seeds)), states, logs)
+
+    def _begin(self, seeds: Sequence[int], data: Data) -> tuple[CompiledSteps, TrainState, EpochLog]:
+        experiment, count = self.experiment, len(seeds)
+        mesh = member_mesh(count, batch_size=experiment.config.batch_size)
+        program = self._programs.get(count)
+        if program is None:
+            run_steps = experiment.make_train_steps(batch_sharding(mesh))
+            program = CompiledFunction(
+                jit_member_steps(run_steps, mesh, static_length=experiment.static_length)
+            )
+            self._programs[count] = program
+        keys = [RunKeys.from_seed(seed) for seed in seeds]
+        states = place_members(stack_members([self.create_state(key) for key in keys]), mesh)
+        logs = place_members(stack_members([EpochLog.empty(experiment.steps_per_epoch) for _ in seeds]), mesh)
+        stacked_keys = place_members(stack_members(keys), mesh)
+        images, labels = place_shared(data, mesh)
+        steps = CompiledSteps(program, images, labels, stacked_keys, experiment.static_length)
+        return steps, states, logs
 
     def create_state(self, keys: RunKeys) -> TrainState:
         """The state of step 0 for the streams of one seed."""

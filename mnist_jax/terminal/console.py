@@ -7,6 +7,7 @@ characters end or bend the printing, and the run goes on.
 
 import shlex
 import sys
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
@@ -118,15 +119,15 @@ class RunConsole:
         where = f"{_count(run.num_devices, 'device')} in {_count(run.num_processes, 'process', 'processes')}"
         alone = run.num_devices == run.num_processes == 1
         self.print((f"mnist_jax {run.version}", "bold"))
-        self._row("device", run.device if alone else f"{run.device}; {where}")
-        self._row("data", f"{run.data_name}: {counts}; {shape}, {run.num_classes} classes")
-        self._row("", f"{run.data_source} (sha256 {run.data_sha256[:12]})")
-        self._row("model", f"{run.model_name}: {run.num_params:,} trainable parameters, {run.dtype}")
+        self.row("device", run.device if alone else f"{run.device}; {where}")
+        self.row("data", f"{run.data_name}: {counts}; {shape}, {run.num_classes} classes")
+        self.row("", f"{run.data_source} (sha256 {run.data_sha256[:12]})")
+        self.row("model", f"{run.model_name}: {run.num_params:,} trainable parameters, {run.dtype}")
         epochs = f"{_count(run.num_epochs, 'epoch')} of {_count(run.steps_per_epoch, 'step')}"
-        self._row("steps", f"{num_steps:,} = {epochs} of {_count(run.batch_size, 'image')}")
-        self._row("workdir", run.workdir)
+        self.row("steps", f"{num_steps:,} = {epochs} of {_count(run.batch_size, 'image')}")
+        self.row("workdir", run.workdir)
         if resume_step:
-            self._row("resume", f"going on from step {resume_step:,} of {num_steps:,}")
+            self.row("resume", f"going on from step {resume_step:,} of {num_steps:,}")
         self.print()
 
     def model_summary(
@@ -147,8 +148,9 @@ class RunConsole:
         self.print()
 
     def note(self, text: str) -> None:
-        """Prints one line that is worth knowing, such as what was mended."""
-        self.print((text, "yellow"))
+        """Prints a sentence that is worth knowing, such as what was mended."""
+        for line in self._wrapped(text):
+            self.print((line, "yellow"))
 
     def closing(
         self, run: RunDescription, summary: Mapping[str, Any], files: Sequence[str], best: str = ""
@@ -166,21 +168,30 @@ class RunConsole:
         errors = f"{summary['test_errors']:,} errors in {run.num_examples['test']:,}"
         self.print((score, "bold green"), f"  {errors}, loss {summary['test_loss']:.4f}")
         for warning in summary.get("warnings", ()):
-            self._row("warning", warning, "bold yellow")
+            self.row("warning", warning, "bold yellow")
         if run.fallback:
-            self._row("data", run.fallback, "bold yellow")
+            self.row("data", run.fallback, "bold yellow")
         if best:
-            self._row("best", best)
+            self.row("best", best)
         times = ("train", "training"), ("compile", "compiling"), ("eval", "evaluating")
         spent = [f"{format_duration(summary[f'{name}_seconds'])} {work}" for name, work in times]
-        self._row("time", ", ".join(spent))
-        self._row("speed", f"{summary['images_per_second']:,.0f} images/s while training")
-        self._row("files", run.workdir)
-        self._row("", "  ".join(files))
-        self._row("next", f"python -m mnist_jax.evaluate --workdir {shlex.quote(run.workdir)}")
+        self.row("time", ", ".join(spent))
+        self.row("speed", f"{summary['images_per_second']:,.0f} images/s while training")
+        self.row("files", run.workdir)
+        self.row("", "  ".join(files))
+        self.row("next", f"python -m mnist_jax.evaluate --workdir {shlex.quote(run.workdir)}")
 
-    def _row(self, label: str, text: str, style: str = "") -> None:
-        self.print((f"  {label:<{_LABEL_WIDTH}}", "dim"), (text, style))
+    def row(self, label: str, text: str, style: str = "") -> None:
+        """Prints a label and its text; on a terminal what is too long goes on below the text."""
+        for number, line in enumerate(self._wrapped(text, _LABEL_WIDTH + 2)):
+            self.print((f"  {'' if number else label:<{_LABEL_WIDTH}}", "dim"), (line, style))
+
+    def _wrapped(self, text: str, indent: int = 0) -> list[str]:
+        """Splits a text between words; a file or a pipe gets it as one line, for grep."""
+        if not self.live:
+            return [text]
+        width = max(self.width - indent, 20)
+        return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False) or [""]
 
 
 def model_summary_lines(

@@ -6,6 +6,15 @@ def format_percent(fraction: float, decimals: int = 2) -> str:
     return f"{100 * fraction:.{decimals}f}%"
 
 
+def format_bytes(size: float) -> str:
+    """Returns bytes in the unit that suits them, such as ``"7.2 MB"``: powers of 1,000."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 999.95 or unit == "GB":
+            break
+        size /= 1000
+    return f"{size:,.0f} {unit}" if unit == "bytes" else f"{size:,.1f} {unit}"
+
+
 def format_duration(seconds: float) -> str:
     """Returns seconds as people say them: ``"8.4 s"``, ``"1 min 25 s"``, ``"2 h 03 min"``."""
     if seconds < 59.95:

@@ -30,7 +30,7 @@ TRAIN = cli.Command(
 PREDICT = cli.Command(
     "python -m predict",
     "Predicts.",
-    (cli.WORKDIR, cli.CHECKPOINT, cli.JSON, PORT),
+    (cli.WORKDIR, cli.CHECKPOINT, PORT),
     positional="IMAGE",
     positional_description="picture files",
 )
@@ -316,7 +316,7 @@ MAIN = """
 import sys
 from mnist_jax import cli
 
-COMMAND = cli.Command("tiny", "A tiny main.", (cli.JSON,), takes_config=True)
+COMMAND = cli.Command("tiny", "A tiny main.", takes_config=True)
 
 def main(arguments):
     if arguments["json"]:
