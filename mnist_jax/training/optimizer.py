@@ -223,6 +223,36 @@ OPTIMIZERS: Mapping[str, Callable[..., optax.GradientTransformation]] = {
 }
 
 
+def evaluation_params(opt_state: optax.OptState, params: optax.Params) -> optax.Params:
+    """Returns the parameters to evaluate with: a schedule-free optimizer's average, else ``params``.
+
+    An optimizer may be schedule-free for some of the parameters only, as in a partition.
+
+    Args:
+        opt_state: of any optimizer.
+        params: as trained.
+    """
+    for state in jax.tree.leaves(opt_state, is_leaf=_is_schedule_free):
+        if _is_schedule_free(state):
+            params = _schedule_free_params(state, params)
+    return params
+
+
+def _is_schedule_free(state: Any) -> bool:
+    return isinstance(state, optax.contrib.ScheduleFreeState)
+
+
+@jax.jit
+def _schedule_free_params(state: optax.contrib.ScheduleFreeState, params: optax.Params) -> optax.Params:
+    def is_masked(leaf: Any) -> bool:
+        return isinstance(leaf, optax.MaskedNode)
+
+    # The tree of parameters comes first, for a masked node has no leaves.
+    z = jax.tree.map(lambda y, z: y if is_masked(z) else z, params, state.z)
+    averaged = optax.contrib.schedule_free_eval_params(state._replace(z=z), params)
+    return jax.tree.map(lambda y, x, z: y if is_masked(z) else x, params, averaged, state.z)
+
+
 def _is_kernel(params: optax.Params) -> optax.Params:
     return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
 

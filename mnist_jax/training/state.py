@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Int, PyTree
 
+from mnist_jax.training.optimizer import evaluation_params
+
 
 # JAX builds these anew with anything for leaves (shapes, shardings, None), which no check may refuse.
 @no_type_check
@@ -32,8 +34,10 @@ class TrainState(flax.struct.PyTreeNode):
         return {"params": self.params, "batch_stats": self.batch_stats}
 
     def eval_variables(self) -> dict[str, PyTree]:
-        """The variables to evaluate with: the average where there is one, else those as trained."""
-        return self.variables() if self.ema is None else dict(self.ema)
+        """The variables to evaluate with: an average, the optimizer's own too, or those as trained."""
+        if self.ema is not None:
+            return dict(self.ema)
+        return {**self.variables(), "params": evaluation_params(self.opt_state, self.params)}
 
 
 def create_train_state(
