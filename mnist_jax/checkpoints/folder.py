@@ -38,7 +38,7 @@ class CheckpointFolder:
 
         Args:
             path: relative paths are taken from the current folder, now.
-            best_metric: name among the metrics in the manifests; more is better.
+            best_metric: name among the metrics in the manifests; of ``loss`` less is better, else more.
             on_warning: receives each warning, one line.
         """
         self.path = Path(os.path.abspath(path))
@@ -59,7 +59,7 @@ class CheckpointFolder:
         return sorted((int(name) for name in names if re.fullmatch(r"0|[1-9][0-9]*", name)), reverse=True)
 
     def best_first(self) -> list[int]:
-        """Every entry with a step's name: by falling metric, of equal ones the earlier step first.
+        """Every entry with a step's name: the best metric first, of equal ones the earlier step first.
 
         The unmeasured ones follow, newest first.
 
@@ -71,7 +71,7 @@ class CheckpointFolder:
         return ranked + [step for step in self.latest_first() if step not in ranked]
 
     def best(self, count: int) -> list[int]:
-        """Up to ``count`` steps with the highest metric, best first; the unmeasured are not among them."""
+        """Up to ``count`` steps with the best metric, best first; the unmeasured are not among them."""
         return self.best_first()[: min(count, len(self._scores()))]
 
     def intact(self, steps: list[int]) -> Iterator[tuple[int, Manifest]]:
@@ -151,7 +151,7 @@ class CheckpointFolder:
             except DamagedError:
                 continue
             if score is not None and not math.isnan(score):
-                scores[step] = score
+                scores[step] = -score if self._best_metric == "loss" else score
         return scores
 
     def _verified(self, step: int, prefix: str = "") -> Manifest:

@@ -54,8 +54,9 @@ class Checkpoints:
         Args:
             directory: usually ``WORKDIR/checkpoints``; relative paths start at the current folder.
             keep_latest: this many newest checkpoints are kept, at least 1.
-            keep_best: this many with the highest ``best_metric`` are kept as well.
-            best_metric: name among the ``metrics`` given to ``save``; of equals the earlier step is better.
+            keep_best: this many with the best ``best_metric`` are kept as well.
+            best_metric: name among the ``metrics`` given to ``save``; of ``loss`` less is better, of any
+                other more, of equals the earlier step.
             read_only: nothing is created, cleared or saved.
             on_warning: receives each warning, one line; called from a thread of its own where a save ends.
 
@@ -230,6 +231,22 @@ class Checkpoints:
         except Exception as error:
             raise CheckpointError(f"checkpoint {step} in {self.directory}: {_reason(error)}") from error
         return state, self.read_meta(step)
+
+    def remove_after(self, step: int) -> None:
+        """Removes every checkpoint newer than ``step``.
+
+        Raises:
+            CheckpointError: one cannot be removed.
+        """
+        self.wait()
+        on_primary(lambda: self._remove([newer for newer in self._folder.latest_first() if newer > step]))
+
+    def _remove(self, steps: list[int]) -> None:
+        try:
+            for step in steps:
+                self._folder.remove(step)
+        except OSError as error:
+            raise CheckpointError(f"old checkpoints in {self.directory}: {error.strerror}") from error
 
     def _prepare_folder(self) -> None:
         try:

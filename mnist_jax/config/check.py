@@ -230,9 +230,22 @@ def _cross_field_problems(values: Mapping[str, Any]) -> Iterator[tuple[tuple[str
     if values["pseudo_label.views"] and not values["augment.enabled"]:
         text = f"{values['pseudo_label.views']} augmented copies of each image need augment.enabled = True"
         yield ("pseudo_label.views", "augment.enabled"), text
+    yield from _early_stopping_problems(values)
     yield from _optimizer_problems(values)
     yield from _group_problems(values)
     yield from _distributed_problems(values)
+
+
+def _early_stopping_problems(values: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
+    needed = {
+        "data.validation_examples": "validation images to stop by",
+        "checkpoint.enabled": "checkpoints, for the best epoch is kept as one",
+        "checkpoint.keep_best": "the best checkpoint to be kept",
+    }
+    for name, reason in needed.items():
+        if values["early_stopping.patience"] and not values[name]:
+            text = f"needs {reason}; {name} is {values[name]}, set it too"
+            yield ("early_stopping.patience", name), text
 
 
 def _optimizer_problems(values: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
@@ -253,6 +266,9 @@ def _optimizer_problems(values: Mapping[str, Any]) -> Iterator[tuple[tuple[str, 
         if values["optim.ema_fraction"]:
             text = f"{reason} an average of its own kind; expected 0, got {values['optim.ema_fraction']}"
             yield ("optim.ema_fraction", "optim.name"), text
+        if values["optim.rate_scales"]:
+            text = f"the average of optim.name={name} would not be scaled; expected nothing here"
+            yield ("optim.rate_scales", "optim.name"), text
         if not values["optim.b1"]:
             yield ("optim.b1", "optim.name"), f"expected more than 0 for optim.name={name}, got 0.0"
 

@@ -58,7 +58,7 @@ class Evaluations:
         """Evaluates a split after ``step`` steps.
 
         Args:
-            state: the state then.
+            state: the state then, or with early stopping the one that is kept.
             step: training steps done.
             split: ``validation`` or ``test``.
             write: whether ``metrics.jsonl`` gets a line.
@@ -77,5 +77,5 @@ class Evaluations:
                 "try a lower optim.learning_rate. The checkpoints before it are untouched"
             )
         if write:
-            self._log.evaluated(result, step, split, seconds)
+            self._log.evaluated(result, step, split, seconds, int(state.step))
         return result

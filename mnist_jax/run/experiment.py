@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 from mnist_jax.config.patterns import parse_patterns
 from mnist_jax.data import Dataset
 from mnist_jax.errors import ConfigError
+from mnist_jax.run.early_stopping import EarlyStopping
 from mnist_jax.run.parts import (
     build_augment_fn,
     build_model,
@@ -67,6 +68,11 @@ class Experiment:
     def total_steps(self) -> int:
         """Steps of the complete run."""
         return self.steps_per_epoch * self.config.num_epochs
+
+    @property
+    def early_stopping(self) -> EarlyStopping:
+        """When to stop before the last step, and which epoch is best."""
+        return EarlyStopping(**self.config.early_stopping)
 
     def create_state(self) -> TrainState:
         """Initializes the state of step 0 on every device."""

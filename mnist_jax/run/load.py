@@ -138,7 +138,8 @@ def load(workdir: str | os.PathLike[str], checkpoint: str | int = "best") -> Loa
     directory = find_checkpoints(workdir)
     recorded, run = read_config(workdir)
     experiment = recorded_experiment(from_dict(recorded), run)
-    with Checkpoints(directory, read_only=True) as checkpoints:
+    best_metric = experiment.config.early_stopping.metric
+    with Checkpoints(directory, best_metric=best_metric, read_only=True) as checkpoints:
         restored, meta = checkpoints.restore(which, experiment.abstract_checkpoint())
     return LoadedModel(
         module=_with_own_statistics(experiment.model, experiment.config),

@@ -137,8 +137,10 @@ class RunLog:
             images_per_second=rate,
         )
 
-    def evaluated(self, result: EvaluationResult, step: int, split: str, seconds: float) -> None:
-        """Writes the line of an evaluation that took ``seconds``."""
+    def evaluated(
+        self, result: EvaluationResult, step: int, split: str, seconds: float, state_step: int
+    ) -> None:
+        """Writes the line of an evaluation, after ``step`` steps, of the state of ``state_step``."""
         if split == self._data.eval_split:
             self._eval_seconds = seconds
         self.writer.write(
@@ -150,6 +152,7 @@ class RunLog:
             errors=result.errors,
             num_examples=result.num_examples,
             eval_seconds=seconds,
+            **({} if state_step == step else {"kept_step": state_step}),
         )
 
     def epoch_done(self, log: EpochLog, step: int, result: EvaluationResult) -> None:

@@ -110,6 +110,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str, console: RunConsole | N
             folder / CHECKPOINTS_DIR,
             keep_latest=config.checkpoint.keep_latest,
             keep_best=config.checkpoint.keep_best,
+            best_metric=config.early_stopping.metric,
             on_warning=console.note,
         )
         on_primary(lambda: write_test_items(folder, data.splits))
@@ -129,14 +130,14 @@ def _train(run: Run, checkpoints: Checkpoints) -> RunResult:
         evaluate = Evaluations(experiment, data, log, totals)
         # Compiled before the first step: a signal is not kept waiting once there is work to save.
         evaluate.compile(state)
-        if step < experiment.total_steps:
+        if not _is_over(experiment, step, totals):
             train_steps.program(state, epoch_log, steps_per_call.next(step))
         _work_begins(run.stop)
 
         last_save, stopping = time.monotonic(), False
         results: dict[str, EvaluationResult] = {}
         compiled_before = totals.compile_seconds
-        while step < experiment.total_steps and not stopping:
+        while not (stopping or _is_over(experiment, step, totals)):
             num_steps = steps_per_call.next(step)
             state, epoch_log, seconds = train_steps.run(state, epoch_log, num_steps)
             step += num_steps
@@ -146,26 +147,32 @@ def _train(run: Run, checkpoints: Checkpoints) -> RunResult:
 
             results = {}
             if step % experiment.steps_per_epoch == 0:
-                splits = [data.eval_split] if step < experiment.total_steps else [data.eval_split, "test"]
-                results = {split: evaluate(state, step, split) for split in dict.fromkeys(splits)}
-                log.epoch_done(epoch_log, step, results[data.eval_split])
-                totals.end_epoch(step, experiment.steps_per_epoch, data.eval_split, results[data.eval_split])
+                results[data.eval_split] = result = evaluate(state, step, data.eval_split)
+                log.epoch_done(epoch_log, step, result)
+                early_stopping = experiment.early_stopping
+                totals.end_epoch(step, experiment.steps_per_epoch, data.eval_split, result, early_stopping)
+                if _is_over(experiment, step, totals) and data.eval_split != "test":
+                    results["test"] = evaluate(_kept(run, checkpoints, totals, state), step, "test")
 
             # Read once: a signal between two looks would end the run without the checkpoint.
             seconds, since_save, stopping = _agree(run.stop, seconds, time.monotonic() - last_save)
             steps_per_call.measured(num_steps, seconds)
-            if _checkpoint_is_due(experiment, step, since_save, stopping):
+            if _checkpoint_is_due(experiment, step, totals, since_save, stopping):
                 log.writer.sync()
                 _save(run, checkpoints, state, epoch_log, totals, results.get("validation"))
                 last_save = time.monotonic()
 
-    if step < experiment.total_steps:
+    if not _is_over(experiment, step, totals):
         return _stopped(run, checkpoints, state, step)
+    state = _kept(run, checkpoints, totals, state)
     # A run killed after its last checkpoint evaluates the test set once more.
     test = results["test"] if results else evaluate(state, step, "test", write=False)
     checkpoints.wait()
+    if int(state.step) < step:
+        # The state that is kept is the latest from here on, for whoever reads the run.
+        checkpoints.remove_after(int(state.step))
     warnings = find_warnings(data.train, epoch_log, config.batch_size, test)
-    summary = make_summary(experiment, run.settings.run["dataset"], state, test, totals, warnings)
+    summary = make_summary(experiment, run.settings.run["dataset"], state, test, totals, warnings, step)
     on_primary(lambda: write_json_atomic(run.folder / SUMMARY_FILE, summary))
     log.closing(summary)
     return RunResult(summary, state)
@@ -181,6 +188,18 @@ def _restore_or_create(run: Run, checkpoints: Checkpoints) -> tuple[TrainState, 
     resume.check_checkpoint(checkpoints.read_meta(latest), run.settings)
     restored, meta = checkpoints.restore(latest, experiment.abstract_checkpoint())
     return restored["state"], restored["log"], RunTotals(**meta["totals"]), int(meta["step"])
+
+
+def _is_over(experiment: Experiment, step: int, totals: RunTotals) -> bool:
+    return step == experiment.total_steps or experiment.early_stopping.is_over(totals.waited_epochs)
+
+
+def _kept(run: Run, checkpoints: Checkpoints, totals: RunTotals, state: TrainState) -> TrainState:
+    """The state that a run leaves: the last, or with early stopping that of its best epoch."""
+    best = totals.best["step"] if run.experiment.early_stopping.patience and totals.best else int(state.step)
+    if best == int(state.step):
+        return state
+    return checkpoints.restore(best, run.experiment.abstract_checkpoint())[0]["state"]
 
 
 def _work_begins(stop: StopRequest) -> None:
@@ -200,13 +219,17 @@ def _agree(stop: StopRequest, seconds: float, since_save: float) -> tuple[float,
     return float(everyone[0, 0]), float(everyone[0, 1]), number > 0
 
 
-def _checkpoint_is_due(experiment: Experiment, step: int, seconds_since_save: float, stopping: bool) -> bool:
+def _checkpoint_is_due(
+    experiment: Experiment, step: int, totals: RunTotals, seconds_since_save: float, stopping: bool
+) -> bool:
     checkpoint = experiment.config.checkpoint
     if not checkpoint.enabled:
         return False
     epoch, within = divmod(step, experiment.steps_per_epoch)
+    is_best = experiment.early_stopping.patience and totals.best and totals.best["step"] == step
     return bool(
-        step == experiment.total_steps
+        _is_over(experiment, step, totals)
+        or is_best
         or stopping
         or (checkpoint.every_steps and step % checkpoint.every_steps == 0)
         or (checkpoint.every_epochs and within == 0 and epoch % checkpoint.every_epochs == 0)

@@ -119,4 +119,6 @@ def _comparable(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _finished_summary(folder: Path, total_steps: int) -> dict[str, Any] | None:
     summary = read_summary(folder)
-    return summary if summary.get("final_step") == total_steps else None
+    stopping = summary.get("early_stopping", {})
+    reached = stopping.get("trained_steps", summary.get("final_step"))
+    return summary if reached == total_steps or stopping.get("stopped_epoch") else None

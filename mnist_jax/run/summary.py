@@ -9,6 +9,7 @@ import numpy as np
 from mnist_jax.data import Dataset
 from mnist_jax.metrics.diagnosis import find_problems
 from mnist_jax.models.registry import count_parameters
+from mnist_jax.run.early_stopping import NEVER, EarlyStopping
 from mnist_jax.run.experiment import Experiment
 from mnist_jax.runtime.environment import (
     collect_versions,
@@ -32,18 +33,34 @@ class RunTotals:
     # ``{"step", "epoch", "split", "accuracy"}``: the highest validation accuracy, or, where no validation
     # split is held out, the latest evaluation, for nothing may be chosen on test.
     best: dict[str, Any] | None = None
+    # The validation metric that an improvement is measured from, and the epochs since it was reached.
+    reference: float | None = None
+    waited_epochs: int = 0
 
     def add_training(self, seconds: float) -> None:
         """Adds the device work of a call."""
         self.train_seconds += seconds
         self.epoch_seconds += seconds
 
-    def end_epoch(self, step: int, steps_per_epoch: int, split: str, result: EvaluationResult) -> None:
-        """Takes note of what an epoch reached, after its ``step`` on ``split``."""
+    def end_epoch(
+        self,
+        step: int,
+        steps_per_epoch: int,
+        split: str,
+        result: EvaluationResult,
+        rule: EarlyStopping = NEVER,
+    ) -> None:
+        """Takes note of what an epoch reached on ``split``; ``rule`` says what is better."""
         self.epoch_seconds = 0.0
-        if self.best is None or split == "test" or result.accuracy > self.best["accuracy"]:
+        value = getattr(result, rule.metric)
+        if self.best is None or split == "test" or rule.is_better(value, self.best[rule.metric]):
             epoch = step // steps_per_epoch
             self.best = {"step": step, "epoch": epoch, "split": split, "accuracy": result.accuracy}
+            self.best[rule.metric] = value
+        if self.reference is None or rule.is_better(value, self.reference, rule.min_delta):
+            self.reference, self.waited_epochs = value, 0
+        else:
+            self.waited_epochs += 1
 
 
 def find_warnings(train: Dataset, log: EpochLog, batch_size: int, evaluation: EvaluationResult) -> list[str]:
@@ -65,9 +82,14 @@ def make_summary(
     evaluation: EvaluationResult,
     totals: RunTotals,
     warnings: Sequence[str] = (),
+    last_step: int | None = None,
 ) -> dict[str, Any]:
-    """Puts together what ``summary.json`` holds; docs/files_of_a_run.md tells the meaning of each field."""
-    num_steps = experiment.total_steps
+    """Puts together what ``summary.json`` holds; docs/files_of_a_run.md tells the meaning of each field.
+
+    With early stopping, training may have ended with a ``last_step`` of its own, and ``state`` be that of an
+    epoch before.
+    """
+    num_steps = experiment.total_steps if last_step is None else last_step
     return {
         "dataset": dataset,
         "test_accuracy": evaluation.accuracy,
@@ -77,6 +99,7 @@ def make_summary(
         "confusion_matrix": evaluation.confusion_matrix,
         "best": totals.best,
         "warnings": list(warnings),
+        **_describe_early_stopping(experiment, int(state.step), num_steps),
         "final_step": int(state.step),
         "epochs": experiment.config.num_epochs,
         "seed": experiment.config.seed,
@@ -90,4 +113,19 @@ def make_summary(
         "peak_host_memory_bytes": peak_host_memory_bytes(),
         "versions": collect_versions(),
         "git_commit": running_commit(),
+    }
+
+
+def _describe_early_stopping(experiment: Experiment, kept_step: int, last_step: int) -> dict[str, Any]:
+    rule = experiment.early_stopping
+    if not rule.patience:
+        return {}
+    stopped_early = last_step < experiment.total_steps
+    return {
+        "early_stopping": {
+            "metric": rule.metric,
+            "stopped_epoch": last_step // experiment.steps_per_epoch if stopped_early else None,
+            "kept_epoch": kept_step // experiment.steps_per_epoch,
+            "trained_steps": last_step,
+        }
     }

@@ -50,6 +50,8 @@ def prepare_split(
         DataError: the data is missing or damaged.
     """
     config = check(config)
+    if config.early_stopping.patience:
+        raise ConfigError(["early_stopping.patience: members side by side all end together; expected 0 here"])
     refuse_several("a study, an ensemble or a student", **config.distributed)
     splits = load_configured(config)
     if split == "validation" and not config.data.validation_examples:

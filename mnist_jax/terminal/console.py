@@ -173,6 +173,9 @@ class RunConsole:
             self.row("data", run.fallback, "bold yellow")
         if best:
             self.row("best", best)
+        if stopping := summary.get("early_stopping"):
+            ended = f"early, after epoch {stopping['stopped_epoch']}; " if stopping["stopped_epoch"] else ""
+            self.row("stopped" if ended else "kept", f"{ended}epoch {stopping['kept_epoch']} is kept")
         times = ("train", "training"), ("compile", "compiling"), ("eval", "evaluating")
         spent = [f"{format_duration(summary[f'{name}_seconds'])} {work}" for name, work in times]
         self.row("time", ", ".join(spent))

@@ -147,6 +147,24 @@ def test_keeps_the_latest_and_the_best_across_restarts(tmp_path):
     assert restore_x(tmp_path, "best") == (2, [])
 
 
+def test_of_losses_the_least_is_best(tmp_path):
+    with Checkpoints(tmp_path, best_metric="loss", keep_latest=1) as checkpoints:
+        for step, loss in ((1, 0.7), (2, 0.2), (3, 0.2), (4, 0.9)):
+            checkpoints.save(step, {"x": jnp.full((3,), step)}, {}, {"accuracy": 0.1 * step, "loss": loss})
+        checkpoints.wait()
+        assert sorted(int(path.name) for path in tmp_path.iterdir()) == [2, 4]
+        _, meta = checkpoints.restore("best", {"x": jax.ShapeDtypeStruct((3,), jnp.int32)})
+        assert meta["step"] == 2
+
+
+def test_what_is_newer_than_a_step_can_be_removed(tmp_path):
+    save_steps(tmp_path, {1: 0.5, 2: 0.9, 3: 0.6}, keep_latest=3)
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.remove_after(2)
+        assert checkpoints.latest_step() == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "2"]
+
+
 def test_best_is_the_latest_where_nothing_was_measured(tmp_path):
     with pytest.raises(CheckpointError, match="no usable checkpoint"):
         restore_x(tmp_path, "best")

@@ -114,3 +114,12 @@ def test_a_damaged_summary_is_named(folder):
     (folder / "summary.json").write_text('{"final')
     with pytest.raises(RunError, match="summary.json.*delete it to finish the run again"):
         check_folder(folder, settings(), total_steps=50)
+
+
+def test_a_run_that_stopped_early_is_finished_also_where_it_may_now_take_longer(folder):
+    stopping = {"stopped_epoch": None, "kept_epoch": 2, "trained_steps": 40}
+    for stopped_epoch, total_steps, finished in ((None, 40, True), (None, 50, False), (4, 50, True)):
+        summary = {"final_step": 20, "early_stopping": {**stopping, "stopped_epoch": stopped_epoch}}
+        (folder / "summary.json").write_text(json.dumps(summary))
+        found = check_folder(folder, settings(), total_steps)
+        assert found == (summary if finished else None)

@@ -9,6 +9,7 @@ import pytest
 
 from mnist_jax.data.dataset import Dataset, Splits
 from mnist_jax.run.datasets import RunData
+from mnist_jax.run.early_stopping import NEVER
 from mnist_jax.run.summary import RunTotals, find_warnings, make_summary
 from mnist_jax.storage.json_files import plain_json
 from mnist_jax.training.epoch import EpochLog
@@ -28,7 +29,8 @@ def splits():
 
 @pytest.fixture
 def summary(splits):
-    experiment = SimpleNamespace(total_steps=40, config=SimpleNamespace(batch_size=5, num_epochs=10, seed=3))
+    config = SimpleNamespace(batch_size=5, num_epochs=10, seed=3)
+    experiment = SimpleNamespace(total_steps=40, config=config, early_stopping=NEVER)
     state = SimpleNamespace(step=jnp.int32(40), params={"kernel": jnp.zeros((4, 3)), "bias": jnp.zeros(3)})
     evaluation = EvaluationResult(
         loss=0.25,
