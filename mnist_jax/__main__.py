@@ -21,7 +21,7 @@ COMMANDS = {
     "ensemble": ("train networks that vote", "mnist_jax.ensemble"),
     "pseudo_label": ("train on few labels and many unlabeled images", "mnist_jax.pseudo_label"),
     "launch": ("start several processes of one command", "mnist_jax.launch"),
-    "list": ("list the configurations, models and data sets there are", "mnist_jax.cli.listing"),
+    "list": ("list the configurations, models, optimizers and data sets there are", "mnist_jax.cli.listing"),
     "completion": ("print a completion script for bash or zsh", "mnist_jax.cli.completion"),
 }
 

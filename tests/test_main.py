@@ -108,6 +108,12 @@ def test_the_list_of_models_is_that_of_the_field(capsys):
     assert set(listed("models", capsys)) == set(FIELDS_BY_NAME["model.name"].choices)
 
 
+def test_the_list_of_optimizers_is_that_of_the_field_with_what_each_takes(capsys):
+    rows = listed("optimizers", capsys)
+    assert set(rows) == set(FIELDS_BY_NAME["optim.name"].choices)
+    assert rows["sgd"]["fields"] == ["momentum", "nesterov", "weight_decay"]
+
+
 def test_the_list_of_data_sets(capsys):
     rows = listed("data", capsys)
     assert (rows["emnist/letters"]["num_train"], rows["emnist/letters"]["num_classes"]) == (124_800, 26)
@@ -117,4 +123,4 @@ def test_the_list_of_data_sets(capsys):
 @pytest.mark.parametrize("words", [[], ["optimisers"], ["models", "data"]])
 def test_a_list_of_anything_else_is_refused(words, capsys):
     assert run_main(listing.main, listing.COMMAND, words) == 2
-    assert "expected one of configs, models, data, got" in capsys.readouterr().err
+    assert "expected one of configs, models, optimizers, data, got" in capsys.readouterr().err

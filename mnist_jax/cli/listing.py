@@ -5,14 +5,15 @@ from typing import Any
 
 from mnist_jax.cli.parse import Arguments, Command
 from mnist_jax.config.file import shipped_configs
+from mnist_jax.config.optimizers import OPTIMIZERS
 from mnist_jax.config.schema import FIELDS_BY_NAME
 from mnist_jax.data.known import EMBEDDED_NAME, FAMILY
 from mnist_jax.errors import ConfigError
 
 COMMAND = Command(
     "mnist-jax list",
-    "Lists the configurations that come with the package, the networks, or the data sets, by name.",
-    positional="configs|models|data",
+    "Lists the configurations that come with the package, the networks, the optimizers, or the data sets.",
+    positional="configs|models|optimizers|data",
     positional_description="what to list",
 )
 _MODELS = {
@@ -25,7 +26,7 @@ _MODELS = {
 
 def main(arguments: Arguments) -> int:
     """Prints the lists that were asked for."""
-    kinds = {"configs": _configs, "models": _models, "data": _data_sets}
+    kinds = {"configs": _configs, "models": _models, "optimizers": _optimizers, "data": _data_sets}
     wrong = [word for word in arguments.positional if word not in kinds]
     if wrong or len(arguments.positional) != 1:
         got = " ".join(arguments.positional) or "nothing"
@@ -36,6 +37,8 @@ def main(arguments: Arguments) -> int:
     width = max(len(row["name"]) for row in rows)
     for row in rows:
         print(f"{row['name']:<{width}}  {row['description']}")
+        if "fields" in row:
+            print(f"{'':<{width}}  takes {', '.join(row['fields'])}")
     if kind == "data":
         print("\nAlso any other image data set of TFDS by its name, and folders of your own: data.dir.")
     return 0
@@ -52,6 +55,13 @@ def _configs() -> list[dict[str, Any]]:
 def _models() -> list[dict[str, Any]]:
     names = FIELDS_BY_NAME["model.name"].choices
     return [{"name": name, "description": _MODELS.get(str(name), "")} for name in names]
+
+
+def _optimizers() -> list[dict[str, Any]]:
+    return [
+        {"name": name, "description": row.description, "fields": row.fields}
+        for name, row in OPTIMIZERS.items()
+    ]
 
 
 def _data_sets() -> list[dict[str, Any]]:

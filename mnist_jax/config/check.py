@@ -266,9 +266,6 @@ def _optimizer_problems(values: Mapping[str, Any]) -> Iterator[tuple[tuple[str, 
         if values["optim.ema_fraction"]:
             text = f"{reason} an average of its own kind; expected 0, got {values['optim.ema_fraction']}"
             yield ("optim.ema_fraction", "optim.name"), text
-        if values["optim.rate_scales"]:
-            text = f"the average of optim.name={name} would not be scaled; expected nothing here"
-            yield ("optim.rate_scales", "optim.name"), text
         if not values["optim.b1"]:
             yield ("optim.b1", "optim.name"), f"expected more than 0 for optim.name={name}, got 0.0"
 

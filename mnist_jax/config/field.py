@@ -1,5 +1,6 @@
 """One named value with a type, a meaning and limits: a row of the schema or a flag of a command."""
 
+import difflib
 import math
 import numbers
 import re
@@ -45,7 +46,8 @@ class Field:
         except (TypeError, ValueError, OverflowError):
             fits = False
         if not fits:
-            raise ValueError(f"expected {self.expected()}{self._size_limit(value)}, got {short(value)}")
+            expected = f"{self.expected()}{self._size_limit(value)}"
+            raise ValueError(f"expected {expected}, got {short(value)}{self._nearest(value)}")
         return converted
 
     def expected(self) -> str:
@@ -104,6 +106,11 @@ class Field:
             return ""
         limit = {int: LARGEST_INT, float: LARGEST_FLOAT}.get(self.type, math.inf)
         return f" (no larger than {limit:.10g})" if abs(value) > limit else ""
+
+    def _nearest(self, value: object) -> str:
+        names = [choice for choice in self.choices if isinstance(choice, str) and choice]
+        near = difflib.get_close_matches(str(value), names, n=1) if isinstance(value, str) else []
+        return f"; did you mean {near[0]!r}?" if near else ""
 
     def _in_bounds(self, value: float) -> bool:
         if isinstance(value, float):

@@ -21,27 +21,17 @@ _ADAM = ("b1", "b2", "epsilon", "weight_decay")
 
 OPTIMIZERS: Mapping[str, OptimizerFields] = {
     "adam": OptimizerFields("Adam as Keras computes it (Kingma and Ba 2015)", _ADAM),
-    "adamw": OptimizerFields("optax.adamw, decoupled weight decay (Loshchilov and Hutter 2019)", _ADAM),
+    "adamw": OptimizerFields("optax.adamw (Loshchilov and Hutter 2019)", _ADAM),
     "sgd": OptimizerFields(
-        "gradient descent with momentum; weight decay as part of the gradient",
-        ("momentum", "nesterov", "weight_decay"),
+        "gradient descent with momentum (Sutskever et al. 2013)", ("momentum", "nesterov", "weight_decay")
     ),
-    "lamb": OptimizerFields("optax.lamb, Adam scaled by layer (You et al. 2020)", _ADAM),
-    "lion": OptimizerFields(
-        "optax.lion, the sign of a momentum (Chen et al. 2023)", ("b1", "momentum", "weight_decay")
-    ),
+    "lamb": OptimizerFields("Adam scaled layer by layer (You et al. 2020)", _ADAM),
+    "lion": OptimizerFields("the sign of a momentum (Chen et al. 2023)", ("b1", "momentum", "weight_decay")),
     "muon": OptimizerFields(
-        "optax.contrib.muon, orthogonal updates of kernels, Adam for the rest (Jordan et al. 2024)",
-        ("momentum", "nesterov", *_ADAM),
+        "orthogonal updates of kernels, else Adam (Jordan 2024)", ("momentum", "nesterov", *_ADAM)
     ),
-    "schedule_free_adamw": OptimizerFields(
-        "optax.contrib.schedule_free_adamw, averages in place of a schedule (Defazio et al. 2024)", _ADAM
-    ),
-    "prodigy": OptimizerFields(
-        "optax.contrib.prodigy, finds its own learning rate, of which optim.learning_rate is a multiple "
-        "(Mishchenko and Defazio 2024)",
-        _ADAM,
-    ),
+    "schedule_free_adamw": OptimizerFields("AdamW that averages its weights (Defazio et al. 2024)", _ADAM),
+    "prodigy": OptimizerFields("Adam that finds its own rate (Mishchenko, Defazio 2024)", _ADAM),
 }
 
 # Those that some optimizer takes and another does not.

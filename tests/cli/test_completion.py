@@ -29,7 +29,7 @@ PLACES = [
     (["evaluate", "--json"], "", ["--workdir"], ["true"]),
     (["export"], "--format=o", ["onnx"], ["stablehlo"]),
     (["predict"], "--", ["--top"], ["--config", "IMAGE"]),
-    (["list"], "", ["configs", "models"], ["--json"]),
+    (["list"], "", ["configs", "models", "optimizers"], ["--json"]),
     (["completion"], "", ["bash", "zsh"], []),
     (["nonsense"], "", ["file.txt"], ["--workdir"]),
     (["train", "--workdir"], "f", ["file.txt"], ["--config"]),
