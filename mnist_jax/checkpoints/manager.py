@@ -25,6 +25,7 @@ from mnist_jax.runtime.collectives import on_primary, raise_together
 from mnist_jax.runtime.distributed import is_multiprocess
 from mnist_jax.storage.json_files import fsync_directory
 
+BEST_METRIC = "accuracy"
 _META_FILE = "meta/metadata"
 
 _logger = logging.getLogger(__name__)
@@ -45,7 +46,7 @@ class Checkpoints:
         *,
         keep_latest: int = 2,
         keep_best: int = 1,
-        best_metric: str = "accuracy",
+        best_metric: str = BEST_METRIC,
         read_only: bool = False,
         on_warning: Callable[[str], None] = _logger.warning,
     ):
@@ -189,8 +190,7 @@ class Checkpoints:
             CheckpointError: there is no such checkpoint, or its meta is damaged.
         """
         self.wait()
-        self._folder.require(step, prefix=_META_FILE)
-        return json.loads((self._folder.step_path(step) / _META_FILE).read_text(encoding="utf-8"))
+        return read_meta(self._folder, step)
 
     def restore(self, which: int | str, target: Any) -> tuple[Any, dict[str, Any]]:
         """Reads a checkpoint after verifying it.
@@ -309,6 +309,12 @@ class Checkpoints:
         except OSError as cleanup_error:
             self._folder.warn(f"checkpoint folder {self.directory}: {cleanup_error.strerror}")
         return CheckpointError(f"saving checkpoint {step} in {self.directory} failed: {_reason(error)}")
+
+
+def read_meta(folder: CheckpointFolder, step: int) -> dict[str, Any]:
+    """As `Checkpoints.read_meta`, of a folder that nothing is saved into."""
+    folder.require(step, prefix=_META_FILE)
+    return json.loads((folder.step_path(step) / _META_FILE).read_text(encoding="utf-8"))
 
 
 def _leave_syncing_to_the_manifest() -> None:

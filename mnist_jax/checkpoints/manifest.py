@@ -40,6 +40,11 @@ class Manifest:
     # Layout of the checkpoint, raised when an older reader would misread it.
     format_version: int = FORMAT_VERSION
 
+    @property
+    def sha256(self) -> str:
+        """Of all it says, so of every file of the checkpoint."""
+        return _body_sha256(asdict(self))
+
 
 def describe_leaves(tree: Any) -> dict[str, str]:
     """Path of each array in a pytree -> its dtype and shape, such as ``"float32[3,3,1,32]"``."""
@@ -89,8 +94,8 @@ def write_manifest(folder: Path, step: int, metrics: Mapping[str, float], leaves
                 "size": path.stat().st_size,
                 "sha256": _sha256(path, sync=True),
             }
-    body = asdict(Manifest(step, dict(metrics), dict(leaves), files))
-    text = json.dumps({"sha256": _body_sha256(body), "manifest": body}, indent=1)
+    manifest = Manifest(step, dict(metrics), dict(leaves), files)
+    text = json.dumps({"sha256": manifest.sha256, "manifest": asdict(manifest)}, indent=1)
     partial = folder / f"{MANIFEST_NAME}.partial"
     with partial.open("w", encoding="utf-8") as file:
         file.write(text)

@@ -36,6 +36,7 @@ class Flag(Field):
     required: bool = False  # whether the command cannot do without it
     num_values: int = 1  # words it takes; with more than one, its value is a tuple of texts
     replaces_config: bool = False  # whether it stands instead of ``--config`` and the overrides
+    sets: str = ""  # the field of the configuration that it is another name for
 
     def convert(self, value: object) -> Value:
         """Checks a value, see `Field.convert`; in a path a leading ``~`` becomes the home folder.
@@ -252,7 +253,10 @@ class _Reader:
         except ValueError as error:
             self._refuse(target, spelled, str(error), value)
             return
-        (self.values if isinstance(target, Flag) else self.overrides)[target.name] = converted
+        if isinstance(target, Flag) and target.sets:
+            self.overrides[target.sets] = converted
+        else:
+            (self.values if isinstance(target, Flag) else self.overrides)[target.name] = converted
 
     def _refuse(self, target: Field, spelled: str, problem: str, value: object) -> None:
         (self.wrong if isinstance(target, Flag) else self.wrong_overrides)[target.name] = value

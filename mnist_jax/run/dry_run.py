@@ -19,6 +19,7 @@ from mnist_jax.run.evaluations import make_evaluator
 from mnist_jax.run.experiment import Experiment, build_experiment
 from mnist_jax.run.log import describe_run
 from mnist_jax.run.measure import available_memory, count_memory, measure_steps
+from mnist_jax.run.start import find_start
 from mnist_jax.runtime.collectives import on_primary
 from mnist_jax.runtime.devices import device_faults, make_layout
 from mnist_jax.storage.workdir import CHECKPOINTS_DIR, look_at_workdir
@@ -63,6 +64,8 @@ def plan_run(config: ConfigDict, workdir: str, console: RunConsole) -> dict[str,
         step, finished = on_primary(lambda: _steps_done(folder, experiment, data))
         if data.splits.notice:
             console.notice(data.splits.notice)
+        if not finished:
+            find_start(experiment, data, folder, console.note)
         state = experiment.create_state()
         console.opening(describe_run(experiment, data, folder, state), step)
         layers = summarize_layers(experiment.model, experiment.image_shape)

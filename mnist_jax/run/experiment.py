@@ -1,7 +1,7 @@
 """What a configuration and a data set decide together, built once for every main."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,9 +74,9 @@ class Experiment:
         """When to stop before the last step, and which epoch is best."""
         return EarlyStopping(**self.config.early_stopping)
 
-    def create_state(self) -> TrainState:
-        """Initializes the state of step 0 on every device."""
-        return self.layout.replicate(broadcast_from_primary(self._initial_state()))
+    def create_state(self, start: Callable[[TrainState], TrainState] = lambda state: state) -> TrainState:
+        """Initializes the state of step 0 on every device; ``start`` may put trained variables into it."""
+        return self.layout.replicate(broadcast_from_primary(start(self._initial_state())))
 
     def create_log(self) -> EpochLog:
         """Makes the empty log of an epoch on every device."""

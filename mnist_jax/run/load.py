@@ -58,11 +58,7 @@ class LoadedModel:
     @property
     def preparation(self) -> Preparation:
         """What was done to the pictures it was trained on, and is to be done to any other."""
-        dataset = self.run["dataset"]
-        if "preparation" in dataset:
-            return Preparation.from_dict(dataset["preparation"])
-        height, width, channels = self.image_shape
-        return Preparation.of_data_set(dataset["name"], (height, width, channels))
+        return Preparation.of_run({"image_shape": self.image_shape, **self.run})
 
     def predict(self, images: Shaped[Array | np.ndarray, "..."]) -> Float[np.ndarray, "... classes"]:
         """Returns the probability of each class.

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from mnist_jax.run.datasets import RunData, load_run_data, write_test_items
 from mnist_jax.run.evaluations import Evaluations
 from mnist_jax.run.experiment import Experiment, build_experiment
 from mnist_jax.run.log import RunLog
+from mnist_jax.run.start import Start, find_start
 from mnist_jax.run.summary import RunTotals, find_warnings, make_summary
 from mnist_jax.runtime.collectives import check_equal, gather, on_primary
 from mnist_jax.runtime.devices import device_faults, make_layout
@@ -52,6 +53,7 @@ class Run:
         experiment: the network, the optimizer and the rest that the configuration decides.
         data: what it trains on, chooses by and is measured on.
         settings: what the folder and each checkpoint keep of both.
+        start: the trained variables of another run, if any.
         folder: of the run, locked.
         console: the terminal output.
         stop: the signals received.
@@ -60,6 +62,7 @@ class Run:
     experiment: Experiment
     data: RunData
     settings: resume.Settings
+    start: Start
     folder: Path
     console: RunConsole
     stop: StopRequest
@@ -106,6 +109,8 @@ def train_and_evaluate(config: ConfigDict, workdir: str, console: RunConsole | N
         if finished is not None:
             console.note(f"this run is finished, nothing to do: see {folder / SUMMARY_FILE}")
             return RunResult(finished, None)
+        start = find_start(experiment, data, folder, console.note)
+        settings = replace(settings, run=settings.run | start.facts())
         checkpoints = Checkpoints(
             folder / CHECKPOINTS_DIR,
             keep_latest=config.checkpoint.keep_latest,
@@ -115,7 +120,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str, console: RunConsole | N
         )
         on_primary(lambda: write_test_items(folder, data.splits))
         with checkpoints:
-            return _train(Run(experiment, data, settings, folder, console, stop), checkpoints)
+            return _train(Run(experiment, data, settings, start, folder, console, stop), checkpoints)
 
 
 def _train(run: Run, checkpoints: Checkpoints) -> RunResult:
@@ -183,7 +188,7 @@ def _restore_or_create(run: Run, checkpoints: Checkpoints) -> tuple[TrainState, 
     experiment = run.experiment
     latest = checkpoints.latest_step()
     if latest is None:
-        return experiment.create_state(), experiment.create_log(), RunTotals(), 0
+        return experiment.create_state(run.start.apply), experiment.create_log(), RunTotals(), 0
     # config.json may have been lost or changed by hand; what a checkpoint was made with is in itself.
     resume.check_checkpoint(checkpoints.read_meta(latest), run.settings)
     restored, meta = checkpoints.restore(latest, experiment.abstract_checkpoint())

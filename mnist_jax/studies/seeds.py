@@ -52,6 +52,10 @@ def prepare_split(
     config = check(config)
     if config.early_stopping.patience:
         raise ConfigError(["early_stopping.patience: members side by side all end together; expected 0 here"])
+    if config.init.run:
+        raise ConfigError(
+            ["init.run: a study, an ensemble or a student starts from scratch; expected nothing here"]
+        )
     refuse_several("a study, an ensemble or a student", **config.distributed)
     splits = load_configured(config)
     if split == "validation" and not config.data.validation_examples:

@@ -42,7 +42,7 @@ def freeze_optimizer(
     """
 
     def labels(params: PyTree) -> PyTree:
-        return _map_names(lambda name, _: "frozen" if matches_any(name, patterns) else "trained", params)
+        return map_names(lambda name, _: "frozen" if matches_any(name, patterns) else "trained", params)
 
     return optax.partition({"trained": tx, "frozen": optax.set_to_zero()}, labels)
 
@@ -56,7 +56,7 @@ def scale_rates(
         factor = next((factor for pattern, factor in scales.items() if matches(name, pattern)), 1.0)
         return update if factor == 1.0 else update * factor
 
-    return optax.chain(tx, optax.stateless(lambda updates, params: _map_names(scale, updates)))
+    return optax.chain(tx, optax.stateless(lambda updates, params: map_names(scale, updates)))
 
 
 def freeze_step(train_step: Step, patterns: Sequence[str]) -> Step:
@@ -72,7 +72,7 @@ def freeze_step(train_step: Step, patterns: Sequence[str]) -> Step:
     """
 
     def keep(old: PyTree, new: PyTree) -> PyTree:
-        return _map_names(
+        return map_names(
             lambda name, before, after: before if matches_any(name, patterns) else after, old, new
         )
 
@@ -113,7 +113,8 @@ def _use_frozen_statistics(
     return next_fun(*args, **kwargs)
 
 
-def _map_names(function: Callable[..., Any], *trees: PyTree) -> PyTree:
+def map_names(function: Callable[..., Any], *trees: PyTree) -> PyTree:
+    """Builds a tree of what ``function(name, *leaves)`` returns for each variable, see `names_of`."""
     return jax.tree_util.tree_map_with_path(lambda path, *leaves: function(_name(path), *leaves), *trees)
 
 

@@ -396,6 +396,17 @@ def test_a_process_whose_output_has_no_room_says_so(tiny):
     assert "Exception ignored" not in done.stderr
 
 
+def test_a_flag_may_be_another_name_of_a_field():
+    start = cli.Flag("init_from", "", "the run", non_empty=True, metavar="DIR", sets="init.run")
+    command = cli.Command("python -m train", "Trains.", (start,), takes_config=True)
+    words = ["--config", DEFAULT, "--init_from", "/runs/a", "--config.init.freeze=conv*"]
+    assert cli.parse(command, words).config.init.run == "/runs/a"
+    assert cli.parse(command, [*words, "--config.init.run=/runs/b"]).config.init.run == "/runs/b"
+    assert problems_of(command, "--config", DEFAULT, "--init_from=") == [
+        "--init_from: expected non-empty text of one line, got ''"
+    ]
+
+
 def test_the_tilde_of_a_path_is_the_home_folder(monkeypatch):
     monkeypatch.setenv("HOME", "/home/ada")
     command = cli.Command("x", "", (cli.WORKDIR, cli.CHECKPOINT, PORT))

@@ -50,6 +50,15 @@ class Preparation:
         height, width, channels = values["image_shape"]
         return cls(**{**known, "image_shape": (height, width, channels)})
 
+    @classmethod
+    def of_run(cls, run: Mapping[str, Any]) -> "Preparation":
+        """Returns that of a run, from what its ``config.json`` has under ``run``."""
+        dataset = run["dataset"]
+        if "preparation" in dataset:
+            return cls.from_dict(dataset["preparation"])
+        height, width, channels = run["image_shape"]
+        return cls.of_data_set(dataset["name"], (height, width, channels))
+
     def as_dict(self) -> dict[str, Any]:
         """Returns plain values, for JSON."""
         return {**asdict(self), "image_shape": list(self.image_shape)}
