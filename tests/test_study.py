@@ -14,12 +14,10 @@ import pytest
 from mnist_jax import cli, study
 from mnist_jax.config.check import check, default_config
 from mnist_jax.errors import ConfigError, RunError
-from mnist_jax.run.experiment import build_experiment
-from mnist_jax.runtime.devices import Layout
 from mnist_jax.studies.comparison import compare_studies
 from mnist_jax.studies.folder import append_results, read_results
 from mnist_jax.studies.seeds import prepare_split, run_study
-from mnist_jax.studies.trainer import MemberTrainer, member_layout
+from mnist_jax.studies.trainer import MemberTrainer, member_experiment
 from mnist_jax.terminal.console import RunConsole
 from mnist_jax.training.epoch import EpochLog, RunKeys
 from mnist_jax.training.evaluation import Evaluator
@@ -92,14 +90,7 @@ def test_what_was_chosen_to_suit_the_data_is_said():
 def test_a_member_is_the_run_of_its_seed_alone(whole):
     config, data, measured = prepare_split(tiny_config(), "validation")
     train = data.train
-    layout = member_layout()
-    experiment = build_experiment(
-        config,
-        Layout(layout.replicated, None, layout.platform, 1),
-        image_shape=train.image_shape,
-        class_names=train.class_names,
-        num_train=train.num_examples,
-    )
+    experiment = member_experiment(config, train)
     run, keys = experiment.jit_train_steps(), RunKeys.from_seed(2)
     state = create_train_state(
         keys.params, experiment.model, experiment.image_shape, experiment.tx, use_ema=True
@@ -203,13 +194,7 @@ def test_a_loss_that_is_not_finite_names_the_seed(tmp_path):
 def test_the_number_side_by_side_follows_memory():
     config, run_data, _ = prepare_split(tiny_config(), "validation")
     train = run_data.train
-    experiment = build_experiment(
-        config,
-        member_layout(),
-        image_shape=train.image_shape,
-        class_names=train.class_names,
-        num_train=train.num_examples,
-    )
+    experiment = member_experiment(config, train)
     trainer, data = MemberTrainer(experiment), (train.images, train.labels)
     assert trainer.choose_group_size(7, 30, data) == 7
     assert trainer.choose_group_size(7, 3, data) == 3

@@ -27,14 +27,7 @@ class Evaluations:
     """Evaluates a state on ``validation`` or ``test``, with the average of the weights where there is one."""
 
     def __init__(self, experiment: Experiment, data: RunData, log: RunLog, totals: RunTotals):
-        """Puts the images of the splits on every device.
-
-        Args:
-            experiment: the network and how it is evaluated.
-            data: the splits.
-            log: gets a line for each evaluation.
-            totals: gets the seconds.
-        """
+        """Puts the images on every device; ``log`` gets a line of each evaluation, ``totals`` the seconds."""
         splits = {"test": data.test}
         if data.validation is not None:
             splits["validation"] = data.validation

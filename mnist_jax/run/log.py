@@ -12,7 +12,7 @@ from mnist_jax.run.datasets import RunData
 from mnist_jax.run.experiment import Experiment
 from mnist_jax.run.summary import RunTotals
 from mnist_jax.runtime.distributed import is_primary
-from mnist_jax.runtime.environment import collect_versions, describe_device
+from mnist_jax.runtime.environment import describe_device, package_version
 from mnist_jax.storage.metrics_log import MetricsWriter
 from mnist_jax.terminal.console import RunConsole, RunDescription
 from mnist_jax.terminal.format import format_percent
@@ -42,17 +42,7 @@ class RunLog:
         state: TrainState,
         step: int,
     ):
-        """Opens the files.
-
-        Args:
-            experiment: of the run.
-            data: of the run.
-            folder: of the run.
-            console: the terminal output.
-            totals: the times, kept by the loop.
-            state: to start from or to go on from.
-            step: steps done.
-        """
+        """Opens the files of a run that goes on from ``state``, after ``step`` steps."""
         self._experiment, self._data, self._folder = experiment, data, folder
         self._console, self._totals = console, totals
         self._eval_seconds = 0.0
@@ -201,7 +191,7 @@ def describe_run(experiment: Experiment, data: RunData, folder: Path, state: Tra
         counts["validation"] = data.validation.num_examples
     return RunDescription(
         **describe_device(),  # type: ignore[arg-type]
-        version=str(collect_versions()["mnist_jax"]),
+        version=package_version(),
         data_name=data.train.name,
         data_source=train.source,
         data_sha256=train.sha256,

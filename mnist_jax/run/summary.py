@@ -11,12 +11,7 @@ from mnist_jax.metrics.diagnosis import find_problems
 from mnist_jax.models.registry import count_parameters
 from mnist_jax.run.early_stopping import NEVER, EarlyStopping
 from mnist_jax.run.experiment import Experiment
-from mnist_jax.runtime.environment import (
-    collect_versions,
-    describe_device,
-    peak_host_memory_bytes,
-    running_commit,
-)
+from mnist_jax.runtime.environment import peak_host_memory_bytes, provenance
 from mnist_jax.training.epoch import EpochLog
 from mnist_jax.training.evaluation import EvaluationResult
 from mnist_jax.training.state import TrainState
@@ -108,11 +103,9 @@ def make_summary(
         "eval_seconds": totals.eval_seconds,
         "images_per_second": num_steps * experiment.config.batch_size / totals.train_seconds,
         "steps_per_second": num_steps / totals.train_seconds,
-        **describe_device(),
         "num_params": count_parameters(state.params),
         "peak_host_memory_bytes": peak_host_memory_bytes(),
-        "versions": collect_versions(),
-        "git_commit": running_commit(),
+        **provenance(),
     }
 
 

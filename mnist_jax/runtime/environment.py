@@ -9,24 +9,18 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
-_PACKAGES = {
-    "jax": "jax",
-    "jaxlib": "jaxlib",
-    "flax": "flax",
-    "optax": "optax",
-    "orbax": "orbax-checkpoint",
-    "numpy": "numpy",
-}
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
 def collect_versions() -> dict[str, str | None]:
     """Returns the versions of Python, this package and its libraries; ``None`` where one is not installed."""
-    versions: dict[str, str | None] = {"python": platform.python_version()}
-    versions["mnist_jax"] = package_version()
-    for name, distribution in _PACKAGES.items():
+    versions: dict[str, str | None] = {"python": platform.python_version(), "mnist_jax": package_version()}
+    for package in _PACKAGES:
+        name = package.removesuffix("-checkpoint")
         try:
-            versions[name] = importlib.metadata.version(distribution)
+            versions[name] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             versions[name] = None
     return versions
@@ -129,6 +123,11 @@ def describe_device() -> dict[str, str | int]:
         "num_devices": jax.device_count(),
         "num_processes": jax.process_count(),
     }
+
+
+def provenance() -> dict[str, Any]:
+    """Returns what a summary says of how it came about: `describe_device`, ``versions``, ``git_commit``."""
+    return {**describe_device(), "versions": collect_versions(), "git_commit": running_commit()}
 
 
 def describe_platform(platform_name: str, device_kind: str) -> str:

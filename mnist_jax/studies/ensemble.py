@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +15,17 @@ from mnist_jax.data import Dataset
 from mnist_jax.errors import ConfigError
 from mnist_jax.metrics.voting import describe_vote, soft_vote
 from mnist_jax.models.registry import MODELS, count_parameters
-from mnist_jax.run.experiment import Experiment, build_experiment
+from mnist_jax.run.experiment import Experiment
 from mnist_jax.run.load import ENSEMBLE_FILE, MEMBERS_DIR, load
 from mnist_jax.run.summary import RunTotals
 from mnist_jax.runtime.devices import device_faults
-from mnist_jax.runtime.environment import (
-    collect_versions,
-    describe_device,
-    peak_host_memory_bytes,
-    running_commit,
-)
+from mnist_jax.runtime.environment import peak_host_memory_bytes, provenance
 from mnist_jax.runtime.signals import StopRequest
 from mnist_jax.storage.json_files import SUMMARY_FILE, write_json_atomic
 from mnist_jax.storage.workdir import open_workdir
 from mnist_jax.studies.folder import append_results, open_records, read_results, save_member
-from mnist_jax.studies.seeds import epoch_reporter, prepare_split
-from mnist_jax.studies.trainer import MemberTrainer, Trained, member_layout
+from mnist_jax.studies.seeds import prepare_split
+from mnist_jax.studies.trainer import MemberTrainer, Trained, member_experiment
 from mnist_jax.terminal.console import RunConsole
 from mnist_jax.terminal.format import format_percent
 from mnist_jax.training.logits import evaluate_logits, make_logits_fn
@@ -47,6 +42,10 @@ class Member:
     def folder(self) -> str:
         """Name of its folder below ``members``."""
         return f"{self.model}-{self.seed}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns ``{"model", "seed", "folder"}``."""
+        return {**asdict(self), "folder": self.folder}
 
 
 def list_members(config: ConfigDict) -> list[Member]:
@@ -75,21 +74,8 @@ def run_ensemble(
 ) -> dict[str, Any]:
     """Trains the members that are not finished yet, and lets all of them vote.
 
-    Args:
-        config: any configuration; ``ensemble`` says who the members are.
-        workdir: the folder of the ensemble; each member gets a run's folder below ``members``.
-        split: what to measure on, see ``member_study.prepare_split``.
-        side_by_side: members of one network trained at once; 0 = as many as the device has room for.
-        console: the terminal output.
-
-    Returns:
-        what ``summary.json`` of the folder holds.
-
-    Raises:
-        ConfigError: the configuration is wrong, or the folder holds another ensemble.
-        DataError: the data is missing or damaged.
-        RunError: the folder, the device or the numbers are at fault.
-        Stopped: by a signal; what is finished is kept.
+    Takes, returns and raises what `seeds.run_study` does. In the configuration ``ensemble`` says who the
+    members are; each gets a run's folder below ``members``. Those of one network are trained side by side.
     """
     console = console or RunConsole(enabled=False)
     members = list_members(config)
@@ -99,10 +85,7 @@ def run_ensemble(
         open_records(folder, "ensemble", config, facts, free=("seed",))
         run = _EnsembleRun(config, data.train, measured, folder, facts, console)
         run.train_missing(members, side_by_side, stop)
-        write_json_atomic(
-            folder / ENSEMBLE_FILE,
-            {"members": [{"folder": m.folder, "model": m.model, "seed": m.seed} for m in members]},
-        )
+        write_json_atomic(folder / ENSEMBLE_FILE, {"members": [member.as_dict() for member in members]})
         summary = run.vote(members)
         write_json_atomic(folder / SUMMARY_FILE, summary)
     return summary
@@ -127,10 +110,8 @@ class _EnsembleRun:
             data = (self.train.images, self.train.labels)
             size = trainer.choose_group_size(side_by_side, len(seeds), data)
             self.console.note(f"{model}: {len(seeds)} members to train, {size} side by side")
-            for start in range(0, len(seeds), size):
-                group = seeds[start : start + size]
-                report = epoch_reporter(self.console, group, self.config.num_epochs)
-                self._keep(model, trainer, trainer.train(group, data, stop, report))
+            for trained in trainer.train_groups(seeds, size, data, stop, self.console):
+                self._keep(model, trainer, trained)
 
     def vote(self, members: Sequence[Member]) -> dict[str, Any]:
         """Reads every member back, so that what is measured is what is on the disk."""
@@ -155,7 +136,7 @@ class _EnsembleRun:
             "confusion_matrix": result.confusion_matrix,
             **vote,
             "members": [
-                {"model": member.model, "seed": member.seed, "folder": member.folder, **figures}
+                {**member.as_dict(), **figures}
                 for member, figures in zip(members, vote["members"], strict=True)  # type: ignore[call-overload]
             ],
             "best": None,
@@ -165,34 +146,25 @@ class _EnsembleRun:
             "train_seconds": sum(record["train_seconds"] for record in ours),
             "compile_seconds": sum(record["compile_seconds"] for record in ours),
             "num_params": sum(record["num_params"] for record in ours),
-            **describe_device(),
             "peak_host_memory_bytes": peak_host_memory_bytes(),
-            "versions": collect_versions(),
-            "git_commit": running_commit(),
+            **provenance(),
         }
 
     def _experiment(self, model: str, seed: int) -> Experiment:
         config = copy.deepcopy(self.config)
         config.model.name, config.seed = model, seed
-        return build_experiment(
-            config,
-            member_layout(),
-            image_shape=self.train.image_shape,
-            class_names=self.train.class_names,
-            num_train=self.train.num_examples,
-        )
+        return member_experiment(config, self.train)
 
     def _keep(self, model: str, trainer: MemberTrainer, trained: Trained) -> None:
         records, count = [], len(trained.seeds)
         for seed, state in zip(trained.seeds, trained.states, strict=True):
-            result = evaluate_logits(trainer.logits(state, self.measured.images), self.measured.labels)
-            experiment = self._experiment(model, seed)
+            result = trainer.evaluate(state, self.measured)
             totals = RunTotals(
                 train_seconds=trained.train_seconds / count, compile_seconds=trained.compile_seconds / count
             )
             save_member(
                 self.folder / MEMBERS_DIR / Member(model, seed).folder,
-                experiment,
+                self._experiment(model, seed),
                 state,
                 self.facts,
                 totals,

@@ -16,10 +16,10 @@ from mnist_jax.data.pictures.read import read_pictures
 from mnist_jax.errors import ConfigError, DataError, RunError
 from mnist_jax.metrics.statistics import summarize
 from mnist_jax.run.datasets import RunData
-from mnist_jax.run.experiment import Experiment, build_experiment
+from mnist_jax.run.experiment import Experiment
 from mnist_jax.run.summary import RunTotals
 from mnist_jax.runtime.devices import device_faults
-from mnist_jax.runtime.environment import collect_versions, describe_device, running_commit
+from mnist_jax.runtime.environment import provenance
 from mnist_jax.runtime.signals import StopRequest
 from mnist_jax.storage.json_files import SUMMARY_FILE, write_json_atomic
 from mnist_jax.storage.workdir import open_workdir
@@ -27,11 +27,11 @@ from mnist_jax.studies.comparison import noted_comparisons
 from mnist_jax.studies.folder import append_results, open_records, read_results, save_member
 from mnist_jax.studies.labeling import confident, draw_labeled, student_set, supervised_set
 from mnist_jax.studies.seeds import prepare_split
-from mnist_jax.studies.trainer import Data, MemberTrainer, member_layout
+from mnist_jax.studies.trainer import Data, MemberTrainer, member_experiment
 from mnist_jax.terminal.console import RunConsole
 from mnist_jax.terminal.format import format_percent
 from mnist_jax.training.evaluation import EvaluationResult
-from mnist_jax.training.logits import evaluate_logits, headline
+from mnist_jax.training.logits import headline
 from mnist_jax.training.state import TrainState
 
 STUDENTS_DIR = "students"
@@ -48,20 +48,9 @@ def run_pseudo_label(
     it labels the pool, and a student learns from both for ``student_steps`` and is the next teacher; and a
     supervised-only network learns from the labeled images for as many steps as all of these together.
 
-    Args:
-        config: any configuration, see ``pseudo_label``; its ``num_epochs`` is not used.
-        workdir: the folder; the last student of each seed gets a run's folder below ``students``.
-        split: what to measure on, see ``member_study.prepare_split``.
-        console: the terminal output.
-
-    Returns:
-        what ``summary.json`` of the folder holds.
-
-    Raises:
-        ConfigError: the configuration is wrong, or the folder holds something else.
-        DataError: the data or the pool is missing or damaged.
-        RunError: the folder, the device or the numbers are at fault, or no pseudo label is confident.
-        Stopped: by a signal; seeds that are finished are kept.
+    Takes, returns and raises what `seeds.run_study` does, and raises RunError where no pseudo label is
+    confident. The ``num_epochs`` of the configuration is not used; the last student of each seed gets a run's
+    folder below ``students``.
     """
     console = console or RunConsole(enabled=False)
     config, data, measured = prepare_split(config, split, console)
@@ -76,8 +65,8 @@ def run_pseudo_label(
     transductive = config.pseudo_label.pool == "test"
     if transductive:
         console.notice("TRANSDUCTIVE: the student learns from the test images (without their labels).")
-    facts = data.facts() | {"split": split, "transductive": transductive}
-    facts["measured_sha256"] = measured.sha256
+    facts = data.facts()
+    facts |= {"split": split, "transductive": transductive, "measured_sha256": measured.sha256}
     with open_workdir(workdir) as folder, StopRequest() as stop, device_faults("a smaller batch_size"):
         open_records(folder, "pseudo_label", config, facts, free=("seed", "pseudo_label.seeds"))
         run = _PseudoLabelRun(config, data, measured, folder, facts, console, stop)
@@ -188,20 +177,14 @@ class _PseudoLabelRun:
         """A training of this many steps is one epoch over a set made for it."""
         config = copy.deepcopy(self.config)
         config.num_epochs, config.seed = 1, seed
-        return build_experiment(
-            config,
-            member_layout(),
-            image_shape=self.data.train.image_shape,
-            class_names=self.data.train.class_names,
-            num_train=steps * config.batch_size,
-        )
+        return member_experiment(config, self.data.train, steps * config.batch_size)
 
     def _fit(self, role: str, name: str, seed: int, data: Data) -> tuple[TrainState, EvaluationResult, float]:
         """Trains and measures; the float is the seconds of training."""
         trainer = self._trainer(self._steps(role))
         trained = trainer.train([seed], data, self.stop)
         state, seconds = trained.states[0], trained.train_seconds
-        result = evaluate_logits(trainer.logits(state, self.measured.images), self.measured.labels)
+        result = trainer.evaluate(state, self.measured)
         self.console.print(
             (f"  seed {seed}: {name} {format_percent(result.accuracy)}, {seconds:.0f} s", "dim")
         )
@@ -280,7 +263,5 @@ def _summary(records: list[dict[str, Any]], config: ConfigDict, facts: dict[str,
         "steps": records[0]["steps"],
         "train_seconds": sum(record["train_seconds"] for record in records),
         "dataset": facts["dataset"],
-        **describe_device(),
-        "versions": collect_versions(),
-        "git_commit": running_commit(),
+        **provenance(),
     }

@@ -12,19 +12,18 @@ from mnist_jax.data import Dataset
 from mnist_jax.errors import ConfigError, RunError
 from mnist_jax.metrics.statistics import Summary, summarize
 from mnist_jax.run.datasets import RunData, divide, load_configured
-from mnist_jax.run.experiment import build_experiment
 from mnist_jax.runtime.devices import device_faults
 from mnist_jax.runtime.distributed import refuse_several
-from mnist_jax.runtime.environment import collect_versions, describe_device, running_commit
+from mnist_jax.runtime.environment import describe_device, provenance
 from mnist_jax.runtime.signals import StopRequest
 from mnist_jax.storage.json_files import SUMMARY_FILE, write_json_atomic
 from mnist_jax.storage.workdir import open_workdir
 from mnist_jax.studies.comparison import noted_comparisons
 from mnist_jax.studies.folder import append_results, open_records, read_results
-from mnist_jax.studies.trainer import MemberTrainer, Trained, member_layout
+from mnist_jax.studies.trainer import MemberTrainer, Trained, member_experiment
 from mnist_jax.terminal.console import RunConsole
 from mnist_jax.terminal.format import format_duration, format_percent
-from mnist_jax.training.logits import evaluate_logits, headline
+from mnist_jax.training.logits import headline
 
 # As many as the last of five folds of MNIST's 60,000 would be too many to give up: a twelfth.
 _HELD_OUT_SHARE = 12
@@ -107,31 +106,20 @@ def run_study(
     """
     console = console or RunConsole(enabled=False)
     config, data, measured = prepare_split(config, split, console)
-    train = data.train
-    experiment = build_experiment(
-        config,
-        member_layout(),
-        image_shape=train.image_shape,
-        class_names=train.class_names,
-        num_train=train.num_examples,
-    )
-    facts = data.facts() | {"split": split}
-    facts["measured_sha256"] = measured.sha256
+    experiment = member_experiment(config, data.train)
+    facts = data.facts() | {"split": split, "measured_sha256": measured.sha256}
     with open_workdir(workdir) as folder, StopRequest() as stop, device_faults("a smaller --side_by_side"):
         open_records(folder, "study", config, facts, free=("seed",))
         records = read_results(folder)
         done = {record["seed"] for record in records}
         missing = [seed for seed in seeds if seed not in done]
         if missing:
-            trainer, examples = MemberTrainer(experiment), (train.images, train.labels)
+            trainer, examples = MemberTrainer(experiment), (data.train.images, data.train.labels)
             size = trainer.choose_group_size(side_by_side, len(missing), examples)
             console.note(
                 f"{len(missing)} of {len(seeds)} seeds to train, {size} side by side, measured on {split}"
             )
-            for start in range(0, len(missing), size):
-                group = missing[start : start + size]
-                report = epoch_reporter(console, group, config.num_epochs)
-                trained = trainer.train(group, examples, stop, report)
+            for trained in trainer.train_groups(missing, size, examples, stop, console):
                 new = _measure(trainer, trained, measured, split)
                 append_results(folder, new)
                 records += new
@@ -144,21 +132,11 @@ def run_study(
     return summary
 
 
-def epoch_reporter(console: RunConsole, seeds: Sequence[int], num_epochs: int) -> Any:
-    """Makes what tells of each epoch of a group."""
-    named = str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
-
-    def report(epoch: int, losses: Any) -> None:
-        console.print((f"  seed {named}: epoch {epoch}/{num_epochs}, loss {losses.mean():.4f}", "dim"))
-
-    return report
-
-
 def _measure(trainer: MemberTrainer, trained: Trained, measured: Dataset, split: str) -> list[dict[str, Any]]:
     records = []
     count = len(trained.seeds)
     for seed, state in zip(trained.seeds, trained.states, strict=True):
-        result = evaluate_logits(trainer.logits(state, measured.images), measured.labels)
+        result = trainer.evaluate(state, measured)
         if not result.loss < float("inf"):
             raise RunError(
                 f"the loss of seed {seed} on {split} is not finite; try a lower optim.learning_rate"
@@ -199,9 +177,7 @@ def _summary_of_study(config: ConfigDict, facts: dict[str, Any], records: list[d
         "final_step": records[0]["final_step"],
         "train_seconds_a_member": sum(record["train_seconds"] for record in records) / len(records),
         "dataset": facts["dataset"],
-        **describe_device(),
-        "versions": collect_versions(),
-        "git_commit": running_commit(),
+        **provenance(),
     }
 
 

@@ -1,15 +1,17 @@
 """Trains several seeds of one configuration at once."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import jax
 import numpy as np
+from ml_collections import ConfigDict
 from scipy.special import softmax
 
+from mnist_jax.data import Dataset
 from mnist_jax.errors import RunError
-from mnist_jax.run.experiment import Experiment
+from mnist_jax.run.experiment import Experiment, build_experiment
 from mnist_jax.run.measure import MeasuredSteps, measure_steps
 from mnist_jax.runtime.compilation import CompiledFunction
 from mnist_jax.runtime.devices import Layout, make_layout
@@ -23,9 +25,11 @@ from mnist_jax.studies.vmapped_steps import (
     stack_members,
     take_member,
 )
+from mnist_jax.terminal.console import RunConsole
 from mnist_jax.training.compiled_steps import CompiledSteps
 from mnist_jax.training.epoch import EpochLog, RunKeys
-from mnist_jax.training.logits import make_logits_fn, make_view_probabilities_fn
+from mnist_jax.training.evaluation import EvaluationResult
+from mnist_jax.training.logits import evaluate_logits, make_logits_fn, make_view_probabilities_fn
 from mnist_jax.training.state import TrainState, create_train_state
 
 # Of an accelerator's memory: the rest is for the data, evaluation and what fragmentation wastes.
@@ -56,10 +60,25 @@ class Trained:
     compile_seconds: float  # tracing and compiling
 
 
-def member_layout() -> Layout:
-    """The layout of an experiment whose members' devices are chosen group by group."""
+def member_experiment(config: ConfigDict, train: Dataset, num_train: int = 0) -> Experiment:
+    """Builds an experiment whose members' devices are chosen group by group.
+
+    Args:
+        config: checked.
+        train: what the images and classes are like.
+        num_train: images to train on; 0 = those of ``train``.
+
+    Raises:
+        ConfigError: the network does not fit the images.
+    """
     everything = make_layout()
-    return Layout(everything.replicated, None, everything.platform, 1)
+    return build_experiment(
+        config,
+        Layout(everything.replicated, None, everything.platform, 1),
+        image_shape=train.image_shape,
+        class_names=train.class_names,
+        num_train=num_train or train.num_examples,
+    )
 
 
 class MemberTrainer:
@@ -69,11 +88,30 @@ class MemberTrainer:
         """Prepares; nothing is compiled before the first group.
 
         Args:
-            experiment: built with `member_layout`; its own seed is not used.
+            experiment: built by `member_experiment`; its own seed is not used.
         """
         self.experiment = experiment
         self._programs: dict[int, CompiledFunction] = {}
         self._logits_fn = make_logits_fn(experiment.model.apply, experiment.config.eval_batch_size)
+
+    def train_groups(
+        self, seeds: Sequence[int], size: int, data: Data, stop: StopRequest, console: RunConsole
+    ) -> Iterator[Trained]:
+        """Trains seeds in groups of ``size`` and tells of each epoch; yields each group once it is finished.
+
+        Raises:
+            RunError: as `train`.
+            Stopped: as `train`.
+        """
+        num_epochs = self.experiment.config.num_epochs
+        for start in range(0, len(seeds), size):
+            group = seeds[start : start + size]
+            named = f"seed {group[0]}" if len(group) == 1 else f"seed {group[0]} to {group[-1]}"
+
+            def report(epoch: int, losses: np.ndarray, named: str = named) -> None:
+                console.print((f"  {named}: epoch {epoch}/{num_epochs}, loss {losses.mean():.4f}", "dim"))
+
+            yield self.train(group, data, stop, report)
 
     def train(
         self,
@@ -115,7 +153,7 @@ class MemberTrainer:
                 raise Stopped(stop)
         return Trained(
             seeds=tuple(seeds),
-            states=tuple(_on_first_device(take_member(states, i)) for i in range(count)),
+            states=tuple(jax.device_put(take_member(states, i), jax.devices()[0]) for i in range(count)),
             train_seconds=train_seconds,
             compile_seconds=steps.compile_seconds - compiled_before,
         )
@@ -157,6 +195,10 @@ class MemberTrainer:
             self.experiment.tx,
             use_ema=self.experiment.config.optim.ema_fraction > 0,
         )
+
+    def evaluate(self, state: TrainState, dataset: Dataset) -> EvaluationResult:
+        """Measures a member on all images of a data set."""
+        return evaluate_logits(self.logits(state, dataset.images), dataset.labels)
 
     def logits(self, state: TrainState, images: np.ndarray) -> np.ndarray:
         """What a member answers, with the variables it evaluates with: float32 ``[N, classes]``."""
@@ -232,7 +274,3 @@ class MemberTrainer:
                 "expected a finite one: try a lower optim.learning_rate "
                 f"(it is {self.experiment.config.optim.learning_rate})"
             )
-
-
-def _on_first_device(state: TrainState) -> TrainState:
-    return jax.device_put(state, jax.devices()[0])
