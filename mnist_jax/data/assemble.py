@@ -2,7 +2,6 @@
 
 import hashlib
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -250,17 +249,6 @@ def sort_names(names: set[str]) -> tuple[str, ...]:
     """Sorts the names of classes: as numbers where all of them are."""
     are_numbers = all(name.isdecimal() and name.isascii() for name in names)
     return tuple(sorted(names, key=(lambda name: (int(name), name)) if are_numbers else None))
-
-
-def readable(name: str | os.PathLike[str]) -> str:
-    """Returns the name of a file as text that can be printed, whatever bytes it is made of."""
-    raw = os.fsencode(name)
-    try:
-        text = raw.decode()
-    except UnicodeDecodeError:
-        # What is not UTF-8 is most often of Windows' western code page, in which few bytes mean nothing.
-        text = raw.decode("cp1252", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _draw_test(

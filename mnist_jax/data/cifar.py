@@ -5,20 +5,18 @@ label, then the fine one, which is the class) and 3,072 bytes of pixels: 32 rows
 green ones, then blue ones.
 """
 
-import gzip
 import io
 import os
 import tarfile
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from mnist_jax.data.assemble import Part, Role, readable
+from mnist_jax.data.assemble import Part, Role
 from mnist_jax.data.dataset import check_labels
-from mnist_jax.data.idx import read_bytes
+from mnist_jax.data.files import GZIP_MAGIC, open_gzip, read_bytes, readable
 from mnist_jax.data.known import FAMILY
 from mnist_jax.errors import DataError
 
@@ -142,20 +140,10 @@ def parse_cifar_archive(blob: bytes, name: str, where: str) -> dict[Role, Part]:
 
 
 def _unzip(blob: bytes, where: str) -> bytes:
-    if not blob.startswith(b"\x1f\x8b"):
+    if not blob.startswith(GZIP_MAGIC):
         return blob
-    try:
-        with gzip.GzipFile(fileobj=io.BytesIO(blob)) as stream:
-            content = stream.read(_MAX_UNPACKED_BYTES + 1)
-    except EOFError as error:
-        raise DataError(
-            f"{where}: the archive is cut short after {len(blob)} bytes; expected a complete file "
-            "(copy or download it again)"
-        ) from error
-    except (gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(
-            f"{where}: the archive is damaged ({error}); expected an intact file (copy or download it again)"
-        ) from error
+    with open_gzip(blob, where, "archive") as stream:
+        content = stream.read(_MAX_UNPACKED_BYTES + 1)
     if len(content) > _MAX_UNPACKED_BYTES:
         raise DataError(
             f"{where}: unpacks to more than {_MAX_UNPACKED_BYTES >> 20} MiB; "

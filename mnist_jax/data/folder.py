@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from mnist_jax.data.assemble import ROLES, Part, Role, assemble, readable
+from mnist_jax.data.assemble import ROLES, Part, Role, assemble
 from mnist_jax.data.cifar import CIFAR, find_cifar, read_cifar
 from mnist_jax.data.dataset import Splits, check_labels
-from mnist_jax.data.idx import parse_idx, read_bytes
+from mnist_jax.data.files import list_folder, read_bytes, readable
+from mnist_jax.data.idx import parse_idx
 from mnist_jax.data.image_folder import find_splits, has_classes, load_image_folder
 from mnist_jax.data.known import FAMILY, FINGERPRINTS
 from mnist_jax.data.npz import read_npy_roles, read_npz_roles
@@ -25,6 +26,7 @@ _LAYOUTS = (
     "train-images-idx3-ubyte[.gz] and the three others, CIFAR's or SVHN's files, mnist.npz, train.csv with "
     "a row a picture, parquet files, or a folder of pictures a class, perhaps below train/ and test/"
 )
+_A_FOLDER = f"one with {_LAYOUTS}"
 
 
 def load_folder(name: str, folder: Path, image_size: int = 0) -> Splits:
@@ -46,7 +48,7 @@ def load_folder(name: str, folder: Path, image_size: int = 0) -> Splits:
     Raises:
         DataError: if the folder or a file in it is missing, damaged or not what it claims to be.
     """
-    inside = _listing(folder)
+    inside = list_folder(folder, _A_FOLDER)
     for candidate in _candidates(folder, name):
         splits = _load_candidate(candidate, name, _own_name(name, folder), image_size)
         if splits:
@@ -61,7 +63,9 @@ def _candidates(folder: Path, name: str) -> Iterator[Path]:
     if (folder / name).is_dir():
         yield folder / name
     for _ in range(2):
-        entries = [folder / entry for entry in _listing(folder) if not entry.startswith((".", "__"))]
+        entries = [
+            folder / entry for entry in list_folder(folder, _A_FOLDER) if not entry.startswith((".", "__"))
+        ]
         if len(entries) != 1 or not entries[0].is_dir():
             return
         folder = entries[0]
@@ -122,18 +126,13 @@ def load_from_variable(name: str, folder: Path, image_size: int = 0) -> Splits |
     return None
 
 
-def idx_splits(
-    blobs: Mapping[Role, tuple[str, bytes]], name: str, source: str, own_name: str = "", image_size: int = 0
-) -> Splits:
-    """Makes splits of the bytes of four IDX files.
+def idx_parts(blobs: Mapping[Role, tuple[str, bytes]], name: str) -> dict[Role, Part]:
+    """Parses the bytes of four IDX files.
 
     Args:
         blobs: for each of ``ROLES``, the file's name for messages and its bytes, plain or gzipped.
         name: the data set's name; ``emnist/*`` files hold their images column by column and, for letters,
             labels from 1: both are mended.
-        source: where it came from, for people to read.
-        own_name: see `assemble`.
-        image_size: see `assemble`.
 
     Raises:
         DataError: naming the file, what is wrong with it and what would be right.
@@ -144,7 +143,7 @@ def idx_splits(
         if name.startswith("emnist/"):
             array = _mend_emnist(array, role, name, where)
         parts[role] = Part(where, array, (hashlib.sha256(blob).hexdigest(),))
-    return assemble(parts, name, source, own_name=own_name, image_size=image_size)
+    return parts
 
 
 def _mend_emnist(array: np.ndarray, role: Role, name: str, where: str) -> np.ndarray:
@@ -155,17 +154,6 @@ def _mend_emnist(array: np.ndarray, role: Role, name: str, where: str) -> np.nda
     first, num_classes = FAMILY[name].first_label, len(FAMILY[name].class_names)
     check_labels(array, num_classes, where, first_label=first)
     return array.astype(np.int32) - first
-
-
-def _listing(folder: Path) -> list[str]:
-    try:
-        return sorted(os.listdir(folder))
-    except FileNotFoundError as error:
-        raise DataError(f"{folder}: the folder does not exist; expected one with {_LAYOUTS}") from error
-    except NotADirectoryError as error:
-        raise DataError(f"{folder}: is a file; expected the folder that holds it") from error
-    except OSError as error:
-        raise DataError(f"{folder}: cannot be read: {error.strerror}; expected a readable folder") from error
 
 
 def _spellings(role: Role, name: str) -> list[str]:
@@ -198,8 +186,8 @@ def _load_idx(
     if missing:
         raise DataError(f"{folder}: missing file: {', '.join(missing)} (or .gz); expected all four IDX files")
     blobs = {role: (str(path), read_bytes(path)) for role, path in paths.items()}
-    source = f"folder {readable(folder)} (IDX)"
-    return idx_splits(blobs, _claimed(name), source, own_name, image_size)
+    claimed, source = _claimed(name), f"folder {readable(folder)} (IDX)"
+    return assemble(idx_parts(blobs, claimed), claimed, source, own_name=own_name, image_size=image_size)
 
 
 def _load_photographs(folder: Path, name: str, image_size: int = 0) -> Splits | None:

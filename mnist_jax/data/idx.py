@@ -5,34 +5,17 @@ A file is four magic bytes (0, 0, a code for the dtype, the number of dimensions
 each dimension, and the values, big-endian, in C order.
 """
 
-import gzip
 import io
 import math
-import zlib
-from pathlib import Path
 
 import numpy as np
 
+from mnist_jax.data.files import GZIP_MAGIC, open_gzip
 from mnist_jax.errors import DataError
 
 _DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
-_GZIP_MAGIC = b"\x1f\x8b"
 _MAX_DIMENSIONS = 8
 _CHUNK_BYTES = 1 << 24
-
-
-def read_bytes(path: Path) -> bytes:
-    """Reads a complete file.
-
-    Raises:
-        DataError: if it is missing, a folder, not allowed to be read, or the disk fails.
-    """
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise DataError(
-            f"{path}: cannot be read: {error.strerror or error}; expected a readable file"
-        ) from error
 
 
 def parse_idx(blob: bytes, where: str) -> np.ndarray:
@@ -53,21 +36,10 @@ def parse_idx(blob: bytes, where: str) -> np.ndarray:
     """
     if not blob:
         raise DataError(f"{where}: the file is empty; expected an IDX file")
-    if not blob.startswith(_GZIP_MAGIC):
+    if not blob.startswith(GZIP_MAGIC):
         return _parse_stream(io.BytesIO(blob), where)
-    try:
-        with gzip.GzipFile(fileobj=io.BytesIO(blob)) as stream:
-            return _parse_stream(stream, where)
-    except EOFError as error:
-        raise DataError(
-            f"{where}: the gzip stream is cut short after {len(blob)} bytes; expected a complete file "
-            "(copy or download it again)"
-        ) from error
-    except (gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(
-            f"{where}: the gzip stream is damaged ({error}); expected an intact file "
-            "(copy or download it again)"
-        ) from error
+    with open_gzip(blob, where, "gzip stream") as stream:
+        return _parse_stream(stream, where)
 
 
 def _parse_stream(stream: io.BufferedIOBase, where: str) -> np.ndarray:

@@ -2,12 +2,11 @@
 
 import csv
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from mnist_jax.data.assemble import readable
 from mnist_jax.data.dataset import Splits
+from mnist_jax.data.files import list_folder, readable
 from mnist_jax.data.picture_set import PictureSet, load_picture_sets
 from mnist_jax.data.pictures.decode import PICTURE_SUFFIXES
 from mnist_jax.errors import DataError
@@ -160,13 +159,5 @@ def _pictures_of_table(table: Path) -> PictureSet:
 
 
 def _visible_entries(folder: Path) -> list[Path]:
-    try:
-        names = sorted(os.listdir(folder))
-    except FileNotFoundError as error:
-        raise DataError(
-            f"{folder}: the folder does not exist; "
-            "expected train/ and test/ with a folder of pictures for every class"
-        ) from error
-    except OSError as error:
-        raise DataError(f"{folder}: cannot be read: {error.strerror}; expected a readable folder") from error
+    names = list_folder(folder, "train/ and test/ with a folder of pictures for every class")
     return [folder / name for name in names if not name.startswith(".") and name.lower() not in _LITTER]

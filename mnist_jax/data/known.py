@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 _DIGITS = tuple(string.digits)
 _BALANCED = tuple(string.digits + string.ascii_uppercase + "abdefghnqrt")
+_FASHION = "T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot"
 _CIFAR10 = "airplane automobile bird cat deer dog frog horse ship truck"
 _CIFAR100 = """
     apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can
@@ -34,20 +35,7 @@ class Family:
 # EMNIST's classes are those of Cohen et al. 2017 (arXiv:1702.05373), counts as in the published files.
 FAMILY = {
     "mnist": Family(_DIGITS),
-    "fashion_mnist": Family(
-        (
-            "T-shirt/top",
-            "Trouser",
-            "Pullover",
-            "Dress",
-            "Coat",
-            "Sandal",
-            "Shirt",
-            "Sneaker",
-            "Bag",
-            "Ankle boot",
-        )
-    ),
+    "fashion_mnist": Family(tuple(_FASHION.split(","))),
     "kmnist": Family(("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")),
     "emnist/balanced": Family(_BALANCED, 112_800, 18_800),
     "emnist/byclass": Family(

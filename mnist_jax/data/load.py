@@ -10,8 +10,10 @@ import numpy as np
 from mnist_jax.data.assemble import fit_images
 from mnist_jax.data.cache import load_cached, save_to_cache
 from mnist_jax.data.dataset import Dataset, Splits, content_sha256
+from mnist_jax.data.embedded import load_embedded
 from mnist_jax.data.folder import VARIABLE, load_folder, load_from_variable
 from mnist_jax.data.known import EMBEDDED_NAME, FAMILY
+from mnist_jax.data.tfds import UnreachableError, load_tfds
 from mnist_jax.data.writers import with_writers
 from mnist_jax.errors import DataError
 from mnist_jax.runtime.environment import user_cache_dir
@@ -93,10 +95,8 @@ def _load(
             )
         return load_folder(name, Path(data_dir).expanduser(), image_size)
     if name == EMBEDDED_NAME:
-        return _load_embedded()
+        return load_embedded()
     if manual_dir:
-        from mnist_jax.data.tfds import load_tfds
-
         return load_tfds(name, Path(manual_dir).expanduser())
     if variable := os.environ.get(VARIABLE):
         splits = load_from_variable(name, Path(variable).expanduser(), image_size)
@@ -118,12 +118,6 @@ def _check_name(name: str) -> None:
         raise DataError(f"{name}: no such data set; expected one of {', '.join(FAMILY)}")
 
 
-def _load_embedded() -> Splits:
-    from mnist_jax.data.embedded import load_embedded
-
-    return load_embedded()
-
-
 def _load_cached_or_fetch(name: str, fallback: str, cache_dir: Path) -> Splits:
     notice = ""
     try:
@@ -132,8 +126,6 @@ def _load_cached_or_fetch(name: str, fallback: str, cache_dir: Path) -> Splits:
             return cached
     except DataError as error:
         notice = f"The cache was damaged and is not used: {error}."
-    from mnist_jax.data.tfds import UnreachableError, load_tfds
-
     try:
         splits = load_tfds(name)
     except UnreachableError as error:
@@ -148,7 +140,7 @@ def _load_cached_or_fetch(name: str, fallback: str, cache_dir: Path) -> Splits:
 
 
 def _load_stand_in(reason: str) -> Splits:
-    splits = _load_embedded()
+    splits = load_embedded()
     notice = (
         f"NOT the full MNIST: {splits.train.num_examples:,} training and {splits.test.num_examples:,} test "
         f"digits of {EMBEDDED_NAME} stand in for it, because it cannot be reached ({reason}). Accuracies "

@@ -5,8 +5,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mnist_jax.data.assemble import readable
 from mnist_jax.data.dataset import Splits
+from mnist_jax.data.files import readable
 from mnist_jax.data.image_folder import TEST_NAMES, TRAIN_NAMES
 from mnist_jax.data.picture_set import PictureSet, load_picture_sets
 from mnist_jax.errors import DataError

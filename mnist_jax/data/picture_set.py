@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from mnist_jax.data.assemble import Part, Role, assemble, readable, sort_names
+from mnist_jax.data.assemble import Part, Role, assemble, sort_names
 from mnist_jax.data.dataset import Splits, interleave_classes
+from mnist_jax.data.files import readable
 from mnist_jax.data.pictures.decode import background_of, find_white, highest_tone, read_facts
 from mnist_jax.data.pictures.fit import choose_size
 from mnist_jax.data.pictures.preparation import Preparation
@@ -80,7 +81,7 @@ def load_picture_sets(
         numbered = np.array([numbers[label] for label in pictures.labels])
         order = interleave_classes(numbered)
         labels[split], items[split] = numbered[order], [pictures.items[i] for i in order]
-        images[split] = np.stack([_load(pictures, i, preparation) for i in order])
+        images[split] = np.stack([_of_file(preparation.load, pictures, i) for i in order])
     if all(array.max() <= 1 for array in images.values()):
         preparation = replace(preparation, is_mask=True)
         images = {split: array * np.uint8(255) for split, array in images.items()}
@@ -133,10 +134,6 @@ def _choose_preparation(sets: Mapping[str, PictureSet], image_size: int) -> tupl
         background = float(np.median(tones) >= 0.5)
         remarks.append(f"transparent pixels are laid on {'white' if background else 'black'}")
     return Preparation("resized", (*size, 3), white=white, background=background), remarks
-
-
-def _load(pictures: PictureSet, number: int, preparation: Preparation) -> np.ndarray:
-    return _of_file(preparation.load, pictures, number)
 
 
 def _of_file(function: Callable[[Any], Any], pictures: PictureSet, number: int) -> Any:

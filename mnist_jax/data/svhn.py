@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from mnist_jax.data.assemble import Part, Role, readable
+from mnist_jax.data.assemble import Part, Role
 from mnist_jax.data.dataset import check_labels
-from mnist_jax.data.idx import read_bytes
+from mnist_jax.data.files import read_bytes, readable
 from mnist_jax.errors import DataError
 
 SVHN = "svhn_cropped"

@@ -24,8 +24,8 @@ import numpy as np
 from mnist_jax.data.assemble import ROLES, Role, assemble
 from mnist_jax.data.cifar import CIFAR, parse_cifar_archive
 from mnist_jax.data.dataset import Dataset, Splits
-from mnist_jax.data.folder import idx_splits
-from mnist_jax.data.idx import read_bytes
+from mnist_jax.data.files import read_bytes
+from mnist_jax.data.folder import idx_parts
 from mnist_jax.data.known import EMBEDDED_NAME, FAMILY
 from mnist_jax.data.svhn import SVHN, SVHN_FILES, parse_svhn
 from mnist_jax.errors import DataError
@@ -113,7 +113,7 @@ def _load_family(name: str, manual_dir: Path | None) -> Splits:
         blobs = {role: _emnist_member(archive, config, role) for role in ROLES}
     else:
         blobs = {role: _published_file(files, role) for role in ROLES}
-    return idx_splits(blobs, name, source)
+    return assemble(idx_parts(blobs, name), name, source)
 
 
 def _published_file(files: Mapping[str, bytes], role: Role) -> tuple[str, bytes]:

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mnist_jax.data.idx import parse_idx, read_bytes
+from mnist_jax.data.files import read_bytes
+from mnist_jax.data.idx import parse_idx
 from mnist_jax.errors import DataError
 
 DTYPES = st.sampled_from(["u1", "i1", "i2", "i4", "f4", "f8"]).map(np.dtype)

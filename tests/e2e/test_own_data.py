@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from mnist_jax.data import load_splits
-from mnist_jax.data.assemble import readable
+from mnist_jax.data.files import readable
 from tests.data.test_cifar import SmallCifar
 
 TINY = [

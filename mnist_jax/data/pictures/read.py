@@ -116,14 +116,15 @@ def _read_file(file: str, preparation: Preparation, standard_input: ReadFn | Non
             magic = source.read(len(_NPY_MAGIC))
             source.seek(0)
             if magic != _NPY_MAGIC:
-                yield Picture(file, image=_prepare_file(source, preparation))
+                yield Picture(file, image=preparation.load(source))
                 return
             array = _load_array(source)
             # Where the data is taken as it is, a dark array is dark, not a mask.
             is_plain = array.dtype == np.uint8 and preparation.form == "resized" and not preparation.is_mask
             arrays, is_several = split_array(array, 255.0 if is_plain else None)
     except DataError as error:
-        yield Picture(file, error=str(error).removeprefix(f"{file}: "))
+        # The name of the file stands in a field of its own.
+        yield Picture(file, error=str(error).removeprefix(f"{file}: ").removeprefix("the picture: "))
         return
     yield from _prepare_arrays(file, arrays, is_several, preparation)
 
@@ -137,15 +138,6 @@ def _prepare_arrays(
             yield Picture(file, index, preparation.apply(pixels))
         except DataError as error:
             yield Picture(file, index, error=str(error))
-
-
-def _prepare_file(source: io.BufferedReader | io.BytesIO, preparation: Preparation) -> np.ndarray:
-    try:
-        return preparation.load(source)
-    except DataError as error:
-        # The name of the file stands in a field of its own.
-        name = getattr(source, "name", "the picture")
-        raise DataError(str(error).removeprefix(f"{name}: ")) from error
 
 
 def _open(file: str, standard_input: ReadFn | None) -> io.BufferedReader | io.BytesIO:
