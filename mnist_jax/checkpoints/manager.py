@@ -147,11 +147,10 @@ class Checkpoints:
         self._saving = None
         error, self._error = self._error, None
         failure = None if error is None else self._failed(error)
-        try:
-            # Only now is the manifest there for all processes.
-            raise_together(failure, f"saving checkpoint {self._saving_step}")
-        except CheckpointError:
-            raise failure from error  # type: ignore[misc]
+        if failure is not None:
+            failure.__cause__ = error
+        # Only now is the manifest there for all processes.
+        raise_together(failure, f"saving checkpoint {self._saving_step}")
 
     def close(self) -> None:
         """Waits for the save under way and ends the background threads; raises as ``wait``."""
@@ -164,11 +163,10 @@ class Checkpoints:
             self._noise.stop()
 
     def __enter__(self) -> "Checkpoints":
-        """Returns itself; leaving the context closes it."""
         return self
 
-    def __exit__(self, exc_type: object, exc: object, traceback: object) -> None:
-        """Closes (see ``close``); but one failed process of several does not wait for the others' help."""
+    def __exit__(self, exc_type: object, *exception: object) -> None:
+        # One failed process of several does not wait for the others' help.
         if exc_type is None or not is_multiprocess():
             self.close()
 

@@ -98,18 +98,9 @@ def read_cifar(path: Path, name: str) -> dict[Role, Part]:
 
 
 def parse_cifar_archive(blob: bytes, name: str, where: str) -> dict[Role, Part]:
-    """Parses the bytes of an archive of ``cifar10`` or ``cifar100``; nothing is unpacked to the disk.
+    """Parses the bytes of an archive, gzipped or not; nothing is unpacked to the disk.
 
-    Args:
-        blob: the file's bytes, gzipped or not.
-        name: which of the two.
-        where: the file's name for messages.
-
-    Returns:
-        as `read_cifar`.
-
-    Raises:
-        DataError: as `read_cifar`.
+    Returns and raises what `read_cifar` does; ``where`` is the file's name for messages.
     """
     layout = CIFAR[name]
     try:

@@ -19,14 +19,7 @@ def content_sha256(
     """Returns the SHA-256 of a data set's content, the same whichever source the content came through.
 
     Hashed are, in this order: the line ``uint8 N H W C``, the images' bytes (C order), the line ``int32 N``
-    and the labels' bytes (little-endian).
-
-    Args:
-        images: uint8 ``[N, H, W, C]``.
-        labels: int32 ``[N]``.
-
-    Returns:
-        64 hexadecimal digits.
+    and the labels' bytes (little-endian). The result is 64 hexadecimal digits.
     """
     digest = hashlib.sha256(f"uint8 {' '.join(map(str, images.shape))}\n".encode())
     digest.update(np.ascontiguousarray(images).data)
@@ -291,16 +284,10 @@ def draw_stratified(
 
 
 def interleave_classes(labels: Integer[np.ndarray, "num_examples"]) -> Int64[np.ndarray, "num_examples"]:
-    """Returns the order that spreads every class evenly over the data, without drawing lots.
+    """Returns the order that spreads every class evenly over the data, as indices, without drawing lots.
 
     Data that comes sorted by class would otherwise give a held-out end of the last classes alone. The k-th
     of a class' n examples goes to the place (k + 1/2) / n of the way; ties go by label.
-
-    Args:
-        labels: int ``[N]``.
-
-    Returns:
-        int64 ``[N]``, indices into ``labels``.
     """
     place = np.empty(len(labels))
     for label in np.unique(labels):

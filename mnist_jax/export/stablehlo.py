@@ -20,12 +20,7 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 def to_stablehlo(
     predict: Callable[..., Any], image_shape: Sequence[int], metadata: Mapping[str, Any]
 ) -> bytes:
-    """Exports a function of uint8 images with a symbolic batch size.
-
-    Args:
-        predict: ``uint8 [N, H, W, C] -> float32 [N, classes]``.
-        image_shape: height, width, channels.
-        metadata: plain JSON values.
+    """Exports ``uint8 [N, H, W, C] -> float32 [N, classes]`` for any N, and plain JSON values.
 
     Returns:
         the content of the file; ``jax.export.deserialize`` takes it as it is.

@@ -15,11 +15,7 @@ def count_confusions(
 ) -> Int[Array, "classes classes"]:
     """Counts examples by true class (rows) and predicted class (columns), int32; traced or not.
 
-    Args:
-        labels: true classes.
-        predicted: predicted classes.
-        num_classes: rows and columns.
-        mask: False for examples that are not counted; None counts all.
+    Examples whose ``mask`` is False are not counted.
     """
     counts = jnp.zeros((num_classes, num_classes), jnp.int32)
     return counts.at[labels, predicted].add(1 if mask is None else mask.astype(jnp.int32))
@@ -62,16 +58,3 @@ class EvaluationSums:
     def merge(self, other: "EvaluationSums") -> "EvaluationSums":
         """Adds two disjoint sets of examples."""
         return EvaluationSums(self.loss_sum + other.loss_sum, self.confusion + other.confusion)
-
-
-def confusion_summary(confusion: Int[np.ndarray, "classes classes"]) -> tuple[int, int, list[float | None]]:
-    """Reads a confusion matrix with true classes in rows.
-
-    Returns:
-        number of errors, number of examples, and the accuracy of each class (None for a class without
-        examples).
-    """
-    per_class_total = confusion.sum(axis=1)
-    hits = np.diag(confusion)
-    per_class = [int(h) / int(t) if t else None for h, t in zip(hits, per_class_total, strict=True)]
-    return int(confusion.sum() - hits.sum()), int(confusion.sum()), per_class

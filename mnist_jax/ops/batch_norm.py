@@ -86,17 +86,7 @@ def conv_batch_norm_relu(
     implementation: str = "auto",
     precision: lax.Precision | None = None,
 ) -> tuple[Float[Array, "batch out_height out_width features"], Features, Features]:
-    """Convolves without padding or bias, then as `batch_norm_relu`.
-
-    Args:
-        images: ``[B, H, W, C]``.
-        kernel: ``[R, S, C, F]``.
-        scale: BatchNorm's, float32 ``[F]``.
-        bias: BatchNorm's, float32 ``[F]``.
-        epsilon: added to the variance.
-        pool: whether 2x2 maximum pooling follows.
-        implementation: as in `convolution.conv2d`.
-        precision: of the products on devices that have more than one.
+    """Convolves as `convolution.conv2d` does, then as `batch_norm_relu`; takes the arguments of both.
 
     Returns:
         ``[B, P, Q, F]``, halved by pooling, and mean and variance of the convolution's result, float32

@@ -86,13 +86,7 @@ class RunLog:
             )
 
     def after_call(self, log: EpochLog, step: int, length: int, seconds: float) -> None:
-        """Moves the progress and writes the lines that became due in the last call.
-
-        Args:
-            log: of the epoch under way.
-            step: steps done.
-            length: steps of the call.
-            seconds: it took.
+        """Moves the progress and writes the lines that became due in a call of ``length`` steps.
 
         Raises:
             RunError: a loss of the call is not finite, or the disk refuses a line.

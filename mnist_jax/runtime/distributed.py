@@ -100,13 +100,7 @@ def join(
 
 
 def refuse_several(what: str, initialize: str = "auto", num_processes: int = 0, **others: object) -> None:
-    """Refuses to start as one of several processes.
-
-    Args:
-        what: what is trained by one process only, such as ``"a study"``.
-        initialize: as for `join`.
-        num_processes: as for `join`.
-        **others: the other arguments of `join`.
+    """Refuses to start ``what``, such as ``"a study"``, as one of several processes; for the rest see `join`.
 
     Raises:
         ConfigError: `join` would have joined others.

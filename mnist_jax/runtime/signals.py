@@ -6,7 +6,7 @@ import signal
 import socket
 import threading
 import time
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any
 
 _EXIT_CODES = {signal.SIGTERM: 143, signal.SIGINT: 130}
@@ -59,7 +59,6 @@ class StopRequest:
         return 0 if self.signal is None else _EXIT_CODES[self.signal]
 
     def __enter__(self) -> "StopRequest":
-        """Takes the two signals over."""
         if threading.current_thread() is not threading.main_thread():
             return self
         # A Python handler runs only once the main thread is back from the device, and two signals in the
@@ -75,10 +74,7 @@ class StopRequest:
         self._active = True
         return self
 
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """Restores the handlers of before."""
+    def __exit__(self, *exception: object) -> None:
         if not self._active:
             return
         self._active = False

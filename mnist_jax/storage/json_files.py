@@ -4,11 +4,12 @@ Everything here is strict JSON: a number that is not finite is written as ``null
 ``Infinity`` are no JSON and break most readers. What each file holds is described in docs/files_of_a_run.md.
 """
 
+import contextlib
 import errno
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,6 @@ TENSORBOARD_FOLDER = "tensorboard"
 
 def write_config(workdir: str | os.PathLike[str], config: Mapping[str, Any], run: Mapping[str, Any]) -> None:
     """Writes ``config.json``: the keys of ``config``, and ``run``, what the start of the run found.
-
-    Args:
-        workdir: the folder of the run.
-        config: the nested configuration as plain values.
-        run: at least ``dataset``, the data really used (``name``, ``source``, ``sha256``, ``is_fallback``,
-            ``notice``).
 
     Raises:
         RunError: the file cannot be written.
@@ -99,7 +94,7 @@ def replace_file(path: Path, content: bytes) -> None:
     """
     # One run per folder, so a fixed name is enough, and what a killed run left under it is overwritten.
     temporary = path.with_name(f".{path.name}.tmp")
-    try:
+    with writing(path):
         try:
             with open(temporary, "wb") as file:
                 file.write(content)
@@ -110,8 +105,6 @@ def replace_file(path: Path, content: bytes) -> None:
             temporary.unlink(missing_ok=True)
             raise
         fsync_directory(path.parent)
-    except OSError as error:
-        raise cannot_write(path, error) from error
 
 
 def fsync_directory(path: Path) -> bool:
@@ -162,7 +155,17 @@ def plain_json(value: Any) -> Any:
     )
 
 
-def cannot_write(path: Path, error: OSError) -> RunError:
-    """Returns the error for a file that cannot be written, in one line."""
-    reason = error.strerror or str(error)
-    return RunError(f"cannot write {path}: {reason}; expected a folder that is writable and has room")
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Tells in one line that a file cannot be written.
+
+    Raises:
+        RunError: in place of an OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or error
+        raise RunError(
+            f"cannot write {path}: {reason}; expected a folder that is writable and has room"
+        ) from error

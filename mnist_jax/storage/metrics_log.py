@@ -16,9 +16,9 @@ from mnist_jax.errors import RunError
 from mnist_jax.storage.json_files import (
     METRICS_FILE,
     TENSORBOARD_FOLDER,
-    cannot_write,
     plain_json,
     replace_file,
+    writing,
 )
 
 # Fields that two runs of the same seed do not share; everything else is equal bit for bit on CPU.
@@ -57,11 +57,9 @@ class MetricsWriter:
             return
         self._path = Path(workdir).absolute() / METRICS_FILE
         self.notice = _mend_metrics(self._path, resume_step)
-        try:
+        with writing(self._path):
             # Unbuffered and appending: one write call is one complete line.
             self._file = open(self._path, "ab", buffering=0)  # noqa: SIM115  (closed by close)
-        except OSError as error:
-            raise cannot_write(self._path, error) from error
         try:
             self._events = _EventLog(self._path.parent / TENSORBOARD_FOLDER, resume_step)
         except BaseException:
@@ -96,25 +94,15 @@ class MetricsWriter:
         self._events.write(record["step"], scalars)
 
     def sync(self) -> None:
-        """Waits until everything written is on the disk; call it before a checkpoint that relies on it.
-
-        Raises:
-            RunError: the disk refused.
-        """
+        """Waits until everything written is on the disk, for a checkpoint to rely on; raises as `write`."""
         if not self._enabled or self._closed:
             return
-        try:
+        with writing(self._path):
             os.fsync(self._file.fileno())
-        except OSError as error:
-            raise cannot_write(self._path, error) from error
         self._events.flush()
 
     def close(self) -> None:
-        """Writes what is left and closes the files; a second call does nothing.
-
-        Raises:
-            RunError: the disk refused what was left.
-        """
+        """Writes what is left and closes the files; a second call does nothing; raises as `write`."""
         if not self._enabled or self._closed:
             return
         try:
@@ -138,13 +126,14 @@ class MetricsWriter:
     def _append(self, line: bytes) -> None:
         before = os.fstat(self._file.fileno()).st_size
         try:
-            written = 0
-            while written < len(line):
-                written += self._file.write(line[written:]) or 0
-        except OSError as error:
+            with writing(self._path):
+                written = 0
+                while written < len(line):
+                    written += self._file.write(line[written:]) or 0
+        except RunError:
             with contextlib.suppress(OSError):
                 os.ftruncate(self._file.fileno(), before)
-            raise cannot_write(self._path, error) from error
+            raise
 
 
 class _EventLog:
@@ -160,14 +149,12 @@ class _EventLog:
         from tensorboardX.proto.event_pb2 import Event, SessionLog
 
         self._path = folder
-        try:
+        with writing(folder):
             folder.mkdir(exist_ok=True)
             numbers = [_event_file_number(name) for name in os.listdir(folder) if "tfevents" in name]
             # TensorBoard reads the files in the order of their names. A running number keeps that order when
             # the clock jumps, and keeps two starts within one second from overwriting each other.
             self._writer = EventsWriter(str(folder / f"events.{max(numbers, default=0) + 1:04d}"))
-        except OSError as error:
-            raise cannot_write(folder, error) from error
         if numbers:
             purge_step = resume_step + 1 if resume_step > 0 else 0
             start = SessionLog(status=SessionLog.START)
@@ -185,19 +172,15 @@ class _EventLog:
         if not scalars:
             return
         values = [Summary.Value(tag=tag, simple_value=value) for tag, value in scalars.items()]
-        try:
+        with writing(self._path):
             self._writer.write_event(Event(wall_time=time.time(), step=step, summary=Summary(value=values)))
-        except OSError as error:
-            raise cannot_write(self._path, error) from error
         if time.monotonic() - self._last_flush >= _TENSORBOARD_FLUSH_SECONDS:
             self.flush()
 
     def flush(self) -> None:
         self._last_flush = time.monotonic()
-        try:
+        with writing(self._path):
             self._writer.flush()
-        except OSError as error:
-            raise cannot_write(self._path, error) from error
 
     def close(self) -> None:
         # Not EventsWriter.close: it leaves the file open when its flush meets a full disk. Whoever closes has

@@ -11,7 +11,6 @@ import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 
 from mnist_jax.errors import RunError
 from mnist_jax.runtime.environment import running_commit
@@ -147,24 +146,20 @@ class RunLock:
             finally:
                 if self._descriptor is None:
                     os.close(descriptor)
-        self._write(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
+        self._write(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode())
 
     def release(self) -> None:
         """Releases the lock; the empty file stays, for removing it could remove another run's lock."""
         if self._descriptor is not None:
-            self._write("")
+            self._write(b"")
             os.close(self._descriptor)
             self._descriptor = None
 
     def __enter__(self) -> "RunLock":
-        """Acquires the lock (see ``acquire``)."""
         self.acquire()
         return self
 
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """Releases the lock."""
+    def __exit__(self, *exception: object) -> None:
         self.release()
 
     def _lock(self, descriptor: int) -> None:
@@ -187,12 +182,12 @@ class RunLock:
         except FileNotFoundError:
             return False
 
-    def _write(self, text: str) -> None:
+    def _write(self, content: bytes) -> None:
         # Only the message of a refused run depends on it: a full disk must not stop this one here.
         assert self._descriptor is not None
         with contextlib.suppress(OSError):
             os.ftruncate(self._descriptor, 0)
-            os.pwrite(self._descriptor, text.encode(), 0)
+            os.pwrite(self._descriptor, content, 0)
 
 
 def _holder(descriptor: int) -> str:

@@ -11,14 +11,8 @@ def draw_labeled(
 ) -> Int[np.ndarray, " labeled"]:
     """Draws the images whose labels are used, as equally many of each class as the number allows.
 
-    Args:
-        labels: of all training images.
-        num_labeled: images to draw.
-        num_classes: classes of the data.
-        seed: decides which.
-
     Returns:
-        indices, rising.
+        indices into ``labels``, those of all training images; rising.
 
     Raises:
         ValueError: for more images than there are, fewer than classes, or a class with too few.

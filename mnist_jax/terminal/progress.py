@@ -42,8 +42,8 @@ class Progress:
             num_epochs: epochs of the complete run.
             steps_per_epoch: optimizer steps an epoch.
             batch_size: images a step, over all devices.
-            first_step: optimizer steps already done.
-            clock: seconds that never jump; tests give their own.
+            first_step: steps already done.
+            clock: seconds that never jump.
         """
         self._console = console
         self._num_epochs = num_epochs
@@ -90,13 +90,9 @@ class Progress:
         self._redraw()
 
     def update(self, step: int, *, loss: float, accuracy: float, images_per_second: float) -> None:
-        """Shows that ``step`` optimizer steps are done; redrawn at most five times a second.
+        """Shows that ``step`` steps of the run are done; redrawn at most five times a second.
 
-        Args:
-            step: optimizer steps done since the beginning of the run.
-            loss: mean training loss of the latest steps.
-            accuracy: training accuracy of the latest steps, as a fraction.
-            images_per_second: over the latest steps, compilation not counted.
+        Mean loss, accuracy (a fraction) and images a second are of the latest steps, without compilation.
         """
         self._step = step
         self._phase = ""
@@ -137,18 +133,10 @@ class Progress:
         images_per_second: float,
         eval_seconds: float = 0.0,
     ) -> None:
-        """Prints the row of an epoch, under a head that names the split it was evaluated on.
+        """Prints the row of an epoch (from 1), under a head that names the split it was evaluated on.
 
-        Args:
-            epoch: counted from 1.
-            train_loss: mean over the epoch.
-            train_accuracy: over the epoch, as a fraction.
-            eval_split: ``"validation"`` or ``"test"``.
-            eval_loss: mean over ``eval_split``.
-            eval_accuracy: over ``eval_split``, as a fraction.
-            seconds: training time of the epoch.
-            images_per_second: over the epoch.
-            eval_seconds: time of the evaluation; the time left counts one for each epoch to come.
+        Losses are means, accuracies fractions; ``seconds`` and ``images_per_second`` are those of training.
+        The time left counts ``eval_seconds`` for each epoch to come.
         """
         self._eval_seconds = eval_seconds
         short = "val" if eval_split == "validation" else eval_split

@@ -157,28 +157,20 @@ def random_affine(
     key: Key[Array, ""],
     images: Images,
     *,
-    rotation_degrees: float,
-    width_shift_fraction: float,
-    height_shift_fraction: float,
-    shear_degrees: float,
-    zoom_fraction: float,
     fill_mode: str = "nearest",
     fill_value: float = 0.0,
     interpolation_order: int = 1,
+    **ranges: float,
 ) -> Float[Array, "batch height width channels"]:
     """Warps each image by a random rotation, shift, shear and zoom of its own.
 
     Args:
         key: Typed key; the same key gives the same warps.
         images: Floating point.
-        rotation_degrees: See `random_affine_params`, as for the next four; all are static Python numbers.
-        width_shift_fraction: Fraction of the width.
-        height_shift_fraction: Fraction of the height.
-        shear_degrees: Degrees.
-        zoom_fraction: Fraction, below 1.
         fill_mode: ``"nearest"`` or ``"constant"``.
         fill_value: For ``"constant"``, in the scale of ``images``.
         interpolation_order: 0 (nearest pixel) or 1 (bilinear).
+        **ranges: Those of `random_affine_params`, static Python numbers.
 
     Returns:
         The warped images, in the shape and dtype of ``images``. With every range 0 they are returned
@@ -189,18 +181,11 @@ def random_affine(
             `apply_affine_transform` does.
     """
     _check_sampling(fill_mode, interpolation_order)
-    ranges = {
-        "rotation_degrees": rotation_degrees,
-        "width_shift_fraction": width_shift_fraction,
-        "height_shift_fraction": height_shift_fraction,
-        "shear_degrees": shear_degrees,
-        "zoom_fraction": zoom_fraction,
-    }
     for name, value in ranges.items():
         if not (np.isfinite(value) and value >= 0):
             raise ValueError(f"{name} must be a finite number >= 0, got {value!r}")
-    if zoom_fraction >= 1:
-        raise ValueError(f"zoom_fraction must be below 1, got {zoom_fraction!r}")
+        if name == "zoom_fraction" and value >= 1:
+            raise ValueError(f"zoom_fraction must be below 1, got {value!r}")
     if not any(ranges.values()):
         return jnp.asarray(images)
     params = random_affine_params(key, images.shape[0], images.shape[1:], **ranges)
@@ -231,12 +216,6 @@ def _per_image(name: str, value: ArrayLike, batch_size: int) -> Array:
     return jnp.broadcast_to(array, (batch_size,)).reshape(-1, 1, 1)
 
 
-def _center(height: int, width: int, swap_center: bool) -> tuple[float, float]:
-    """Column and row of the point that images are turned about."""
-    x, y = width / 2 - 0.5, height / 2 - 0.5
-    return (y, x) if swap_center else (x, y)
-
-
 def _locate(
     params: list[Array], height: int, width: int, order: int, swap_center: bool
 ) -> tuple[_Source, _Source]:
@@ -248,7 +227,10 @@ def _locate(
     theta, tx, ty, shear, zx, zy = params
     theta, slant = jnp.deg2rad(theta), jnp.deg2rad(theta + shear)
     row, column = jnp.arange(height)[:, None], jnp.arange(width)[None, :]
-    center_x, center_y = _center(height, width, swap_center)
+    # Column and row of the point that images are turned about.
+    center_x, center_y = width / 2 - 0.5, height / 2 - 0.5
+    if swap_center:
+        center_x, center_y = center_y, center_x
     x, y = column - center_x, row - center_y
     cos_theta, sin_theta, sin_slant = jnp.cos(theta), jnp.sin(theta), jnp.sin(slant)
     xx_less_1 = -2 * jnp.sin(theta / 2) ** 2 * zx + (zx - 1)

@@ -12,7 +12,7 @@ from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Int, PyTree, Shaped
 
-from mnist_jax.metrics.sums import EvaluationSums, confusion_summary
+from mnist_jax.metrics.sums import EvaluationSums
 from mnist_jax.runtime.compilation import CompiledFunction
 from mnist_jax.training.step import eval_step
 
@@ -29,6 +29,23 @@ class EvaluationResult:
     num_examples: int  # number of examples seen, each once
     per_class_accuracy: list[float | None]  # a fraction for each class, None for a class without examples
     confusion_matrix: list[list[int]]  # counts, rows are true classes, columns predicted ones
+
+    @classmethod
+    def from_sums(cls, loss_sum: float, confusion: Int[np.ndarray, "classes classes"]) -> "EvaluationResult":
+        """Divides the sums over a data set by its examples."""
+        per_class_total, hits = confusion.sum(axis=1), np.diag(confusion)
+        num_examples = int(confusion.sum())
+        errors = num_examples - int(hits.sum())
+        return cls(
+            loss=loss_sum / num_examples,
+            accuracy=1.0 - errors / num_examples,
+            errors=errors,
+            num_examples=num_examples,
+            per_class_accuracy=[
+                int(h) / int(t) if t else None for h, t in zip(hits, per_class_total, strict=True)
+            ],
+            confusion_matrix=confusion.tolist(),
+        )
 
 
 def _sum_over_batches(
@@ -113,13 +130,4 @@ class Evaluator:
         if len(images) == 0:
             raise ValueError("nothing to evaluate: the data set is empty")
         sums = self.function(variables, images, labels)
-        confusion = np.asarray(sums.confusion)
-        errors, num_examples, per_class = confusion_summary(confusion)
-        return EvaluationResult(
-            loss=float(sums.loss_sum) / num_examples,
-            accuracy=1.0 - errors / num_examples,
-            errors=errors,
-            num_examples=num_examples,
-            per_class_accuracy=per_class,
-            confusion_matrix=confusion.tolist(),
-        )
+        return EvaluationResult.from_sums(float(sums.loss_sum), np.asarray(sums.confusion))

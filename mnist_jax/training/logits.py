@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PyTree, Shaped
 from scipy.special import log_softmax
 
-from mnist_jax.metrics.sums import confusion_summary, count_confusions
+from mnist_jax.metrics.sums import count_confusions
 from mnist_jax.training.evaluation import EvaluationResult
 from mnist_jax.training.step import AugmentFn, preprocess
 
@@ -95,22 +95,9 @@ def evaluate_logits(
     """Returns the figures that `evaluation.Evaluator` returns, from logits on the host."""
     losses = -log_softmax(logits.astype(np.float64), axis=1)[np.arange(len(labels)), labels]
     confusion = np.asarray(count_confusions(labels, logits.argmax(axis=1), logits.shape[1]))
-    errors, num_examples, per_class = confusion_summary(confusion)
-    return EvaluationResult(
-        loss=float(losses.mean()),
-        accuracy=1.0 - errors / num_examples,
-        errors=errors,
-        num_examples=num_examples,
-        per_class_accuracy=per_class,
-        confusion_matrix=confusion.tolist(),
-    )
+    return EvaluationResult.from_sums(float(losses.sum()), confusion)
 
 
 def headline(result: EvaluationResult) -> dict[str, float | int]:
     """The figures of a line of results: ``accuracy`` (fraction), ``errors``, ``num_examples``, ``loss``."""
-    return {
-        "accuracy": result.accuracy,
-        "errors": result.errors,
-        "num_examples": result.num_examples,
-        "loss": result.loss,
-    }
+    return {name: getattr(result, name) for name in ("accuracy", "errors", "num_examples", "loss")}

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mnist_jax.metrics.sums import EvaluationSums, Metrics, confusion_summary, count_confusions
+from mnist_jax.metrics.sums import EvaluationSums, Metrics, count_confusions
 
 NUM_CLASSES = 4
 RNG = np.random.default_rng(0)
@@ -79,8 +79,3 @@ def test_confusions_are_counted_by_true_class_in_rows():
     assert counts.dtype == jnp.int32
     counted = count_confusions(labels, predicted, 3, jnp.array([True, False, True, True, False]))
     np.testing.assert_array_equal(counted, [[0, 1, 0], [1, 0, 0], [0, 0, 1]])
-
-
-def test_confusion_summary_has_true_classes_in_rows():
-    confusion = np.array([[8, 2, 0], [0, 0, 0], [1, 0, 3]])
-    assert confusion_summary(confusion) == (3, 14, [0.8, None, 0.75])

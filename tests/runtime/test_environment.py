@@ -43,8 +43,9 @@ def test_versions_are_those_of_the_running_libraries():
 
 
 def test_a_library_that_is_not_installed_is_none(monkeypatch):
-    monkeypatch.setitem(environment._PACKAGES, "orbax", "no-such-distribution")
-    assert environment.collect_versions()["orbax"] is None
+    monkeypatch.setattr(environment, "_PACKAGES", ("jax", "no-such-distribution"))
+    versions = environment.collect_versions()
+    assert versions["jax"] and versions["no-such-distribution"] is None
 
 
 def test_the_version_of_source_that_is_not_installed(monkeypatch):

@@ -17,6 +17,18 @@ LABELS = RNG.integers(0, NUM_CLASSES - 1, 23).astype(np.int32)  # the last class
 VARIABLES = {"params": RNG.normal(size=(6, NUM_CLASSES)).astype(np.float32)}
 
 
+def test_a_result_reads_true_classes_in_rows():
+    confusion = np.array([[8, 2, 0], [0, 0, 0], [1, 0, 3]])
+    assert EvaluationResult.from_sums(7.0, confusion) == EvaluationResult(
+        loss=0.5,
+        accuracy=1 - 3 / 14,
+        errors=3,
+        num_examples=14,
+        per_class_accuracy=[0.8, None, 0.75],
+        confusion_matrix=confusion.tolist(),
+    )
+
+
 def apply_fn(variables, images, train):
     """A network of one layer, quickly compiled."""
     assert not train
