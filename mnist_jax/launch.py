@@ -66,13 +66,7 @@ def main(arguments: cli.Arguments) -> int:
 def shared_environment(
     num_processes: int, devices_per_process: int, environment: Mapping[str, str]
 ) -> dict[str, str]:
-    """The environment of all processes, but for ``JAX_PROCESS_ID``.
-
-    Args:
-        num_processes: how many there are.
-        devices_per_process: virtual CPU devices of each, 0 = as ``environment`` says.
-        environment: the launcher's own environment.
-    """
+    """The environment of all processes but for ``JAX_PROCESS_ID``; 0 devices: as ``environment`` says."""
     flags = environment.get("XLA_FLAGS", "").split()
     if devices_per_process:
         flags = [flag for flag in flags if not flag.startswith(f"{_DEVICE_COUNT}=")]

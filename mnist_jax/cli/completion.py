@@ -65,12 +65,7 @@ def make_main(commands: Mapping[str, Command]) -> Callable[[Arguments], int]:
 
 
 def completion_script(shell: str, commands: Mapping[str, Command]) -> str:
-    """Writes the script for one shell.
-
-    Args:
-        shell: ``bash`` or ``zsh``.
-        commands: what each command takes, by name.
-    """
+    """Writes the script for one shell."""
     configs = f"    */--{CONFIG.name}) offer={_quoted(shipped_configs())}; return ;;"
     fields = [_values("*", f"--config.{field.name}", field) for field in FIELDS]
     flags = [

@@ -20,12 +20,7 @@ _MOST_CHECKPOINTS = 10
 
 
 def resolve(config: ConfigDict, num_train: int, num_devices: int = 1) -> tuple[ConfigDict, list[str]]:
-    """Replaces ``num_epochs`` and ``batch_size`` of 0 by numbers that suit the training images.
-
-    Args:
-        config: a checked configuration.
-        num_train: images to train on, after any are held out.
-        num_devices: devices that share a batch.
+    """Replaces ``num_epochs`` and ``batch_size`` of 0 by numbers that suit the images that are trained on.
 
     Returns:
         a configuration without zeros there, and a line on what was chosen, if anything was.

@@ -93,14 +93,6 @@ class Dataset:
     ) -> "Dataset":
         """Makes a data set of arrays in memory: labels become int32, the fingerprint is computed.
 
-        Args:
-            images: uint8 ``[N, H, W, C]``.
-            labels: ``[N]``, any integer dtype.
-            name: the data set's name.
-            source: where it came from, for people to read.
-            class_names: one name for each label.
-            is_drawn: see the class.
-
         Raises:
             DataError: as the class says.
         """
@@ -242,12 +234,6 @@ def check_labels(
     labels: Integer[np.ndarray, "num_examples"], num_classes: int, where: str, first_label: int = 0
 ) -> None:
     """Checks that every label is one of ``num_classes`` consecutive numbers.
-
-    Args:
-        labels: ``[N]``, any integer dtype.
-        num_classes: the number of classes.
-        where: the file or data set to name in the message.
-        first_label: the smallest of the numbers.
 
     Raises:
         DataError: naming the first label that is none.

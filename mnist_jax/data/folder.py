@@ -84,8 +84,7 @@ def _load_candidate(folder: Path, name: str, own_name: str, image_size: int) -> 
         return splits
     if arrays := _find_arrays(folder, name):
         where = f"folder {readable(folder)} (NumPy)"
-        parts = {role: Part(*part) for role, part in arrays.items()}
-        return assemble(parts, _claimed(name), where, own_name=own_name, image_size=image_size)
+        return assemble(arrays, _claimed(name), where, own_name=own_name, image_size=image_size)
     if tables := _find_tables(folder):
         return _load_tables(folder, tables, name, own_name, image_size)
     if files := find_parquet(folder):
@@ -227,7 +226,7 @@ def _published_name(path: Path) -> str:
     return FINGERPRINTS.get(hashlib.sha256(read_bytes(path)).hexdigest(), ("",))[0]
 
 
-def _find_arrays(folder: Path, name: str) -> dict[Role, tuple[str, np.ndarray]]:
+def _find_arrays(folder: Path, name: str) -> dict[Role, Part]:
     named = [folder / f"{name.replace('/', '-')}.npz", folder / "mnist.npz"]
     archives = [path for path in named if os.path.lexists(path)] or sorted(folder.glob("*.npz"))
     if len(archives) == 1 or archives[:1] == named[:1]:

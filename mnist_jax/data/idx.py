@@ -23,10 +23,6 @@ def parse_idx(blob: bytes, where: str) -> np.ndarray:
 
     Memory use is bounded by what the file really holds, whatever its header claims.
 
-    Args:
-        blob: the file's bytes.
-        where: the file's name for messages.
-
     Returns:
         The array, in the machine's byte order, with the dtype and shape that the header gives. Read-only.
 

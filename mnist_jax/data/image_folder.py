@@ -29,11 +29,6 @@ def load_image_folder(own_name: str, root: Path, image_size: int = 0) -> Splits:
     ``metadata.csv`` or ``metadata.jsonl`` that has the columns ``file_name`` and ``label``. Classes are the
     sorted names of the folders in train, as numbers where all are. Where there is no test set, one is drawn.
 
-    Args:
-        own_name: the data set's name.
-        root: the folder that holds the splits, or the classes.
-        image_size: the longer side of the images; 0 to have it chosen.
-
     Raises:
         DataError: if a split or a class has no pictures, a file is no readable picture, or test has a class
             that train lacks.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mnist_jax.data.assemble import ROLES, Role
+from mnist_jax.data.assemble import ROLES, Part, Role
 from mnist_jax.errors import DataError
 
 _EXPECTED = "x_train, y_train, x_test, y_test"
@@ -25,10 +25,6 @@ _POSITIONS = ("arr_0", "arr_1", "arr_2", "arr_3")
 
 def read_npz(path: Path, keys: Sequence[str]) -> dict[str, np.ndarray]:
     """Reads arrays from an ``.npz`` file, never unpickling anything.
-
-    Args:
-        path: the file.
-        keys: the arrays that must be in it.
 
     Raises:
         DataError: if the file is damaged, lacks a key, or holds pickled objects.
@@ -64,11 +60,8 @@ def find_roles(names: Sequence[str]) -> dict[Role, str]:
     return found
 
 
-def read_npz_roles(path: Path) -> dict[Role, tuple[str, np.ndarray]]:
-    """Reads the images and labels of an ``.npz`` file, whatever it calls them.
-
-    Returns:
-        what to call each array in messages, and the array: those of train, and those of test if it has any.
+def read_npz_roles(path: Path) -> dict[Role, Part]:
+    """Reads the images and labels of an ``.npz`` file, whatever it calls them; those of test if it has any.
 
     Raises:
         DataError: as `read_npz`.
@@ -76,14 +69,11 @@ def read_npz_roles(path: Path) -> dict[Role, tuple[str, np.ndarray]]:
     names = find_roles(list(_read(path, None, _EXPECTED)))
     check_roles(names, str(path))
     arrays = _read(path, list(names.values()), _EXPECTED)
-    return {role: (f"{path}, {name}", arrays[name]) for role, name in names.items()}
+    return {role: Part(f"{path}, {name}", arrays[name]) for role, name in names.items()}
 
 
-def read_npy_roles(folder: Path) -> dict[Role, tuple[str, np.ndarray]]:
-    """Reads the images and labels of a folder with one array a file, ``.npy`` or ``.npz``.
-
-    Returns:
-        as `read_npz_roles`; empty where there are none.
+def read_npy_roles(folder: Path) -> dict[Role, Part]:
+    """Reads the images and labels of a folder with one array a file, ``.npy`` or ``.npz``; empty without.
 
     Raises:
         DataError: as `read_npz`.
@@ -93,7 +83,7 @@ def read_npy_roles(folder: Path) -> dict[Role, tuple[str, np.ndarray]]:
     if Role("train", "images") not in names:
         return {}
     check_roles(names, str(folder))
-    return {role: (str(paths[name]), _read_one(paths[name])) for role, name in names.items()}
+    return {role: Part(str(paths[name]), _read_one(paths[name])) for role, name in names.items()}
 
 
 def check_roles(names: Mapping[Role, str], where: str) -> None:

@@ -35,14 +35,7 @@ def find_svhn(folder: Path) -> Path | None:
 
 
 def read_svhn(folder: Path) -> dict[Role, Part]:
-    """Reads the two files in a folder.
-
-    Returns:
-        as `parse_svhn`.
-
-    Raises:
-        DataError: as `parse_svhn`, or one of them is missing.
-    """
+    """Reads the two files in a folder; as `parse_svhn`, and raises DataError where one is missing."""
     paths = {split: folder / file for split, file in SVHN_FILES.items()}
     return parse_svhn({split: (readable(path), read_bytes(path)) for split, path in paths.items()})
 

@@ -105,10 +105,6 @@ class Recognizer:
 def first_layer(module: nn.Module, image_shape: Sequence[int]) -> tuple[str, int]:
     """Returns the first layer over maps: the first block, or the first convolution.
 
-    Args:
-        module: called as ``module(images, train=...)``.
-        image_shape: ``(height, width, channels)``.
-
     Returns:
         its name and how many maps it gives; an empty name and 0 where no layer gives maps.
     """

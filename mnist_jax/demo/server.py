@@ -68,11 +68,6 @@ def names_of(host: str) -> frozenset[str]:
 def serve(app: ASGIApp, opened: socket.socket, on_ready: Callable[[], None]) -> int:
     """Serves until SIGTERM or SIGINT; a second one ends at once.
 
-    Args:
-        app: what to serve.
-        opened: from `open_socket`; closed at the end.
-        on_ready: called once requests are answered.
-
     Returns:
         the exit code: 143 or 130.
     """

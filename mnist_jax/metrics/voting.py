@@ -56,10 +56,6 @@ def describe_vote(
 ) -> dict[str, object]:
     """Summarizes an ensemble.
 
-    Args:
-        probabilities: of each member.
-        labels: true classes.
-
     Returns:
         ``soft_vote`` (``accuracy``, ``errors``, ``loss`` in nats, ``calibration_error``), ``majority_vote``
         (``accuracy``, ``errors``), ``members`` (the same of each, as for the soft vote), ``disagreement``,

@@ -24,12 +24,7 @@ MODELS: Mapping[str, tuple[type[nn.Module], Mapping[str, Any]]] = {
 
 
 def create_model(name: str, num_classes: int, **fields: Any) -> nn.Module:
-    """Builds a network by name.
-
-    Args:
-        name: a key of ``MODELS``.
-        num_classes: width of the last layer.
-        **fields: of `CNN`; the others take those they have and their name does not decide.
+    """Builds one of ``MODELS``, of `CNN`'s fields; others take those they have and their name leaves open.
 
     Raises:
         ValueError: for an unknown name.

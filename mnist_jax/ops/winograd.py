@@ -136,11 +136,6 @@ def winograd_conv2d(
 ) -> Float[Array, "batch out_height out_width features"]:
     """Cross-correlates with stride 1 and without padding.
 
-    Args:
-        images: ``[B, H, W, C]``, 3x3 or larger.
-        kernel: ``[3, 3, C, F]``.
-        precision: of the products on devices that have more than one.
-
     Returns:
         ``[B, H - 2, W - 2, F]`` in the dtype of the images.
     """

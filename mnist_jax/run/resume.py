@@ -30,11 +30,6 @@ class Settings:
 def check_folder(folder: Path, settings: Settings, total_steps: int) -> dict[str, Any] | None:
     """Compares a folder with the run that is about to start in it.
 
-    Args:
-        folder: the folder of the run.
-        settings: of the run about to start.
-        total_steps: steps of the complete run as configured.
-
     Returns:
         the summary of a run that is finished, or None where there is something to do.
 

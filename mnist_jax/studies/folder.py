@@ -37,14 +37,7 @@ RESULTS_FILE = "results.jsonl"
 def open_records(
     folder: Path, kind: str, config: ConfigDict, facts: Mapping[str, Any], free: tuple[str, ...] = ()
 ) -> None:
-    """Writes ``config.json``, or checks that the one there belongs to the same work.
-
-    Args:
-        folder: the folder, locked.
-        kind: ``study``, ``ensemble`` or ``pseudo_label``.
-        config: the checked configuration.
-        facts: for ``run`` in ``config.json``.
-        free: further fields that may differ.
+    """Writes ``config.json``, with ``facts`` below ``run``, or checks that the one there is of the same work.
 
     Raises:
         ConfigError: the folder holds something else, or the same with other settings or other data; each
@@ -68,13 +61,7 @@ def save_member(
 ) -> None:
     """Leaves a member as the folder of a run, for ``evaluate``, ``predict`` and ``load``.
 
-    Args:
-        folder: the member's own; made where it is missing.
-        experiment: the member's, with its seed in the configuration.
-        state: after the last step.
-        facts: for ``run`` in ``config.json``, see `datasets.RunData.facts`.
-        totals: the times.
-        evaluation: of the test set, for ``summary.json``; None where the test set was not looked at.
+    There is a ``summary.json`` only with an evaluation of the test set. For ``facts`` see `RunData.facts`.
 
     Raises:
         CheckpointError: it cannot be saved.

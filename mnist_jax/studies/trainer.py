@@ -63,10 +63,7 @@ class Trained:
 def member_experiment(config: ConfigDict, train: Dataset, num_train: int = 0) -> Experiment:
     """Builds an experiment whose members' devices are chosen group by group.
 
-    Args:
-        config: checked.
-        train: what the images and classes are like.
-        num_train: images to train on; 0 = those of ``train``.
+    ``train`` tells what images and classes are like, and how many there are where ``num_train`` is 0.
 
     Raises:
         ConfigError: the network does not fit the images.
@@ -207,16 +204,9 @@ class MemberTrainer:
     def probabilities(
         self, state: TrainState, images: np.ndarray, *, num_views: int, key: jax.Array
     ) -> np.ndarray:
-        """What a member takes for likely, averaged over an image and changed copies of it.
+        """What a member takes for likely, float64 ``[N, classes]``.
 
-        Args:
-            state: the member.
-            images: uint8 ``[N, H, W, C]``.
-            num_views: copies of each image, changed as in training; 0 = the image alone.
-            key: decides how they are changed.
-
-        Returns:
-            float64 ``[N, classes]``.
+        It is averaged over each image and ``num_views`` copies of it, changed as in training.
 
         Raises:
             ValueError: for copies where the experiment has no augmentation.
@@ -236,13 +226,7 @@ class MemberTrainer:
         )
 
     def choose_group_size(self, requested: int, num_members: int, data: Data) -> int:
-        """How many members to train at once.
-
-        Args:
-            requested: as asked for; 0 = as many as the memory of an accelerator holds, or as pay on a CPU.
-            num_members: members there are to train.
-            data: as for `train`.
-        """
+        """How many to train at once; 0 asks for as many as an accelerator's memory holds, or pay on a CPU."""
         if requested:
             return min(requested, num_members)
         if self.experiment.layout.platform == "cpu":

@@ -35,16 +35,7 @@ class Progress:
         first_step: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ):
-        """Starts at ``first_step``, the step that was restored, of ``num_epochs * steps_per_epoch``.
-
-        Args:
-            console: where to show it.
-            num_epochs: epochs of the complete run.
-            steps_per_epoch: optimizer steps an epoch.
-            batch_size: images a step, over all devices.
-            first_step: steps already done.
-            clock: seconds that never jump.
-        """
+        """Starts at ``first_step``, the step that was restored, of ``num_epochs * steps_per_epoch``."""
         self._console = console
         self._num_epochs = num_epochs
         self._steps_per_epoch = steps_per_epoch

@@ -42,11 +42,6 @@ def make_view_probabilities_fn(
     They are averaged over the image itself and ``num_views`` randomly changed copies. An answer that holds
     for all of them is more often right than one that is merely sure of the image as it is; MixMatch
     (Berthelot et al. 2019) guesses labels in this way.
-
-    Args:
-        apply_fn: the module's ``apply``.
-        augment_fn: the random changes, as `steps.train_step` takes them.
-        batch_size: images at a time.
     """
 
     def probabilities(

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -12,7 +12,7 @@ from mnist_jax.data.pictures.fit import fit_to_shape, luminance
 from mnist_jax.data.pictures.mnist_form import MNIST_BOX, to_mnist
 
 if TYPE_CHECKING:
-    from os import PathLike
+    from mnist_jax.data.pictures.decode import Source
 
 # EMNIST's characters fill 24x24 of 28x28, MNIST's 20x20 (Cohen et al. 2017, arXiv:1702.05373).
 _EMNIST_BOX = 24
@@ -63,15 +63,8 @@ class Preparation:
         """Returns plain values, for JSON."""
         return {**asdict(self), "image_shape": list(self.image_shape)}
 
-    def load(self, source: "str | PathLike[str] | IO[bytes]") -> UInt8[np.ndarray, "height width channels"]:
-        """Reads a picture file and prepares it.
-
-        Args:
-            source: a path, or a binary file open for reading.
-
-        Raises:
-            DataError: as `decode.load_image` and `apply`.
-        """
+    def load(self, source: "Source") -> UInt8[np.ndarray, "height width channels"]:
+        """Reads a picture (a path, or a binary file) and prepares it; as `decode.load_image` and `apply`."""
         if self.form == "mnist":
             return self.apply(load_image(source, stretch=True))
         max_side = min(MAX_SIDE, _SPARE_SIZE * max(self.image_shape[:2]))
