@@ -1,6 +1,9 @@
 """``python -m mnist_jax.ensemble``: trains fixed members side by side and lets them vote."""
 
+from dataclasses import replace
+
 from mnist_jax import cli
+from mnist_jax.study import SIDE_BY_SIDE, SPLIT
 from mnist_jax.terminal.format import format_percent
 
 COMMAND = cli.Command(
@@ -10,20 +13,8 @@ COMMAND = cli.Command(
     "evaluate and predict take the folder as one model.",
     (
         cli.Flag("workdir", "", "folder of the ensemble; left out = runs/CONFIG", metavar="DIR"),
-        cli.Flag(
-            "split",
-            "test",
-            "what to measure on: the test set, or images held out of train while choosing",
-            choices=("test", "validation"),
-            metavar="test|validation",
-        ),
-        cli.Flag(
-            "side_by_side",
-            0,
-            "members trained at once; 0 = as many as the device has room for",
-            at_least=0,
-            metavar="K",
-        ),
+        replace(SPLIT, default="test"),
+        SIDE_BY_SIDE,
         cli.DRY_RUN,
     ),
     takes_config=True,

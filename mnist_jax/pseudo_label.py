@@ -1,6 +1,9 @@
 """``python -m mnist_jax.pseudo_label``: what unlabeled images add to a few labeled ones."""
 
+from dataclasses import replace
+
 from mnist_jax import cli
+from mnist_jax.study import SPLIT
 
 COMMAND = cli.Command(
     "python -m mnist_jax.pseudo_label",
@@ -9,13 +12,7 @@ COMMAND = cli.Command(
     "The same command goes on where a stopped one was.",
     (
         cli.Flag("workdir", "", "folder of the results; left out = runs/CONFIG-SPLIT", metavar="DIR"),
-        cli.Flag(
-            "split",
-            "test",
-            "what to measure on: the test set, or images held out of train while choosing",
-            choices=("test", "validation"),
-            metavar="test|validation",
-        ),
+        replace(SPLIT, default="test"),
     ),
     takes_config=True,
 )

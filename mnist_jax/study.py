@@ -3,6 +3,7 @@
 from mnist_jax import cli
 from mnist_jax.config.seeds import SEEDS_MEANS, SEEDS_PATTERN
 
+# Of the other commands that train many networks, too.
 SPLIT = cli.Flag(
     "split",
     "validation",

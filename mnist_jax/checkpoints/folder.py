@@ -12,12 +12,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from mnist_jax.checkpoints.manifest import (
-    DamagedError,
-    Manifest,
-    read_manifest,
-    verify_files,
-)
+from mnist_jax.checkpoints.manifest import DamagedError, Manifest, read_manifest, verify_files
 from mnist_jax.errors import CheckpointError
 from mnist_jax.storage.json_files import fsync_directory
 from mnist_jax.storage.workdir import CHECKPOINTS_DIR, hint_if_too_deep
@@ -27,11 +22,7 @@ _LEFTOVER = re.compile(r"\d+\.(orbax-checkpoint-tmp.*|removed)")
 
 
 class CheckpointFolder:
-    """``path/STEP/`` for each checkpoint; what is damaged is warned about, once each, and skipped.
-
-    Attributes:
-        path: absolute.
-    """
+    """``path/STEP/`` for each checkpoint; what is damaged is warned about, once each, and skipped."""
 
     def __init__(self, path: str | os.PathLike[str], best_metric: str, on_warning: Callable[[str], None]):
         """Looks at nothing yet.

@@ -17,12 +17,7 @@ class Batcher(Generic[Request, Answer]):
     """
 
     def __init__(self, answer: Callable[[Sequence[Request]], Sequence[Answer]], max_size: int):
-        """Starts nothing yet, see `running`.
-
-        Args:
-            answer: gives one answer for each request; it runs in a thread of its own.
-            max_size: the most requests in a batch.
-        """
+        """Takes what answers up to ``max_size`` requests, in a thread of its own; starts nothing yet."""
         self._answer = answer
         self._max_size = max_size
         self._waiting: asyncio.Queue[tuple[Request, asyncio.Future[Answer]]] = asyncio.Queue()

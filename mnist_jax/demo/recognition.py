@@ -21,32 +21,21 @@ BATCH_SIZES = (1, 16)
 
 @dataclass(frozen=True)
 class Recognition:
-    """What the network says of one picture.
+    """What the network says of one picture."""
 
-    Attributes:
-        image: what it was given, uint8 ``[height, width, channels]``.
-        probabilities: of each class, float32 ``[classes]``.
-        activations: of the first layer after its ReLU, uint8 ``[height, width, maps]``, 255 where it is most
-            active; None for a network without such a layer.
-    """
-
-    image: UInt8[np.ndarray, "height width channels"]
-    probabilities: Float[np.ndarray, " classes"]
+    image: UInt8[np.ndarray, "height width channels"]  # what it was given
+    probabilities: Float[np.ndarray, " classes"]  # of each class, float32
+    # Of the first layer after its ReLU, 255 where it is most active; None for a network without such a layer.
     activations: UInt8[np.ndarray, "map_height map_width maps"] | None
 
 
 class Recognizer:
-    """Turns picture files into what the network takes, and those into recognitions.
-
-    Attributes:
-        model: the network it uses.
-        layer: name of the layer whose activations it gives, empty where there is none.
-        num_maps: how many maps that layer has.
-    """
+    """Turns picture files into what the network takes, and those into recognitions."""
 
     def __init__(self, model: LoadedModel):
         """Compiles nothing yet, see `warm_up`."""
         self.model = model
+        # The layer whose activations are given, "" for none, and how many maps it has.
         self.layer, self.num_maps = first_layer(model.module, model.image_shape)
         # One device: a handful of pictures is not worth spreading.
         self._variables = jax.device_put(jax.device_get(model.variables), jax.local_devices()[0])
@@ -58,10 +47,7 @@ class Recognizer:
             self.recognize([np.zeros(self.model.image_shape, np.uint8)] * size)
 
     def read(self, content: bytes) -> UInt8[np.ndarray, "height width channels"]:
-        """Brings a picture file to the form of the data that the network was trained on.
-
-        Args:
-            content: the bytes of a picture file in any format that Pillow knows.
+        """Brings the bytes of a picture file to the form of the data that the network was trained on.
 
         Raises:
             DataError: it is no picture, damaged, too large or blank.

@@ -18,19 +18,14 @@ _TROUBLE = re.compile(r"Error (reading|writing) persistent compilation cache")
 
 
 class CompiledFunction:
-    """A jitted function that compiles once for each shape of its arguments and adds up how long that takes.
-
-    Attributes:
-        compile_seconds: tracing and compiling so far.
-        on_compile: called before each compilation.
-    """
+    """A jitted function that compiles once for each shape of its arguments, and how long that took."""
 
     def __init__(self, jitted: Any):
         """Wraps ``jitted``, made by ``jax.jit``; nothing is compiled yet."""
         self._jitted = jitted
         self._programs: dict[Any, Callable[..., Any]] = {}
-        self.compile_seconds = 0.0
-        self.on_compile: Callable[[], None] = lambda: None
+        self.compile_seconds = 0.0  # tracing and compiling so far
+        self.on_compile: Callable[[], None] = lambda: None  # called before each compilation
 
     def __call__(self, *args: Any, **static: Any) -> Any:
         """Runs the program for these arguments; ``static`` are the jitted function's static ones."""

@@ -23,14 +23,11 @@ class StopRequest:
     device. Nothing is cleaned up, so what is on disk must be sound at every moment (see ``checkpoints``).
     Outside the main thread Python cannot handle signals; there the context does nothing and ``requested``
     stays False.
-
-    Attributes:
-        signal: the signal received first, None so far.
     """
 
     def __init__(self, *, work_begun: bool = True) -> None:
         """With ``work_begun=False`` the first signal exits at once until ``work_begins`` is called."""
-        self.signal: signal.Signals | None = None
+        self.signal: signal.Signals | None = None  # the one received first
         self._active = False
         self._work_begun = work_begun
 

@@ -33,9 +33,6 @@ class MetricsWriter:
 
     A line is with the system when ``write`` returns, so a killed process loses nothing; ``sync`` also
     outlasts a power cut and belongs before each checkpoint.
-
-    Attributes:
-        notice: what was mended when the files were opened, or ``""``.
     """
 
     def __init__(self, workdir: str | os.PathLike[str], *, resume_step: int = 0, enabled: bool = True):
@@ -50,7 +47,7 @@ class MetricsWriter:
         Raises:
             RunError: a file cannot be read or written.
         """
-        self.notice = ""
+        self.notice = ""  # what was mended when the files were opened
         self._enabled = enabled
         self._closed = False
         if not enabled:

@@ -47,23 +47,15 @@ class RunDescription:
 
 
 class RunConsole:
-    """Prints to one stream, in color and with a live bar on a terminal, as plain lines anywhere else.
-
-    Attributes:
-        live: whether the stream is a terminal on which a line can be redrawn.
-    """
+    """Prints to one stream, in color and with a live bar on a terminal, as plain lines anywhere else."""
 
     def __init__(self, *, enabled: bool = True, file: IO[str] | None = None):
-        """Prints to ``file``, standard output if not given.
-
-        Args:
-            enabled: ``False`` prints nothing, for processes other than the first.
-            file: a text stream.
-        """
+        """Prints to ``file``, by default standard output; nothing in processes where it is not enabled."""
         stream = file or sys.stdout
         # sys.stdout is None where the program was started without one.
         self._stream = PatientStream(stream) if enabled and stream is not None else None
         self._rich: Console | None = None
+        # Whether this is a terminal on which a line can be redrawn.
         self.live = self._stream is not None and self._stream.isatty() and not self.rich.is_dumb_terminal
 
     @property
@@ -107,12 +99,7 @@ class RunConsole:
         self.rich.print(panel)
 
     def opening(self, run: RunDescription, resume_step: int = 0) -> None:
-        """Prints what is about to happen.
-
-        Args:
-            run: the run.
-            resume_step: the step it goes on from; 0 for a new run.
-        """
+        """Prints what is about to happen; a run that is resumed goes on from ``resume_step``."""
         num_steps = run.num_epochs * run.steps_per_epoch
         shape = "x".join(str(size) for size in run.image_shape)
         counts = ", ".join(f"{count:,} {split}" for split, count in run.num_examples.items())
@@ -155,14 +142,7 @@ class RunConsole:
     def closing(
         self, run: RunDescription, summary: Mapping[str, Any], files: Sequence[str], best: str = ""
     ) -> None:
-        """Prints what the run reached and where everything is.
-
-        Args:
-            run: the run.
-            summary: as in ``summary.json``.
-            files: names in the folder of the run worth naming.
-            best: one line on the best checkpoint, if there is one.
-        """
+        """Prints what the run reached, as in ``summary.json``, on its best checkpoint, and its ``files``."""
         self.print()
         score = f"test accuracy {format_percent(summary['test_accuracy'])}"
         errors = f"{summary['test_errors']:,} errors in {run.num_examples['test']:,}"

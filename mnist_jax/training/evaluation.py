@@ -81,11 +81,7 @@ def _sum_over_batches(
 
 
 class Evaluator:
-    """Evaluates every example of a data set exactly once, whatever the batch size.
-
-    Attributes:
-        function: the compiled pass; ``function.compile_seconds`` is the time its compilations took.
-    """
+    """Evaluates every example of a data set exactly once, whatever the batch size."""
 
     def __init__(
         self,

@@ -136,8 +136,11 @@ def _fit_into_box(ink: np.ndarray, box_side: int) -> np.ndarray:
     largest = max(bottom - top, right - left)
     stroke_width = _stroke_width(ink)
     if stroke_width * box_side / largest < _THIN_STROKE:
+        from scipy.ndimage import maximum_filter
+
         growth = round(_USUAL_STROKE * largest / box_side - stroke_width)
-        ink = _thicken(np.pad(ink, growth), growth + 1)
+        # To the right and down; where the character lies is settled later.
+        ink = maximum_filter(np.pad(ink, growth), growth + 1, mode="constant", origin=growth // 2)
         top, bottom, left, right = _bounds(ink)
         largest = max(bottom - top, right - left)
     scale = box_side / largest
@@ -155,17 +158,6 @@ def _stroke_width(ink: np.ndarray) -> float:
     # Steps along rows and columns overrate an outline of random direction by 4/pi.
     outline = (np.diff(strokes, axis=0).sum() + np.diff(strokes, axis=1).sum()) * np.pi / 4
     return 2 * float(strokes.sum()) / float(outline)
-
-
-def _thicken(ink: np.ndarray, size: int) -> np.ndarray:
-    """The maximum over every ``size`` x ``size`` window, in steps that double."""
-    for axis in (0, 1):
-        reach = 1
-        while reach < size:
-            step = min(reach, size - reach)
-            ink = np.maximum(ink, np.roll(ink, step, axis))
-            reach += step
-    return ink
 
 
 def _place_by_mass(character: np.ndarray, height: int, width: int) -> np.ndarray:
