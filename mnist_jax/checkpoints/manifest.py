@@ -74,13 +74,9 @@ def leaf_differences(saved: Mapping[str, str], expected: Mapping[str, str]) -> l
 
 
 def write_manifest(folder: Path, step: int, metrics: Mapping[str, float], leaves: Mapping[str, str]) -> None:
-    """Brings every file of a finished checkpoint to the disk, then its manifest, then its name.
+    """Brings all files of a finished checkpoint to the disk, then its manifest (`Manifest`), then its name.
 
-    Args:
-        folder: the checkpoint, under its final name, with nothing writing to it any more.
-        step: training steps done.
-        metrics: validation metrics of this state; empty where it was not evaluated.
-        leaves: from ``describe_leaves``.
+    Nothing may be writing to the folder any more, and it has its final name.
 
     Raises:
         OSError: the disk is full or failing. The folder then has no manifest and is not a checkpoint.

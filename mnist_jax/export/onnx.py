@@ -74,15 +74,11 @@ def require_onnx() -> None:
 
 
 def to_onnx(predict: Callable[..., Any], image_shape: Sequence[int], metadata: Mapping[str, Any]) -> bytes:
-    """Translates a function of uint8 images, for any number of them.
-
-    Args:
-        predict: ``uint8 [N, H, W, C] -> float32 [N, classes]``, traceable by JAX.
-        image_shape: height, width, channels.
-        metadata: plain JSON values; each becomes an entry of ``metadata_props``, texts as they are.
+    """Translates ``uint8 [N, H, W, C] -> float32 [N, classes]`` for any N, and plain JSON values.
 
     Returns:
-        the content of the file: input ``images``, output ``probabilities``.
+        the content of the file: input ``images``, output ``probabilities``; each of the values is an entry of
+        ``metadata_props``, texts as they are.
 
     Raises:
         RunError: where the network uses an operation that has no translation here.

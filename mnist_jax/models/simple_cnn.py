@@ -29,14 +29,7 @@ class SimpleCNN(nn.Module):
     def __call__(
         self, images: Float[Array, "batch height width channels"], train: bool = False
     ) -> Float[Array, "batch {self.num_classes}"]:
-        """Returns logits for images in [0, 1].
-
-        Args:
-            images: ``[B, H, W, C]``.
-            train: whether BatchNorm uses and updates the statistics of this batch.
-
-        Returns:
-            float32 logits ``[B, num_classes]``.
+        """Returns float32 logits for images in [0, 1], as `CNN` does.
 
         Raises:
             ValueError: when the images are too small for the convolutions, or the dtype is unknown.

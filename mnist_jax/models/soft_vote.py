@@ -12,9 +12,6 @@ class SoftVote(nn.Module):
     """The soft vote of several networks, as a module like any other.
 
     The variables of member ``i`` are below ``members_i`` in each collection, see `join_variables`.
-
-    Attributes:
-        members: the networks.
     """
 
     members: tuple[nn.Module, ...]
@@ -23,15 +20,7 @@ class SoftVote(nn.Module):
     def __call__(
         self, images: Float[Array, "batch height width channels"], train: bool = False
     ) -> Float[Array, "batch classes"]:
-        """Returns logits whose softmax is the mean of the members' probabilities.
-
-        Args:
-            images: ``[B, H, W, C]`` in [0, 1].
-            train: whether members use and update the statistics of this batch.
-
-        Returns:
-            float32 ``[B, classes]``.
-        """
+        """Returns float32 logits whose softmax is the mean of the members' probabilities."""
         members = jnp.stack([jax.nn.log_softmax(member(images, train=train)) for member in self.members])
         return jax.nn.logsumexp(members, axis=0) - jnp.log(float(len(self.members)))
 

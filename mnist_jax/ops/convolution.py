@@ -20,11 +20,7 @@ CONV_IMPLEMENTATIONS = ("auto", "gemm", "lax")
 
 
 def resolve_implementation(implementation: str, platform: str | None = None) -> str:
-    """Turns ``auto`` into ``gemm`` on CPU and ``lax`` elsewhere.
-
-    Args:
-        implementation: one of ``auto``, ``gemm``, ``lax``.
-        platform: ``cpu``, ``gpu`` or ``tpu``; by default JAX's own choice.
+    """Turns ``auto`` into ``gemm`` on CPU and ``lax`` elsewhere; the platform is JAX's own choice by default.
 
     Raises:
         ValueError: for another name.

@@ -44,10 +44,6 @@ def compiled_apart(
     long, or is read along other axes than it was written, that costs more than the memory it saves.
     ``lax.optimization_barrier`` does not help: XLA removes barriers before it fuses. A call that must not be
     inlined keeps its results. Only the time changes, and rounding.
-
-    Args:
-        function: of arrays, or lists of them.
-        static_argnames: arguments that are no arrays, as in ``jax.jit``.
     """
     compiled = jax.jit(function, static_argnames=static_argnames)
 

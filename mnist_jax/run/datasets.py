@@ -95,12 +95,7 @@ def load_configured(config: ConfigDict, data_dir: str = "") -> Splits:
 
 
 def load_recorded(config: ConfigDict, run: Mapping[str, Any], data_dir: str = "") -> Splits:
-    """Loads the data of an earlier run, and makes sure that it is the same.
-
-    Args:
-        config: of the run.
-        run: the facts that its ``config.json`` keeps under ``run``.
-        data_dir: where the data is now; empty = where it was.
+    """Loads the data of an earlier run, and makes sure that it is the same; ``data_dir``: where it is now.
 
     Raises:
         DataError: the data is missing or damaged, or the test set is another one.

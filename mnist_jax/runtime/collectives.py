@@ -19,13 +19,7 @@ T = TypeVar("T")
 
 
 def on_primary(work: Callable[[], T]) -> T:
-    """Runs a function in process 0 only and returns its result in every process.
-
-    Args:
-        work: returns something that JSON keeps as it is.
-
-    Returns:
-        what ``work`` returned in process 0.
+    """Runs a function in process 0 only and returns its result, which JSON has to keep, in every process.
 
     Raises:
         MnistJaxError: what ``work`` raised, in every process.
@@ -54,11 +48,7 @@ def gather(*numbers: float) -> np.ndarray:
 
 
 def raise_together(error: BaseException | None, what: str) -> None:
-    """Waits for all processes, and raises in each where something went wrong in any.
-
-    Args:
-        error: what went wrong in this one, or None.
-        what: what was being done, for those where it went well.
+    """Waits for all processes, and raises in each where ``what`` was being done went wrong in any.
 
     Raises:
         BaseException: ``error``.

@@ -56,11 +56,7 @@ def prepare_workdir(path: str | os.PathLike[str]) -> tuple[Path, list[Path]]:
 
 
 def remove_if_unused(created: list[Path]) -> None:
-    """Removes the folders a failed run created for itself, where they hold a lock or nothing at most.
-
-    Args:
-        created: as returned by ``prepare_workdir``; call it while still holding the lock.
-    """
+    """Removes the folders a failed run, which still holds the lock, made: where that is all they hold."""
     for folder in created:
         with contextlib.suppress(OSError):
             names = {entry.name for entry in folder.iterdir()}

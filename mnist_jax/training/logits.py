@@ -16,12 +16,7 @@ from mnist_jax.training.step import AugmentFn, preprocess
 
 
 def make_logits_fn(apply_fn: Callable[..., Any], batch_size: int) -> Callable[..., Array]:
-    """Compiles ``logits(variables, images) -> float32 [N, classes]``.
-
-    Args:
-        apply_fn: the module's ``apply``.
-        batch_size: images at a time; the last batch is filled up and what came of the filling dropped.
-    """
+    """Compiles ``logits(variables, images) -> float32 [N, classes]``, ``batch_size`` images at a time."""
 
     def logits(
         variables: dict[str, PyTree], images: Shaped[Array, "examples height width channels"]
@@ -72,7 +67,10 @@ def _in_batches(
     images: Shaped[Array, "examples height width channels"],
     batch_size: int,
 ) -> Float[Array, "examples classes"]:
-    """Joins ``of_batch(number of the first row, rows)`` over all images; the last batch is filled up."""
+    """Joins ``of_batch(number of the first row, rows)`` over all images.
+
+    The last batch is filled up, and what comes of the filling is dropped.
+    """
     num_examples = images.shape[0]
     size = min(batch_size, num_examples)
 
