@@ -64,7 +64,8 @@ def main(arguments: cli.Arguments) -> int:
     mean = sum(member["accuracy"] for member in summary["members"]) / len(summary["members"])
     console.print(f"{summary['split']}: members' mean accuracy {format_percent(mean, 3)}")
     console.print(
-        f"soft vote {format_percent(soft['accuracy'], 3)} ({soft['errors']} errors), ", _gain(summary["gain"])
+        f"soft vote {format_percent(soft['accuracy'], 3)} ({soft['errors']} errors), "
+        f"{100 * summary['gain']:+.3f} points"
     )
     console.print(f"majority vote {format_percent(majority['accuracy'], 3)} ({majority['errors']} errors)")
     console.print(
@@ -77,10 +78,6 @@ def main(arguments: cli.Arguments) -> int:
         )
     console.print(f"one model for evaluate and predict: --workdir {workdir}")
     return 0
-
-
-def _gain(gain: float) -> str:
-    return f"{100 * gain:+.3f} points"
 
 
 if __name__ == "__main__":

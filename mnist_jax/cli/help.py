@@ -65,18 +65,13 @@ def _values(command: Command, argv: Sequence[str]) -> tuple[Mapping[str, object]
     if not any(word.startswith(("--config", "-config")) for word in words):
         return defaults, "the defaults"
     # Only what concerns the configuration: a flag that is still missing is why the help was asked for.
-    only_config = Command(
-        command.name, "", tuple(_optional(flag) for flag in command.flags), takes_config=True
-    )
+    flags = tuple(Flag(flag.name, flag.default, flag.description) for flag in command.flags)
+    only_config = Command(command.name, "", flags, takes_config=True)
     try:
         arguments = parse(only_config, words)
     except ConfigError as error:
         return defaults, f"the defaults, because of: {error.problems[0]}"
     return dict(flatten(arguments.config)), f"those of {arguments.config_file} and this command line"
-
-
-def _optional(flag: Flag) -> Flag:
-    return Flag(flag.name, flag.default, flag.description)
 
 
 def _field_entry(field: Field, value: object, width: int) -> str:

@@ -106,13 +106,13 @@ def parse_cifar_archive(blob: bytes, name: str, where: str) -> dict[Role, Part]:
     try:
         with tarfile.open(fileobj=io.BytesIO(_unzip(blob, where)), mode="r:") as archive:
             members = {member.name: member for member in archive}
-            odd = next((path for path in map(PurePosixPath, members) if _leaves_the_archive(path)), None)
-            if odd:
-                raise DataError(
-                    f"{where}: holds {readable(str(odd))}, outside of its folder; expected {layout.archive} "
-                    "as published"
-                )
-            if any(path.split("/")[0] in layout.other_folders for path in members):
+            for path in map(PurePosixPath, members):
+                if path.is_absolute() or ".." in path.parts:
+                    raise DataError(
+                        f"{where}: holds {readable(path)}, outside of its folder; expected {layout.archive} "
+                        "as published"
+                    )
+            if any(name.split("/")[0] in layout.other_folders for name in members):
                 raise DataError(f"{where}: {_not_read(layout)}")
 
             def read(file: str) -> bytes | None:
@@ -141,10 +141,6 @@ def _unzip(blob: bytes, where: str) -> bytes:
             "expected the archive as published"
         )
     return content
-
-
-def _leaves_the_archive(path: PurePosixPath) -> bool:
-    return path.is_absolute() or ".." in path.parts
 
 
 def _not_read(layout: Layout) -> str:

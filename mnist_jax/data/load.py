@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
+from mnist_jax.data import tfds
 from mnist_jax.data.assemble import fit_images
 from mnist_jax.data.cache import load_cached, save_to_cache
 from mnist_jax.data.dataset import Dataset, Splits, content_sha256
 from mnist_jax.data.embedded import load_embedded
 from mnist_jax.data.folder import VARIABLE, load_folder, load_from_variable
 from mnist_jax.data.known import EMBEDDED_NAME, FAMILY
-from mnist_jax.data.tfds import UnreachableError, load_tfds
 from mnist_jax.data.writers import with_writers
 from mnist_jax.errors import DataError
 from mnist_jax.runtime.environment import user_cache_dir
@@ -97,7 +97,7 @@ def _load(
     if name == EMBEDDED_NAME:
         return load_embedded()
     if manual_dir:
-        return load_tfds(name, Path(manual_dir).expanduser())
+        return tfds.load_tfds(name, Path(manual_dir).expanduser())
     if variable := os.environ.get(VARIABLE):
         splits = load_from_variable(name, Path(variable).expanduser(), image_size)
         if splits:
@@ -127,8 +127,8 @@ def _load_cached_or_fetch(name: str, fallback: str, cache_dir: Path) -> Splits:
     except DataError as error:
         notice = f"The cache was damaged and is not used: {error}."
     try:
-        splits = load_tfds(name)
-    except UnreachableError as error:
+        splits = tfds.load_tfds(name)
+    except tfds.UnreachableError as error:
         if name != "mnist" or fallback != EMBEDDED_NAME:
             hint = (
                 f", or data.fallback={EMBEDDED_NAME} to make do with 5,000 digits" if name == "mnist" else ""

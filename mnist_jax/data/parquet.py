@@ -44,7 +44,8 @@ def load_parquet(own_name: str, folder: Path, files: dict[str, list[Path]], imag
     if "train" not in files:
         raise DataError(f"{readable(folder)}: no parquet file for train; expected train-*.parquet")
     test = next((name for name in TEST_NAMES if name in files), None)
-    tables = {split: [_read(path) for path in files[name]] for split, name in _splits(test)}
+    used = {"train": "train"} | ({"test": test} if test else {})
+    tables = {split: [_read(path) for path in files[name]] for split, name in used.items()}
     class_names = _class_names(tables["train"][0])
     remarks = [f"the files of {name} are not used" for name in files if name not in ("train", test)]
     if test and not all(_has_labels(table) for table in tables["test"]):
@@ -59,10 +60,6 @@ def load_parquet(own_name: str, folder: Path, files: dict[str, list[Path]], imag
         class_names=class_names,
         remarks=remarks,
     )
-
-
-def _splits(test: str | None) -> list[tuple[str, str]]:
-    return [("train", "train"), *([("test", test)] if test else [])]
 
 
 def _read(path: Path) -> "pyarrow.Table":

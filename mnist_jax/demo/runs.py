@@ -15,22 +15,22 @@ def newest_run(runs: str | os.PathLike[str] = "runs") -> Path:
     Raises:
         RunError: there is no run with a checkpoint.
     """
-    newest: tuple[float, Path] | None = None
-    for config in Path(runs).glob(f"**/{CONFIG_FILE}"):
-        written = _last_checkpoint_time(config.parent)
-        if written is not None and (newest is None or written > newest[0]):
-            newest = (written, config.parent)
-    if newest is None:
+    written = {
+        config.parent: _last_checkpoint_time(config.parent) for config in Path(runs).glob(f"**/{CONFIG_FILE}")
+    }
+    newest = max(written, key=lambda workdir: written[workdir], default=None)
+    if newest is None or not written[newest]:
         raise RunError(
             f"no run with a checkpoint below {os.path.abspath(runs)}: give --workdir DIR, or train one with "
             "python -m mnist_jax.train --config configs/default.py"
         )
-    return newest[1]
+    return newest
 
 
-def _last_checkpoint_time(workdir: Path) -> float | None:
+def _last_checkpoint_time(workdir: Path) -> float:
+    """In seconds since 1970; 0 for a run without an intact checkpoint."""
     folder = CheckpointFolder(workdir / CHECKPOINTS_DIR, "accuracy", on_warning=lambda message: None)
     for step in folder.latest_first():
         if folder.is_intact(step):
             return folder.step_path(step).stat().st_mtime
-    return None
+    return 0.0

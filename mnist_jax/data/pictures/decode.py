@@ -172,7 +172,9 @@ def _opened(source: "Source") -> "Iterator[Image.Image]":
         warnings.simplefilter("ignore")
         try:
             with Image.open(source) as picture:
-                _check_size(picture.size)
+                width, height = picture.size
+                if width * height > MAX_PIXELS:
+                    raise DataError(f"{width} x {height} pixels, more than the {MAX_PIXELS:,} accepted")
                 picture.seek(0)
                 yield picture
         except DataError as error:
@@ -187,11 +189,6 @@ def _opened(source: "Source") -> "Iterator[Image.Image]":
             # Pillow's decoders raise anything from SyntaxError to struct.error on a damaged file.
             reason = " ".join(str(error).split())
             raise DataError(f"{name}: a damaged picture ({type(error).__name__}: {reason})") from error
-
-
-def _check_size(size: tuple[int, int]) -> None:
-    if size[0] * size[1] > MAX_PIXELS:
-        raise DataError(f"{size[0]} x {size[1]} pixels, more than the {MAX_PIXELS:,} accepted")
 
 
 def _is_deep(picture: "Image.Image") -> bool:
