@@ -11,14 +11,13 @@ from ml_collections import ConfigDict
 from mnist_jax.config.check import as_dict
 from mnist_jax.models.registry import count_parameters
 from mnist_jax.run.dry_run import describe_memory, memory_warnings, print_memory
-from mnist_jax.run.experiment import build_experiment
 from mnist_jax.run.resume import Settings, refuse_differences
 from mnist_jax.runtime.devices import device_faults
 from mnist_jax.storage.json_files import CONFIG_FILE, read_config
 from mnist_jax.storage.workdir import look_at_workdir
 from mnist_jax.studies.folder import RESULTS_FILE, read_results
 from mnist_jax.studies.seeds import prepare_split
-from mnist_jax.studies.trainer import MemberTrainer, member_layout
+from mnist_jax.studies.trainer import MemberTrainer, member_experiment
 from mnist_jax.terminal.console import RunConsole
 from mnist_jax.terminal.format import format_duration
 
@@ -67,13 +66,7 @@ def plan_members(
         seeds = [seed for name, seed in left if name == model]
         changed = copy.deepcopy(config)
         changed.model.name = model
-        experiment = build_experiment(
-            changed,
-            member_layout(),
-            image_shape=data.train.image_shape,
-            class_names=data.train.class_names,
-            num_train=data.train.num_examples,
-        )
+        experiment = member_experiment(changed, data.train)
         with device_faults("a smaller --side_by_side"):
             trainer = MemberTrainer(experiment)
             size = trainer.choose_group_size(side_by_side, len(seeds), examples)
