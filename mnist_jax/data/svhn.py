@@ -41,10 +41,7 @@ def read_svhn(folder: Path) -> dict[Role, Part]:
 
 
 def parse_svhn(blobs: Mapping[str, tuple[str, bytes]]) -> dict[Role, Part]:
-    """Parses the bytes of the two files.
-
-    Args:
-        blobs: for ``train`` and ``test``, the file's name for messages and its bytes.
+    """Parses the bytes of the two files, of ``train`` and ``test``, each with its name for messages.
 
     Returns:
         for each of ``ROLES`` images uint8 ``[N, 32, 32, 3]`` or labels uint8 ``[N]``, 0 to 9.
@@ -87,11 +84,9 @@ def read_mat(blob: bytes, names: Collection[str]) -> dict[str, np.ndarray]:
 
     SciPy reads these files, too, but a damaged one ends the process (a segmentation fault in SciPy 1.17).
 
-    Source: MathWorks, MAT-File Format, chapter 1.
+    Those of the ``names`` that the file does not have are left out.
 
-    Args:
-        blob: the file's bytes.
-        names: the arrays to read; those of them that the file does not have are left out.
+    Source: MathWorks, MAT-File Format, chapter 1.
 
     Raises:
         ValueError: for a damaged file.

@@ -31,11 +31,7 @@ def make_soft_vote(members: Sequence[nn.Module]) -> SoftVote:
 
 
 def join_variables(members: Sequence[dict[str, PyTree]]) -> dict[str, PyTree]:
-    """Puts the variables of the members together as `SoftVote` wants them.
-
-    Args:
-        members: ``{"params", "batch_stats"}`` of each, in the order of ``SoftVote.members``.
-    """
+    """Puts the variables of the members, in the order of ``SoftVote.members``, together as it wants them."""
     collections = {name for variables in members for name in variables}
     return {
         name: {f"members_{i}": variables[name] for i, variables in enumerate(members) if name in variables}

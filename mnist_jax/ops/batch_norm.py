@@ -55,14 +55,8 @@ def batch_norm_relu(
 ) -> tuple[Float[Array, "batch *out_space features"], Features, Features]:
     """Normalizes with the statistics of the batch, then ReLU and, where asked, 2x2 maximum pooling.
 
-    Args:
-        x: ``[B, ..., F]``; with ``pool`` ``[B, H, W, F]``.
-        scale: BatchNorm's, float32 ``[F]``.
-        bias: BatchNorm's, float32 ``[F]``.
-        epsilon: added to the variance.
-        pool: whether pooling follows.
-        implementation: as in `convolution.conv2d`; ``gemm`` is in one piece, ``lax`` layer by layer, with the
-            same values and gradients up to rounding.
+    With ``pool``, ``x`` is ``[B, H, W, F]``. Of the implementations (`convolution.conv2d`) ``gemm`` is in one
+    piece, ``lax`` layer by layer, with the same values and gradients up to rounding.
 
     Returns:
         the result, and mean and variance of ``x``, float32 ``[F]``, which carry no gradient.

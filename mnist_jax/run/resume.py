@@ -60,11 +60,8 @@ def refuse_differences(
 ) -> None:
     """Compares the settings of earlier work with those it is about to go on under.
 
-    Args:
-        recorded: of the earlier work.
-        wanted: of the work about to go on.
-        free: fields that may differ, beside those that never change what is computed.
-        may_extend: whether a constant schedule may be given more epochs.
+    ``free`` fields may differ, beside those that never change what is computed; with ``may_extend`` a
+    constant schedule may be given more epochs.
 
     Raises:
         ConfigError: the configuration, the kind of work or the data differ; each difference is listed.

@@ -74,8 +74,7 @@ def make_layout() -> Layout:
 def device_faults(advice: str) -> Iterator[None]:
     """Turns a device's own fault, such as memory that runs out, or the loss of another process into one line.
 
-    Args:
-        advice: what to try, such as ``"a smaller batch_size"``.
+    The line says what to try, such as ``"a smaller batch_size"``.
 
     Raises:
         RunError: in place of ``jax.errors.JaxRuntimeError``, and of what collectives raise.

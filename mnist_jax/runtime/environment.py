@@ -61,9 +61,6 @@ def git_commit(package_folder: str | os.PathLike[str] | None = None) -> str | No
 
     The current folder's repository is never read: a run is often started from somebody else's.
 
-    Args:
-        package_folder: the folder of the package; this package's own if not given.
-
     Returns:
         40 hexadecimal digits, perhaps followed by ``-dirty``; ``None`` where the package is in no checkout of
         its own or git does not answer.

@@ -66,12 +66,8 @@ class MetricsWriter:
     def write(self, *, step: int, epoch: int, split: str, **values: Any) -> None:
         """Writes one line, and each number in it as the TensorBoard scalar ``split/name``.
 
-        Args:
-            step: optimizer steps done, >= 0.
-            epoch: the epoch, counted from 1.
-            split: ``"train"``, ``"validation"`` or ``"test"``.
-            **values: numbers (Python's, NumPy's or 0-d arrays), strings or ``None``. NaN and infinities
-                become null.
+        Epochs count from 1. Values are numbers (Python's, NumPy's or 0-d arrays), strings or ``None``; NaN
+        and infinities become null.
 
         Raises:
             RunError: the disk is full or the file cannot be written; ``metrics.jsonl`` still ends in

@@ -11,14 +11,10 @@ from mnist_jax.studies.folder import read_results, results_path
 
 
 def compare_studies(first: str, second: str) -> dict[str, Any]:
-    """Compares the accuracies of two studies.
+    """Compares the accuracies of two studies, each the folder of one, or the results file in it.
 
     Measured on test, the comparison is noted in the ``summary.json`` of both: whoever goes on with one of
     them has chosen by test labels.
-
-    Args:
-        first: the folder of a study, or the results file in it.
-        second: the other one.
 
     Returns:
         ``first`` and ``second`` (statistics over all their seeds), ``differences`` (accuracy of the second

@@ -82,11 +82,7 @@ class MemberTrainer:
     """Trains groups of seeds of one experiment; groups of one size share a compiled program."""
 
     def __init__(self, experiment: Experiment):
-        """Prepares; nothing is compiled before the first group.
-
-        Args:
-            experiment: built by `member_experiment`; its own seed is not used.
-        """
+        """Takes an experiment of `member_experiment`, whose seed is not used; compiles nothing yet."""
         self.experiment = experiment
         self._programs: dict[int, CompiledFunction] = {}
         self._logits_fn = make_logits_fn(experiment.model.apply, experiment.config.eval_batch_size)
@@ -156,12 +152,7 @@ class MemberTrainer:
         )
 
     def measure(self, seeds: Sequence[int], data: Data) -> MeasuredSteps:
-        """Does the first steps of a group, to see what they take, and throws the members away.
-
-        Args:
-            seeds: one a member.
-            data: as for `train`.
-        """
+        """Does the first steps of a group, to see what they take, and throws the members away."""
         steps, states, logs = self._begin(seeds, data)
         return measure_steps(steps, self.experiment.steps_per_call(len(seeds)), states, logs)
 

@@ -79,12 +79,9 @@ def jit_member_steps(
     """Compiles ``run(states, logs, images, labels, keys, num_steps) -> (states, logs)``.
 
     Member ``i`` gets what ``run_steps`` gives for its state, log and keys, up to the rounding of products
-    that are done for all members at once. ``states`` and ``logs`` are donated.
-
-    Args:
-        run_steps: as ``epoch.make_train_steps`` makes it with `batch_sharding` of the mesh.
-        mesh: the devices, see `member_mesh`; its axis ``member`` has to divide the number of members.
-        static_length: as given to ``epoch.jit_train_steps``.
+    that are done for all members at once. ``states`` and ``logs`` are donated. ``run_steps`` is made by
+    ``epoch.make_train_steps`` with `batch_sharding` of the mesh, whose axis ``member`` has to divide the
+    number of members.
     """
     each, shared = PartitionSpec(_AXIS), PartitionSpec()
     shared_batches = batch_sharding(mesh) is not None

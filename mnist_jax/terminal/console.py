@@ -182,13 +182,8 @@ def model_summary_lines(
 ) -> list[str]:
     """Formats a table of a model's layers as Keras prints one, at most 78 columns wide.
 
-    Not ``nn.tabulate``, which cuts every cell on a terminal of 80 columns.
-
-    Args:
-        rows: name, type, output shape (``None`` for the batch) and number of parameters of each layer,
-            BatchNorm's statistics included.
-        num_trainable: parameters that the optimizer changes.
-        num_non_trainable: the others.
+    Not ``nn.tabulate``, which cuts every cell on a terminal of 80 columns. A row is name, type, output shape
+    (``None`` for the batch) and number of parameters of a layer, BatchNorm's statistics included.
     """
     cells = [("layer", "type", "output shape", "parameters")]
     cells += [(name, kind, _shape(shape), f"{count:,}") for name, kind, shape, count in rows]

@@ -123,16 +123,6 @@ def random_affine_params(
     each in 1 ± zoom_fraction. The width fraction shifts sideways, as Keras documents it and as the Keras of
     the article did; Keras 3 has since mixed up the two axes, which shows only where the two fractions differ.
 
-    Args:
-        key: Typed key.
-        batch_size: Number of images.
-        image_shape: Height and width in pixels, then anything.
-        rotation_degrees: Largest rotation either way, degrees.
-        width_shift_fraction: Largest ``tx``, as a fraction of the width.
-        height_shift_fraction: Largest ``ty``, as a fraction of the height.
-        shear_degrees: Largest shear either way, degrees.
-        zoom_fraction: Largest departure of a zoom factor from 1.
-
     Returns:
         Float32 ``[batch_size]`` for each parameter.
     """

@@ -48,15 +48,10 @@ def create_train_state(
     *,
     use_ema: bool = False,
 ) -> TrainState:
-    """Initializes a model and its optimizer.
+    """Initializes a model, called as ``model(images, train=...)``, and its optimizer.
 
-    Args:
-        key: typed key of the parameters.
-        model: a module with ``params`` and ``batch_stats``, called as ``model(images, train=...)``.
-        image_shape: ``(height, width, channels)``.
-        tx: the optimizer.
-        use_ema: whether to carry a moving average of parameters and statistics; it starts at their first
-            values.
+    A moving average of parameters and statistics, where one is carried (``use_ema``), starts at their first
+    values.
     """
 
     def initialize(key: jax.Array) -> TrainState:
