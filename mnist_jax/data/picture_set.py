@@ -53,13 +53,8 @@ def load_picture_sets(
     They are gray if every one of them is, by content, else RGB. Each split is ordered so that its classes are
     evenly spread (``dataset.interleave_classes``).
 
-    Args:
-        sets: the pictures of ``train``, and of ``test`` unless that is to be drawn from them.
-        source: where they come from, for people to read.
-        own_name: the name of the data set.
-        image_size: the longer side of the images; 0 to have it chosen.
-        class_names: all classes in order; by default those of train, sorted.
-        remarks: what is to be said about how they were found.
+    There are pictures of ``train``, and of ``test`` unless that is to be drawn from them. The classes are by
+    default those of train, sorted; for the rest see `assemble`.
 
     Raises:
         DataError: a file is no readable picture, or test has a class that train lacks.

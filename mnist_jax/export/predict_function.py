@@ -69,12 +69,9 @@ def describe_model(model: LoadedModel, workdir: str | os.PathLike[str]) -> dict[
 
 
 def check_predictions(predict: PredictFn, model: LoadedModel, images: UInt8[np.ndarray, "n h w c"]) -> float:
-    """Compares an export with the model it was made of, on any number of images at once and on few.
+    """Compares an export, read back, with the model it was made of, on many images at once and on few.
 
-    Args:
-        predict: the export, read back: uint8 ``[N, H, W, C]`` to float32 ``[N, classes]``.
-        model: the model; for one that computes in less than float32 the same network in float32 counts.
-        images: what to compare on.
+    For a model that computes in less than float32 the same network in float32 counts.
 
     Returns:
         the largest difference in any probability.

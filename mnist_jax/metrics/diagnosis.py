@@ -26,13 +26,8 @@ def find_problems(
     Nothing is said that a small evaluation set could show by chance: accuracies are taken with their 95%
     Clopper-Pearson intervals.
 
-    Args:
-        train_accuracy: of the last epoch, as a fraction.
-        train_class_counts: training images of each class.
-        num_train_seen: training images that ``train_accuracy`` is over.
-        confusion: counts on the evaluated split; rows are true classes, columns predicted ones.
-        class_names: one a class.
-        split: what was evaluated, for the text.
+    ``train_accuracy``, a fraction, is over the ``num_train_seen`` images of the last epoch; ``confusion`` is
+    that of the evaluated split, with true classes in rows.
 
     Raises:
         ValueError: nothing was evaluated.

@@ -78,11 +78,8 @@ def compare_paired(
 ) -> PairedComparison:
     """Compares two configurations by the seeds they have in common.
 
-    Args:
-        first: errors by seed. Whole numbers: even equal differences of fractions differ in their last digits,
-            which a test takes for spread.
-        second: the same of the other configuration.
-        num_examples: images that each seed was measured on.
+    Each is given by the errors of its seeds among ``num_examples``: whole numbers, for even equal differences
+    of fractions differ in their last digits, which a test takes for spread.
 
     Raises:
         ValueError: for no common seed.

@@ -70,15 +70,9 @@ def student_set(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Puts together what a student learns from, always of one size, so that one program trains them all.
 
-    Args:
-        labeled: images and their true labels.
-        pool_images: the unlabeled images.
-        probabilities: the teacher's, of the pool.
-        accepted: indices into the pool, at least one.
-        num_examples: size of the set.
-        labeled_share: share of it that has true labels, repeated as often as needed.
-        soft: whether pseudo labels are the teacher's probabilities, or its likeliest class.
-        seed: decides what is drawn.
+    A ``labeled_share`` of it has true labels, repeated as often as needed; the rest are the ``accepted``
+    images of the pool, at least one. Their labels are the teacher's ``probabilities`` where ``soft``, else
+    its likeliest class.
 
     Returns:
         uint8 images, and int32 labels ``[N]`` or, for soft ones, float32 ``[N, classes]``.
