@@ -8,7 +8,7 @@ ARGS ?=
 PARALLEL ?= -n 2 --dist loadfile
 BIN = $(VENV)/bin
 
-.PHONY: train test test-all storm mutants lint format bench clean
+.PHONY: train test test-all storm mutants lint format docs bench clean
 
 # One stamp for each set of extras, renewed when pyproject.toml changes; "main" is what training needs, no extra.
 $(VENV)/.installed-%: pyproject.toml setup.py | $(VENV)/bin/python
@@ -47,8 +47,12 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# The site, in site/; a warning fails it.
+docs: $(VENV)/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict $(ARGS)
+
 bench: $(VENV)/.installed-main
 	$(BIN)/python -m benchmarks.steps_per_sec $(ARGS)
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) build dist site *.egg-info

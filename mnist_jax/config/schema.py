@@ -40,6 +40,13 @@ FIELDS = (
     _from_0("batch_size", 64, "training images a step, over all devices; 0 = automatic"),
     _from_1("eval_batch_size", 1000, "images a step of evaluation"),
     Field("report", True, "write report.html at the end"),
+    Field(
+        "tracking",
+        "",
+        "trackers that are told of a training, several with commas between them; empty = none",
+        pattern=r"|(wandb|mlflow|trackio|tensorboard)(,(wandb|mlflow|trackio|tensorboard))*",
+        pattern_means="some of wandb, mlflow, trackio, tensorboard, with commas between them, or nothing",
+    ),
     _from_0("steps_per_call", 0, "training steps in one call to the device; 0 = automatic"),
     _from_1("log_every_steps", 100, "steps between two lines of metrics.jsonl"),
     Field(

@@ -11,6 +11,7 @@ from mnist_jax.models.registry import count_parameters, summarize_layers
 from mnist_jax.run.datasets import RunData
 from mnist_jax.run.experiment import Experiment
 from mnist_jax.run.summary import RunTotals
+from mnist_jax.run.tracking import Tracking
 from mnist_jax.runtime.distributed import is_primary
 from mnist_jax.runtime.environment import describe_device, package_version
 from mnist_jax.storage.metrics_log import MetricsWriter
@@ -30,6 +31,7 @@ class RunLog:
     Attributes:
         writer: ``metrics.jsonl`` and TensorBoard.
         progress: the live bar, or a line now and then.
+        tracking: the trackers that the configuration names.
     """
 
     def __init__(
@@ -45,9 +47,12 @@ class RunLog:
         """Opens the files of a run that goes on from ``state``, after ``step`` steps."""
         self._experiment, self._data, self._folder = experiment, data, folder
         self._console, self._totals = console, totals
-        self._eval_seconds = 0.0
+        self._eval_seconds, self._step = 0.0, step
         self._description = describe_run(experiment, data, folder, state)
         self.writer = MetricsWriter(folder, resume_step=step, enabled=is_primary())
+        self.tracking = Tracking(experiment, data, folder, console, self.writer)
+        if step == 0:
+            self.tracking.show_training_pictures(step)
         self._print_opening(state, step)
         self.progress = Progress(
             console,
@@ -65,6 +70,8 @@ class RunLog:
 
     def __exit__(self, *exception: Any) -> None:
         self._held.__exit__(*exception)
+        if exception[0] is not None:
+            self.tracking.stop(self._step, failed=True)
 
     def _print_opening(self, state: TrainState, step: int) -> None:
         console, experiment = self._console, self._experiment
@@ -92,6 +99,7 @@ class RunLog:
             RunError: a loss of the call is not finite, or the disk refuses a line.
         """
         experiment, config = self._experiment, self._experiment.config
+        self._step = step
         epoch, end = divmod(step - 1, experiment.steps_per_epoch)
         end += 1
         losses, correct = np.asarray(log.loss_sum, np.float64), np.asarray(log.num_correct)
@@ -154,8 +162,9 @@ class RunLog:
             eval_seconds=self._eval_seconds,
         )
 
-    def closing(self, summary: dict[str, Any]) -> None:
-        """Prints what the run reached, from its summary."""
+    def closing(self, summary: dict[str, Any], state: TrainState) -> None:
+        """Prints what the run reached, from its summary, and shows ``state`` to the trackers."""
+        self.tracking.finish(summary, state)
         best = summary["best"]
         self._console.closing(
             self._description,

@@ -23,6 +23,7 @@ from mnist_jax.runtime.devices import device_faults, make_layout
 from mnist_jax.runtime.distributed import is_multiprocess
 from mnist_jax.runtime.signals import StopRequest
 from mnist_jax.storage.json_files import SUMMARY_FILE, write_config, write_json_atomic
+from mnist_jax.storage.trackers import read_names
 from mnist_jax.storage.workdir import CHECKPOINTS_DIR, open_workdir
 from mnist_jax.terminal.console import RunConsole
 from mnist_jax.training.epoch import EpochLog
@@ -87,6 +88,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str, console: RunConsole | N
         CheckpointError: a checkpoint cannot be written, or does not fit.
     """
     config = check(config)
+    read_names(config.tracking)
     console = console or RunConsole(enabled=False)
     with device_faults("a smaller batch_size or eval_batch_size"), contextlib.ExitStack() as held:
         layout = make_layout()
@@ -168,6 +170,7 @@ def _train(run: Run, checkpoints: Checkpoints) -> RunResult:
                 last_save = time.monotonic()
 
     if not _is_over(experiment, step, totals):
+        log.tracking.stop(step)
         return _stopped(run, checkpoints, state, step)
     state = _kept(run, checkpoints, totals, state)
     # A run killed after its last checkpoint evaluates the test set once more.
@@ -179,7 +182,7 @@ def _train(run: Run, checkpoints: Checkpoints) -> RunResult:
     warnings = find_warnings(data.train, epoch_log, config.batch_size, test)
     summary = make_summary(experiment, run.settings.run["dataset"], state, test, totals, warnings, step)
     on_primary(lambda: write_json_atomic(run.folder / SUMMARY_FILE, summary))
-    log.closing(summary)
+    log.closing(summary, state)
     return RunResult(summary, state)
 
 

@@ -13,7 +13,15 @@ from mnist_jax.storage.workdir import CHECKPOINTS_DIR
 
 # What may differ between the parts of a run: it changes where and how fast it runs and what it leaves, never
 # what it computes.
-_FREE_FIELDS = ("report", "steps_per_call", "data.dir", "data.fallback", "model.conv", "eval_batch_size")
+_FREE_FIELDS = (
+    "report",
+    "tracking",
+    "steps_per_call",
+    "data.dir",
+    "data.fallback",
+    "model.conv",
+    "eval_batch_size",
+)
 _FREE_GROUPS = ("checkpoint.", "distributed.")
 # Of a study, an ensemble or pseudo labeling; a single run has neither.
 _RUN_FACTS = ("kind", "split")

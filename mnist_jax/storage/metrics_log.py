@@ -8,7 +8,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ TIMING_FIELDS = frozenset({"images_per_second", "steps_per_second", "seconds", "
 
 # TensorBoard's files are fsynced when flushed, which costs milliseconds on a slow disk.
 _TENSORBOARD_FLUSH_SECONDS = 10.0
+_LAST_STEP = 2**31
 
 
 class MetricsWriter:
@@ -48,6 +49,8 @@ class MetricsWriter:
             RunError: a file cannot be read or written.
         """
         self.notice = ""  # what was mended when the files were opened
+        # Receives ``(step, {"split/name": value})`` of each line.
+        self.on_scalars: Callable[[int, Mapping[str, float]], None] = lambda step, values: None
         self._enabled = enabled
         self._closed = False
         if not enabled:
@@ -84,7 +87,29 @@ class MetricsWriter:
         scalars = {
             f"{split}/{name}": float(record[name]) for name in values if type(record[name]) in (int, float)
         }
-        self._events.write(record["step"], scalars)
+        self._events.write_scalars(record["step"], scalars)
+        self.on_scalars(record["step"], scalars)
+
+    def write_summary(self, step: int, summary: Any) -> None:
+        """Writes something other than scalars for TensorBoard, also after ``close``.
+
+        Args:
+            step: optimizer steps done.
+            summary: a ``Summary`` of tensorboardX.
+
+        Raises:
+            RunError: the disk is full or the file cannot be written.
+        """
+        if self._enabled and not self._closed:
+            self._events.write(step, summary)
+        elif self._enabled:
+            # A file of its own, which discards nothing that the others have.
+            events = _EventLog(self._path.parent / TENSORBOARD_FOLDER, resume_step=_LAST_STEP)
+            try:
+                events.write(step, summary)
+                events.flush()
+            finally:
+                events.close()
 
     def sync(self) -> None:
         """Waits until everything written is on the disk, for a checkpoint to rely on; raises as `write`."""
@@ -158,15 +183,18 @@ class _EventLog:
             self.close()
             raise
 
-    def write(self, step: int, scalars: Mapping[str, float]) -> None:
-        from tensorboardX.proto.event_pb2 import Event
+    def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
         from tensorboardX.proto.summary_pb2 import Summary
 
-        if not scalars:
-            return
-        values = [Summary.Value(tag=tag, simple_value=value) for tag, value in scalars.items()]
+        if scalars:
+            values = [Summary.Value(tag=tag, simple_value=value) for tag, value in scalars.items()]
+            self.write(step, Summary(value=values))
+
+    def write(self, step: int, summary: Any) -> None:
+        from tensorboardX.proto.event_pb2 import Event
+
         with writing(self._path):
-            self._writer.write_event(Event(wall_time=time.time(), step=step, summary=Summary(value=values)))
+            self._writer.write_event(Event(wall_time=time.time(), step=step, summary=summary))
         if time.monotonic() - self._last_flush >= _TENSORBOARD_FLUSH_SECONDS:
             self.flush()
 
