@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mnist_jax import cli
+from mnist_jax.errors import ConfigError
 
 if TYPE_CHECKING:
     from mnist_jax.terminal.console import RunConsole
@@ -31,6 +32,16 @@ COMMAND = cli.Command(
             metavar="DIR",
             sets="init.run",
         ),
+        cli.Flag(
+            "extend",
+            0,
+            "train the finished run in --workdir further, to so many epochs in all, with a new schedule over "
+            "those added; --config may be left out",
+            at_least=1,
+            metavar="EPOCHS",
+            sets="num_epochs",
+            continues=True,
+        ),
         cli.DRY_RUN,
     ),
     takes_config=True,
@@ -47,6 +58,8 @@ def main(arguments: cli.Arguments) -> int:
     from mnist_jax.storage.workdir import new_workdir
     from mnist_jax.terminal.console import RunConsole
 
+    if arguments["extend"] and not arguments["workdir"]:
+        raise ConfigError(["--extend: the run is missing; give --workdir, the folder of a finished run"])
     distributed.join(**arguments.config.distributed)
     console = RunConsole(enabled=distributed.is_primary())
     enable_compile_cache(console.note)
@@ -56,7 +69,7 @@ def main(arguments: cli.Arguments) -> int:
         workdir = arguments["workdir"] or on_primary(
             lambda: str(made.enter_context(new_workdir("runs", default_name(arguments.config_file))))
         )
-        result = train_and_evaluate(arguments.config, workdir, console)
+        result = train_and_evaluate(arguments.config, workdir, console, extend=bool(arguments["extend"]))
     # Reached by all processes or by none: they wait for each other at the end.
     distributed.agree_to_end()
     if distributed.is_primary():
@@ -74,7 +87,7 @@ def _dry_run(arguments: cli.Arguments, console: "RunConsole") -> int:
     from mnist_jax.runtime import distributed
 
     workdir = arguments["workdir"] or str(Path("runs") / default_name(arguments.config_file))
-    plan = plan_run(arguments.config, workdir, console)
+    plan = plan_run(arguments.config, workdir, console, extend=bool(arguments["extend"]))
     distributed.agree_to_end()
     if distributed.is_primary():
         arguments.print_json(plan)

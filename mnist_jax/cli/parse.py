@@ -24,7 +24,7 @@ from mnist_jax.config.field import Field, Value
 from mnist_jax.config.file import load_config_file
 from mnist_jax.config.schema import FIELDS_BY_NAME, GROUPS, fields_of
 from mnist_jax.errors import ConfigError
-from mnist_jax.storage.json_files import plain_json
+from mnist_jax.storage.json_files import CONFIG_FILE, plain_json
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,9 @@ class Flag(Field):
     required: bool = False  # whether the command cannot do without it
     num_values: int = 1  # words it takes; with more than one, its value is a tuple of texts
     replaces_config: bool = False  # whether it stands instead of ``--config`` and the overrides
-    sets: str = ""  # the field of the configuration that it is another name for
+    sets: str = ""  # the field of the configuration that it sets
+    # Whether ``--config`` may be left out where it is given: the configuration is that of ``--workdir`` then.
+    continues: bool = False
 
     def convert(self, value: object) -> Value:
         """Checks a value, see `Field.convert`; in a path a leading ``~`` becomes the home folder.
@@ -156,6 +158,9 @@ def parse(command: Command, argv: Sequence[str]) -> Arguments:
 
 def _build_config(reader: "_Reader") -> ConfigDict:
     path = reader.values.get("config")
+    continues = any(reader.flags[name].continues for name in reader.values)
+    if path is None and continues and "workdir" in reader.values:
+        path = os.path.join(str(reader.values["workdir"]), CONFIG_FILE)
     if path is None:
         known = "config" in reader.wrong
         raise ConfigError([] if known else ["--config: is missing; give one, such as --config default"])
@@ -253,10 +258,9 @@ class _Reader:
         except ValueError as error:
             self._refuse(target, spelled, str(error), value)
             return
+        (self.values if isinstance(target, Flag) else self.overrides)[target.name] = converted
         if isinstance(target, Flag) and target.sets:
             self.overrides[target.sets] = converted
-        else:
-            (self.values if isinstance(target, Flag) else self.overrides)[target.name] = converted
 
     def _refuse(self, target: Field, spelled: str, problem: str, value: object) -> None:
         (self.wrong if isinstance(target, Flag) else self.wrong_overrides)[target.name] = value

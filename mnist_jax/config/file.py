@@ -1,6 +1,7 @@
 """Reads configuration files: Python with a ``get_config()``, as config_flags has them."""
 
 import difflib
+import json
 import os
 import sys
 import traceback
@@ -29,7 +30,8 @@ def load_config_file(name: str) -> ConfigDict:
     Args:
         name: path of the file, relative to the working directory or absolute, or the name of a configuration
             that comes with the package, such as ``default``; a file of that name goes first. As in
-            config_flags, what follows a colon is passed on: ``file.py:text`` calls ``get_config("text")``.
+            config_flags, what follows a colon is passed on: ``file.py:text`` calls ``get_config("text")``. A
+            name that ends in ``.json`` is the ``config.json`` of a run.
 
     Raises:
         ConfigError: with one line, for a file that is missing, cannot be read or run, or gives none.
@@ -41,6 +43,8 @@ def load_config_file(name: str) -> ConfigDict:
     if not os.path.isfile(path):
         path = str(shipped_configs().get(path, path))
     source = _read(path)
+    if path.endswith(".json"):
+        return _from_json(path, source)
     # Not through an import: its __pycache__ would hide an edit of the same length within the same second.
     module = types.ModuleType("mnist_jax_config_file")
     module.__file__ = path
@@ -60,6 +64,15 @@ def load_config_file(name: str) -> ConfigDict:
         text = f"expected an ml_collections.ConfigDict from get_config(), got {short(config)}{forgotten}"
         raise ConfigError([f"{path}: {text}"])
     return config
+
+
+def _from_json(path: str, source: bytes) -> ConfigDict:
+    try:
+        content = json.loads(source)
+        content.pop("run", None)
+        return ConfigDict(content, type_safe=False)
+    except (ValueError, AttributeError, TypeError) as error:
+        raise ConfigError([f"{path}: expected the JSON that a run writes ({error})"]) from error
 
 
 def _read(path: str) -> bytes:

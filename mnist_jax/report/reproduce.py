@@ -7,6 +7,7 @@ from typing import Any
 from mnist_jax.config.check import as_dict, check, flatten
 from mnist_jax.config.file import load_config_file, shipped_configs
 from mnist_jax.errors import ConfigError
+from mnist_jax.run.resume import Settings
 
 
 def train_command(config: Mapping[str, Any], workdir: str) -> str:
@@ -33,6 +34,29 @@ def train_command(config: Mapping[str, Any], workdir: str) -> str:
     return " ".join(
         [f"python -m mnist_jax.train --config {name}", *flags, f"--workdir {shlex.quote(workdir)}"]
     )
+
+
+def extension_commands(config: Mapping[str, Any], run: Mapping[str, Any], workdir: str) -> list[str]:
+    """Writes the commands that extend a run as it was extended, after that of `first_configuration`.
+
+    Args:
+        config: as ``config.json`` has it.
+        run: what it has under ``run``.
+        workdir: of the new run.
+    """
+    settings = Settings(dict(config), dict(run))
+    commands = []
+    for number, extension in enumerate(settings.extensions, 1):
+        then = dict(flatten(settings.until(number).config))
+        flags = [_flag(name, then[name]) for name in extension["before"] if name != "num_epochs"]
+        words = [f"--workdir {shlex.quote(workdir)}", f"--extend {then['num_epochs']}", *flags]
+        commands.append(" ".join(["python -m mnist_jax.train", *words]))
+    return commands
+
+
+def first_configuration(config: Mapping[str, Any], run: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration that a run was started with, before it was extended; arguments as above."""
+    return Settings(dict(config), dict(run)).until(0).config
 
 
 def _flag(key: str, value: Any) -> str:

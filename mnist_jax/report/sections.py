@@ -17,7 +17,7 @@ from mnist_jax.metrics.sums import count_confusions
 from mnist_jax.report import figures
 from mnist_jax.report.inline import inline_svg
 from mnist_jax.report.record import Predictions, RunRecord
-from mnist_jax.report.reproduce import train_command
+from mnist_jax.report.reproduce import extension_commands, first_configuration, train_command
 from mnist_jax.runtime.environment import collect_versions
 from mnist_jax.terminal.format import format_duration, format_percent
 
@@ -190,7 +190,7 @@ def environment(record: RunRecord) -> list[tuple[str, str]]:
 
 def commands(record: RunRecord) -> list[tuple[str, str]]:
     """What to type to have this run once more, as (comment, command)."""
-    folder = record.folder.name
+    again = f"runs/{record.folder.name}-again"
     lines = []
     commit, _, changed = (record.summary.get("git_commit") or "").partition("-")
     if commit:
@@ -202,9 +202,10 @@ def commands(record: RunRecord) -> list[tuple[str, str]]:
         lines.append((note, f"git checkout {commit}"))
     return [
         *lines,
-        ("train again", train_command(record.config, f"runs/{folder}-again")),
-        ("evaluate", f"python -m mnist_jax.evaluate --workdir runs/{folder}-again"),
-        ("this page", f"python -m mnist_jax.report --workdir runs/{folder}-again"),
+        ("train again", train_command(first_configuration(record.config, record.run), again)),
+        *(("made longer", line) for line in extension_commands(record.config, record.run, again)),
+        ("evaluate", f"python -m mnist_jax.evaluate --workdir {again}"),
+        ("this page", f"python -m mnist_jax.report --workdir {again}"),
     ]
 
 

@@ -17,6 +17,7 @@ from mnist_jax.run import resume
 from mnist_jax.run.datasets import RunData, load_run_data
 from mnist_jax.run.evaluations import make_evaluator
 from mnist_jax.run.experiment import Experiment, build_experiment
+from mnist_jax.run.extension import describe_extensions, find_extensions, first_step
 from mnist_jax.run.log import describe_run
 from mnist_jax.run.measure import available_memory, count_memory, measure_steps
 from mnist_jax.run.start import find_start
@@ -31,7 +32,9 @@ from mnist_jax.training.state import TrainState
 _SHARE_OF_MEMORY = 0.95
 
 
-def plan_run(config: ConfigDict, workdir: str, console: RunConsole) -> dict[str, Any]:
+def plan_run(
+    config: ConfigDict, workdir: str, console: RunConsole, *, extend: bool = False
+) -> dict[str, Any]:
     """Checks what `train_and_evaluate` would check, and says what the training would take.
 
     The network is built and compiled as for the training, so that the persistent compilation cache has the
@@ -41,6 +44,7 @@ def plan_run(config: ConfigDict, workdir: str, console: RunConsole) -> dict[str,
         config: any configuration.
         workdir: the folder that the run would have; nothing is left in it.
         console: the terminal output.
+        extend: as for `train_and_evaluate`.
 
     Returns:
         ``layers``, ``num_params``, ``total_steps``, ``steps_left``, ``memory``, ``seconds``, ``warnings`` and
@@ -53,15 +57,19 @@ def plan_run(config: ConfigDict, workdir: str, console: RunConsole) -> dict[str,
     with device_faults("a smaller batch_size or eval_batch_size"):
         layout = make_layout()
         config, data = load_run_data(config, layout.num_devices)
+        folder = Path(os.path.abspath(workdir))
+        on_primary(lambda: look_at_workdir(folder))
+        extensions = on_primary(lambda: find_extensions(folder, config, data.train.num_examples, extend))
         experiment = build_experiment(
             config,
             layout,
             image_shape=data.train.image_shape,
             class_names=data.train.class_names,
             num_train=data.train.num_examples,
+            first_step=first_step(extensions),
         )
-        folder = Path(os.path.abspath(workdir))
-        step, finished = on_primary(lambda: _steps_done(folder, experiment, data))
+        settings = resume.Settings(as_dict(config), data.facts() | describe_extensions(extensions))
+        step, finished = on_primary(lambda: _steps_done(folder, experiment, settings))
         if data.splits.notice:
             console.notice(data.splits.notice)
         if not finished:
@@ -102,10 +110,8 @@ def plan_run(config: ConfigDict, workdir: str, console: RunConsole) -> dict[str,
     return plan
 
 
-def _steps_done(folder: Path, experiment: Experiment, data: RunData) -> tuple[int, bool]:
+def _steps_done(folder: Path, experiment: Experiment, settings: resume.Settings) -> tuple[int, bool]:
     """Steps that a run in the folder would not do again, and whether it is finished."""
-    look_at_workdir(folder)
-    settings = resume.Settings(as_dict(experiment.config), data.facts())
     if resume.check_folder(folder, settings, experiment.total_steps) is not None:
         return experiment.total_steps, True
     checkpoints = CheckpointFolder(folder / CHECKPOINTS_DIR, "", lambda warning: None)

@@ -53,6 +53,7 @@ class Experiment:
     tx: optax.GradientTransformation  # the optimizer
     augment_fn: AugmentFn | None  # random changes to a batch, or None
     keys: RunKeys  # the run's random streams
+    first_step: int = 0  # that the schedule begins with
 
     @property
     def num_classes(self) -> int:
@@ -127,11 +128,12 @@ class Experiment:
 
     def _step_options(self) -> dict[str, Any]:
         optim, model = self.config.optim, self.config.model
+        num_steps = self.total_steps - self.first_step
         step = functools.partial(
             train_step,
             augment_fn=self.augment_fn,
             label_smoothing=optim.label_smoothing,
-            ema_decay=1.0 - 1.0 / max(optim.ema_fraction * self.total_steps, _SHORTEST_AVERAGE),
+            ema_decay=1.0 - 1.0 / max(optim.ema_fraction * num_steps, _SHORTEST_AVERAGE),
             statistics_momentum=model.batch_norm_momentum if model.batch_norm_warmup else None,
         )
         frozen = parse_patterns(self.config.init.freeze)
@@ -152,8 +154,11 @@ def build_experiment(
     class_names: Sequence[str],
     num_train: int,
     optimizer: optax.GradientTransformation | None = None,
+    first_step: int = 0,
 ) -> Experiment:
     """Builds everything a run needs but its data; an ``optimizer`` replaces that of ``config.optim.name``.
+
+    The schedule spans the steps from ``first_step`` on: those before were done before the run was extended.
 
     Raises:
         ConfigError: where the network does not fit the images, or the batch does not divide over the devices.
@@ -167,7 +172,7 @@ def build_experiment(
         )
     model = build_model(config, len(class_names), layout.platform)
     total_steps = num_train // config.batch_size * config.num_epochs
-    learning_rate_fn, tx = build_optimizer(config.optim, total_steps, optimizer)
+    learning_rate_fn, tx = build_optimizer(config.optim, total_steps, optimizer, first_step)
     experiment = Experiment(
         config=config,
         layout=layout,
@@ -179,6 +184,7 @@ def build_experiment(
         tx=group_parameters(config, tx),
         augment_fn=build_augment_fn(config.augment),
         keys=RunKeys.from_seed(config.seed),
+        first_step=first_step,
     )
     try:
         state = experiment.abstract_checkpoint()["state"]

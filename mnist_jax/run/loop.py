@@ -15,6 +15,7 @@ from mnist_jax.run import resume
 from mnist_jax.run.datasets import RunData, load_run_data, write_test_items
 from mnist_jax.run.evaluations import Evaluations
 from mnist_jax.run.experiment import Experiment, build_experiment
+from mnist_jax.run.extension import describe_extensions, describe_last, find_extensions, first_step
 from mnist_jax.run.log import RunLog
 from mnist_jax.run.start import Start, find_start
 from mnist_jax.run.summary import RunTotals, find_warnings, make_summary
@@ -69,7 +70,9 @@ class Run:
     stop: StopRequest
 
 
-def train_and_evaluate(config: ConfigDict, workdir: str, console: RunConsole | None = None) -> RunResult:
+def train_and_evaluate(
+    config: ConfigDict, workdir: str, console: RunConsole | None = None, *, extend: bool = False
+) -> RunResult:
     """Trains a network as configured, evaluates it, and leaves the files of the run in ``workdir``.
 
     A run that was stopped or killed goes on from its newest intact checkpoint, and ends as if it had never
@@ -80,6 +83,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str, console: RunConsole | N
         config: any configuration, see ``config.check``.
         workdir: the folder of the run; made where it is missing.
         console: the terminal output; silent by default.
+        extend: whether a finished run goes on to ``num_epochs`` under a new schedule.
 
     Raises:
         ConfigError: the configuration is wrong, by itself or for this data.
@@ -94,16 +98,18 @@ def train_and_evaluate(config: ConfigDict, workdir: str, console: RunConsole | N
         layout = make_layout()
         config, data = load_run_data(config, layout.num_devices)
         check_equal(data.splits.train.sha256 + data.test.sha256, "the images")
+        # Process 0 holds the folder for all.
+        folder = Path(on_primary(lambda: str(held.enter_context(open_workdir(workdir)))))
+        extensions = on_primary(lambda: find_extensions(folder, config, data.train.num_examples, extend))
         experiment = build_experiment(
             config,
             layout,
             image_shape=data.train.image_shape,
             class_names=data.train.class_names,
             num_train=data.train.num_examples,
+            first_step=first_step(extensions),
         )
-        settings = resume.Settings(as_dict(config), data.facts())
-        # Process 0 holds the folder for all.
-        folder = Path(on_primary(lambda: str(held.enter_context(open_workdir(workdir)))))
+        settings = resume.Settings(as_dict(config), data.facts() | describe_extensions(extensions))
         stop = held.enter_context(StopRequest(work_begun=False))
         finished = on_primary(lambda: resume.check_folder(folder, settings, experiment.total_steps))
         if data.splits.notice:
@@ -111,6 +117,8 @@ def train_and_evaluate(config: ConfigDict, workdir: str, console: RunConsole | N
         if finished is not None:
             console.note(f"this run is finished, nothing to do: see {folder / SUMMARY_FILE}")
             return RunResult(finished, None)
+        if extensions:
+            console.note(describe_last(extensions, config))
         start = find_start(experiment, data, folder, console.note)
         settings = replace(settings, run=settings.run | start.facts())
         checkpoints = Checkpoints(

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
+import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
@@ -47,7 +48,10 @@ def build_augment_fn(augment: Mapping[str, Any]) -> AugmentFn | None:
 
 
 def build_optimizer(
-    optim: ConfigDict, total_steps: int, given: optax.GradientTransformation | None = None
+    optim: ConfigDict,
+    total_steps: int,
+    given: optax.GradientTransformation | None = None,
+    first_step: int = 0,
 ) -> tuple[optax.Schedule, optax.GradientTransformation]:
     """Builds the optimizer of a run.
 
@@ -56,19 +60,21 @@ def build_optimizer(
         total_steps: of the run; a schedule spans the updates among them.
         given: used instead of the optimizer that ``optim.name`` names; clipping and accumulation are added
             to it as to any other.
+        first_step: of the schedule, where a run was extended; those before it are done.
 
     Returns:
         the learning rate by step, and the optimizer.
     """
     steps_per_update = optim.accumulation_steps
-    num_updates = max(total_steps // steps_per_update, 1)
-    by_update = create_learning_rate_fn(
+    num_updates = max((total_steps - first_step) // steps_per_update, 1)
+    schedule = create_learning_rate_fn(
         optim.schedule,
         optim.learning_rate,
         num_updates,
         warmup_steps=min(round(optim.warmup_fraction * num_updates), num_updates - 1),
         end_fraction=optim.end_learning_rate_fraction,
     )
+    by_update = _shift(schedule, first_step // steps_per_update) if first_step else schedule
     tx = create_optimizer(
         by_update,
         name=optim.name,
@@ -80,6 +86,10 @@ def build_optimizer(
     if steps_per_update == 1:
         return by_update, tx
     return lambda step: by_update(step // steps_per_update), tx
+
+
+def _shift(schedule: optax.Schedule, first: int) -> optax.Schedule:
+    return lambda count: schedule(jnp.maximum(count - first, 0))
 
 
 def group_parameters(config: ConfigDict, tx: optax.GradientTransformation) -> optax.GradientTransformation:

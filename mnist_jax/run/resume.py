@@ -1,5 +1,6 @@
 """Whether a folder's run may go on under a configuration, and whether it is finished already."""
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 from mnist_jax.checkpoints.folder import CheckpointFolder
 from mnist_jax.config.check import default_config, flatten
-from mnist_jax.errors import ConfigError
+from mnist_jax.errors import CheckpointError, ConfigError
 from mnist_jax.storage.json_files import CONFIG_FILE, SUMMARY_FILE, read_config, read_summary
 from mnist_jax.storage.workdir import CHECKPOINTS_DIR
 
@@ -34,6 +35,20 @@ class Settings:
     config: dict[str, Any]  # the configuration as nested plain values
     run: dict[str, Any]  # the facts about the data, as ``config.json`` has them under ``run``
 
+    @property
+    def extensions(self) -> list[dict[str, Any]]:
+        """How the run was made longer, see ``extension``."""
+        return self.run.get("extensions", [])
+
+    def until(self, num_extensions: int) -> "Settings":
+        """Returns the settings as they were when the run had been extended only so many times."""
+        config = copy.deepcopy(self.config)
+        for extension in reversed(self.extensions[num_extensions:]):
+            for name, value in extension["before"].items():
+                group, _, last = name.rpartition(".")
+                (config[group] if group else config)[last] = value
+        return Settings(config, {**self.run, "extensions": self.extensions[:num_extensions]})
+
 
 def check_folder(folder: Path, settings: Settings, total_steps: int) -> dict[str, Any] | None:
     """Compares a folder with the run that is about to start in it.
@@ -50,7 +65,8 @@ def check_folder(folder: Path, settings: Settings, total_steps: int) -> dict[str
         # Whatever ran here left nothing to go on from, so nothing of it can be spoilt.
         return None
     if (folder / CONFIG_FILE).exists():
-        refuse_differences(Settings(*read_config(folder)), settings, may_extend=True)
+        recorded = Settings(*read_config(folder))
+        refuse_differences(recorded, settings.until(len(recorded.extensions)), may_extend=True)
     return _finished_summary(folder, total_steps)
 
 
@@ -59,8 +75,17 @@ def check_checkpoint(meta: Mapping[str, Any], settings: Settings) -> None:
 
     Raises:
         ConfigError: they do not go together; each difference is listed.
+        CheckpointError: it is from before the end of an epoch after which the run was extended.
     """
-    refuse_differences(Settings(meta["config"], meta["run"]), settings, may_extend=True)
+    recorded = Settings(meta["config"], meta["run"])
+    count = len(recorded.extensions)
+    refuse_differences(recorded, settings.until(count), may_extend=True)
+    begins = [extension["after_step"] for extension in settings.extensions[count:]]
+    if begins and meta["step"] < begins[0]:
+        raise CheckpointError(
+            f"the run was extended after step {begins[0]}, but its newest intact checkpoint is of step "
+            f"{meta['step']}; expected that of step {begins[0]} or later"
+        )
 
 
 def refuse_differences(
@@ -108,7 +133,7 @@ def _extension_problems(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[
     return [
         f"num_epochs: raised from {old['num_epochs']} to {new['num_epochs']}, but with "
         f"optim.schedule={schedule} the learning rates of the steps already done depend on it, so only a "
-        "constant schedule can be made longer"
+        "constant schedule can be made longer (with --extend the epochs added get a schedule of their own)"
     ]
 
 

@@ -154,3 +154,13 @@ def test_the_shipped_ones_lie_in_the_package_or_beside_it(tmp_path, monkeypatch,
     (folder / "mine.py").unlink()
     (folder / "__init__.py").unlink()
     assert shipped_configs() == {}
+
+
+def test_the_configuration_of_a_run_is_read_from_its_json(tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text('{"seed": 7, "model": {"features": [4, 4]}, "run": {"dataset": {}}}')
+    config = load_config_file(str(path))
+    assert config.to_dict() == {"seed": 7, "model": {"features": [4, 4]}}
+    path.write_text('["seed"]')
+    with pytest.raises(ConfigError, match="config.json: expected the JSON that a run writes"):
+        load_config_file(str(path))

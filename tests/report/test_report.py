@@ -21,7 +21,7 @@ from mnist_jax import cli, train
 from mnist_jax.data import load_splits
 from mnist_jax.report.__main__ import COMMAND, main
 from mnist_jax.report.page import write_report
-from mnist_jax.report.reproduce import train_command
+from mnist_jax.report.reproduce import extension_commands, first_configuration, train_command
 from mnist_jax.run.load import load
 from tests.headless_chromium import find_browser, open_page
 
@@ -231,6 +231,19 @@ def test_the_command_gives_the_very_configuration_back(finished):
     arguments = cli.parse(train.COMMAND, words[3:])
     assert json.loads(arguments.config.to_json()) == config
     assert arguments["workdir"] == "runs/a b"
+
+
+def test_an_extended_run_is_made_again_by_a_command_for_each_part(finished):
+    config = json.loads((finished / "config.json").read_text())
+    run, epochs = config.pop("run"), config["num_epochs"]
+    before = {"num_epochs": epochs, "optim.schedule": config["optim"]["schedule"]}
+    longer = {**config, "num_epochs": epochs + 2, "optim": {**config["optim"], "schedule": "one_cycle"}}
+    run["extensions"] = [{"after_epochs": epochs, "after_step": 20, "before": before}]
+    assert first_configuration(longer, run) == config
+    assert extension_commands(longer, run, "runs/a b") == [
+        f"python -m mnist_jax.train --workdir 'runs/a b' --extend {epochs + 2} "
+        "--config.optim.schedule=one_cycle"
+    ]
 
 
 @pytest.mark.parametrize(

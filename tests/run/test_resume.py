@@ -5,7 +5,7 @@ import json
 import pytest
 
 from mnist_jax.config.check import as_dict, check, default_config
-from mnist_jax.errors import ConfigError, RunError
+from mnist_jax.errors import CheckpointError, ConfigError, RunError
 from mnist_jax.run.resume import Settings, check_checkpoint, check_folder
 from mnist_jax.storage.json_files import write_config
 
@@ -84,6 +84,38 @@ def test_more_epochs_need_a_constant_schedule(folder):
     write_config(folder, settings(optim__schedule="cosine").config, RUN)
     with pytest.raises(ConfigError, match="raised from 5 to 6, but with optim.schedule=cosine the learning"):
         check_folder(folder, settings(num_epochs=6, optim__schedule="cosine"), total_steps=60)
+
+
+EXTENDED = {
+    **RUN,
+    "extensions": [
+        {"after_epochs": 5, "after_step": 50, "before": {"num_epochs": 5, "optim.schedule": "cosine"}},
+        {"after_epochs": 6, "after_step": 60, "before": {"num_epochs": 6, "optim.learning_rate": 1e-3}},
+    ],
+}
+
+
+def test_the_settings_of_an_extended_run_are_known_for_each_part():
+    wanted = settings(run=EXTENDED, num_epochs=8, optim__learning_rate=0.5)
+    parts = [wanted.until(count) for count in range(3)]
+    assert [part.config["num_epochs"] for part in parts] == [5, 6, 8]
+    assert [part.config["optim"]["schedule"] for part in parts] == ["cosine", "constant", "constant"]
+    assert [part.config["optim"]["learning_rate"] for part in parts] == [1e-3, 1e-3, 0.5]
+    assert [len(part.extensions) for part in parts] == [0, 1, 2]
+    assert wanted.config["num_epochs"] == 8
+
+
+def test_an_extension_goes_on_from_a_checkpoint_of_the_part_before_it_and_of_none_older(folder):
+    wanted = settings(run=EXTENDED, num_epochs=8, optim__learning_rate=0.5)
+    before = wanted.until(1)
+    meta = json.loads(json.dumps({"config": before.config, "run": before.run}))
+    check_checkpoint({**meta, "step": 60}, wanted)
+    write_config(folder, before.config, before.run)
+    assert check_folder(folder, wanted, total_steps=80) is None
+    with pytest.raises(CheckpointError, match="extended after step 60, but .* is of step 59"):
+        check_checkpoint({**meta, "step": 59}, wanted)
+    with pytest.raises(ConfigError, match="seed: this run was started with 0, now it is 1"):
+        check_checkpoint({**meta, "step": 60}, settings(run=EXTENDED, num_epochs=8, seed=1))
 
 
 def test_a_field_newer_than_the_run_had_its_default(folder):
