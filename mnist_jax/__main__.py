@@ -48,9 +48,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(_help_text())
         return 0
     if name == "--version":
-        from mnist_jax import __version__
+        from mnist_jax.runtime.environment import package_version
 
-        print(f"mnist-jax {__version__}")
+        print(f"mnist-jax {package_version()}")
         return 0
     if not name:
         print(_help_text(), file=sys.stderr)

@@ -65,5 +65,7 @@ def main(arguments: cli.Arguments) -> int:
     return 0
 
 
+cli.make_callable(__name__, "mnist_jax.api:evaluate")
+
 if __name__ == "__main__":
     cli.run_and_exit(main, COMMAND)

@@ -191,5 +191,7 @@ def _printable(text: str, stream: Any) -> str:
     return visible.encode(encoding, "backslashreplace").decode(encoding)
 
 
+cli.make_callable(__name__, "mnist_jax.api:predict")
+
 if __name__ == "__main__":
     cli.run_and_exit(main, COMMAND)

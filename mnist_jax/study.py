@@ -130,5 +130,7 @@ def _compare(arguments: cli.Arguments) -> int:
     return 0
 
 
+cli.make_callable(__name__, "mnist_jax.api:study")
+
 if __name__ == "__main__":
     cli.run_and_exit(main, COMMAND)

@@ -99,5 +99,7 @@ def default_name(config_file: str) -> str:
     return f"{Path(config_file).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
+cli.make_callable(__name__, "mnist_jax.api:train")
+
 if __name__ == "__main__":
     cli.run_and_exit(main, COMMAND)

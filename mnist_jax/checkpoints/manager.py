@@ -9,7 +9,7 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -190,14 +190,17 @@ class Checkpoints:
         self.wait()
         return read_meta(self._folder, step)
 
-    def restore(self, which: int | str, target: Any) -> tuple[Any, dict[str, Any]]:
-        """Reads a checkpoint after verifying it.
+    def restore(
+        self, which: int | str, target: Any, *, below: Sequence[str] = ()
+    ) -> tuple[Any, dict[str, Any]]:
+        """Reads a checkpoint, or parts of it, after verifying it.
 
         Args:
             which: a step, ``"latest"`` or ``"best"``. For the two words a damaged checkpoint is skipped
                 for the next latest or next best.
             target: pytree of arrays or ``jax.ShapeDtypeStruct`` of today's model. Each leaf is placed as its
                 ``sharding`` says, on the first device where it has none; where it was saved does not matter.
+            below: paths such as ``state/params`` of the parts that ``target`` has; empty = it has everything.
 
         Returns:
             The state, shaped as ``target``, and the meta (``meta["step"]`` says which step it is).
@@ -217,15 +220,16 @@ class Checkpoints:
             step, manifest = found
         else:
             raise CheckpointError(f"checkpoint {which!r}: expected a step, 'latest' or 'best'")
-        differences = leaf_differences(manifest.leaves, describe_leaves(target))
+        wanted = tuple(f"{path}/" for path in below) or ("",)
+        saved = {path: leaf for path, leaf in manifest.leaves.items() if path.startswith(wanted)}
+        differences = leaf_differences(saved, describe_leaves(target))
         if differences:
             raise CheckpointError(
                 f"checkpoint {step} in {self.directory} does not fit this model:\n  "
                 + "\n  ".join(differences)
             )
         try:
-            with ocp.StandardCheckpointer() as checkpointer:
-                state = checkpointer.restore(self._folder.step_path(step) / "state", _placed(target))
+            state = _read_state(self._folder.step_path(step) / "state", _placed(target), bool(below))
         except Exception as error:
             raise CheckpointError(f"checkpoint {step} in {self.directory}: {_reason(error)}") from error
         return state, self.read_meta(step)
@@ -336,6 +340,16 @@ def _placed(target: Any) -> Any:
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=getattr(leaf, "sharding", None) or first)
 
     return jax.tree.map(place, target)
+
+
+def _read_state(path: Path, target: Any, is_part: bool) -> Any:
+    if not is_part:
+        with ocp.StandardCheckpointer() as checkpointer:
+            return checkpointer.restore(path, target)
+    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+        restore_args = ocp.checkpoint_utils.construct_restore_args(target)
+        arguments = ocp.args.PyTreeRestore(target, restore_args=restore_args, partial_restore=True)
+        return checkpointer.restore(path, args=arguments)
 
 
 def _reason(error: BaseException) -> str:

@@ -8,6 +8,7 @@ Own code, because config_flags stops at the first slip with a traceback and show
 no bounds and refuses ``--config.report=false``.
 """
 
+import ast
 import difflib
 import json
 import os
@@ -308,6 +309,8 @@ def parse_text(target: Field, text: str) -> object:
     """Reads a value as config_flags does for its type; a text that cannot be read is returned as it is."""
     parser: Any = _PARSERS.get(target.type)
     try:
+        if target.type is dict:
+            return ast.literal_eval(text)
         return parser.parse(text) if parser else text
     except Exception:
         # literal_eval alone raises five kinds of error; `Field.convert` then refuses the text in one way.

@@ -190,9 +190,14 @@ def flatten(config: ConfigDict | Mapping) -> Iterator[tuple[str, object]]:
     for key in config:
         value = _item(config, key)
         if key in GROUPS and isinstance(value, (ConfigDict, Mapping)):
-            yield from ((f"{key}.{_one_line(inner)}", _item(value, inner)) for inner in value)
+            yield from ((f"{key}.{_one_line(inner)}", _plain(_item(value, inner))) for inner in value)
         else:
             yield _one_line(key), value
+
+
+def _plain(value: object) -> object:
+    # ml_collections makes one of every dict that it is given.
+    return value.to_dict() if isinstance(value, ConfigDict) else value
 
 
 def _item(config: ConfigDict | Mapping, key: object) -> object:
@@ -216,6 +221,10 @@ def _cross_field_problems(values: Mapping[str, Any]) -> Iterator[tuple[tuple[str
         yield ("model.pool_after", "model.features"), text
     if len(set(pool_after)) < len(pool_after):
         yield ("model.pool_after",), f"expected each convolution once, got {pool_after}"
+    if values["model.kwargs"] and ":" not in values["model.name"]:
+        name = values["model.name"]
+        text = f"are for a network of your own (model.name = 'package.module:Class'), not for {name}"
+        yield ("model.kwargs", "model.name"), text
     taken, held_out = values["data.train_examples"], values["data.validation_examples"]
     if taken and held_out >= taken:
         text = f"{held_out} held out of data.train_examples = {taken} leave no image to train on"

@@ -5,8 +5,9 @@ import math
 import numbers
 import re
 from dataclasses import dataclass
+from typing import Any
 
-Value = bool | int | float | str | tuple[int, ...]
+Value = bool | int | float | str | tuple[int, ...] | dict[str, Any]
 
 # Steps, sizes and counts are int32 on the device; learning rates and the like are float32.
 LARGEST_INT = 2**31 - 1
@@ -24,14 +25,16 @@ class Field:
     more_than: float | None = None  # as `at_least`, itself not allowed
     at_most: float | None = None  # largest value, itself allowed
     less_than: float | None = None  # as `at_most`, itself not allowed
-    choices: tuple[Value, ...] = ()  # all the values there are; empty where the bounds decide
+    choices: tuple[
+        Value, ...
+    ] = ()  # all the values there are, beside those of `pattern`; empty where the bounds decide
     non_empty: bool = False  # whether an empty text or tuple is refused
     pattern: str = ""  # regular expression that a whole text has to match; empty for any text
     pattern_means: str = ""  # the pattern in words
 
     @property
     def type(self) -> type:
-        """The Python type of the value: bool, int, float, str or tuple (of ints)."""
+        """The Python type of the value: bool, int, float, str, tuple (of ints) or dict (of what JSON has)."""
         return type(self.default)
 
     def convert(self, value: object) -> Value:
@@ -52,14 +55,15 @@ class Field:
 
     def expected(self) -> str:
         """What a value has to be, in words: ``a finite number above 0``."""
-        if self.choices:
-            return "one of " + ", ".join(short(choice) for choice in self.choices)
-        if self.pattern_means:
-            return self.pattern_means
+        choices = "one of " + ", ".join(short(choice) for choice in self.choices) if self.choices else ""
+        if choices or self.pattern_means:
+            return " or ".join(text for text in (choices, self.pattern_means) if text)
         if self.type is bool:
             return "True or False"
         if self.type is str:
             return f"{'non-empty ' if self.non_empty else ''}text of one line"
+        if self.type is dict:
+            return "names with values, such as {'width': 32}"
         noun = {int: "a whole number", float: "a finite number", tuple: "whole numbers"}[self.type]
         bounds = self.bounds()
         words = f"{noun} of {bounds}" if bounds.startswith("at ") else f"{noun} {bounds}".rstrip()
@@ -82,19 +86,21 @@ class Field:
             return _to_int(value)
         if self.type is tuple and isinstance(value, (tuple, list)):
             return tuple(_to_int(item) for item in value)
+        if self.type is dict:
+            return _to_dict(value)
         if self.type in (bool, str) and type(value) is self.type:
             return value
         raise TypeError
 
     def _allows(self, value: Value) -> bool:
-        if self.choices:
+        if self.choices and (value in self.choices or not self.pattern):
             return value in self.choices
         if isinstance(value, str):
             # A NUL or a line break belongs in no path, name or address, and tears a message apart.
             if any(ord(character) < 32 for character in value) or (self.non_empty and not value):
                 return False
             return re.fullmatch(self.pattern or ".*", value) is not None
-        if isinstance(value, bool):
+        if isinstance(value, bool | dict):
             return True
         if isinstance(value, tuple):
             return bool(value or not self.non_empty) and all(self._in_bounds(item) for item in value)
@@ -131,6 +137,22 @@ def _to_int(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TypeError
     return int(value)
+
+
+def _to_dict(value: Any) -> dict[str, Any]:
+    """A mapping, or a ConfigDict, which is none, with the values that JSON gives back as they were."""
+    items = dict(value.items()) if hasattr(value, "items") else None
+    if items is None or not all(isinstance(key, str) and key.isidentifier() for key in items):
+        raise TypeError
+    return {key: _to_json(item) for key, item in items.items()}
+
+
+def _to_json(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_to_json(item) for item in value]
+    if value is None or type(value) in (bool, int, str) or (type(value) is float and math.isfinite(value)):
+        return value
+    return _to_dict(value)
 
 
 def short(value: object, limit: int = 60) -> str:

@@ -86,9 +86,12 @@ FIELDS = (
     Field(
         "model.name",
         "cnn",
-        "which network; simple_* have sizes of their own",
+        "which network; simple_* have sizes of their own; package.module:Class is one of yours",
         choices=("cnn", "simple_m3", "simple_m5", "simple_m7"),
+        pattern=r"\w+(\.\w+)*:\w+(\.\w+)*",
+        pattern_means="package.module:Class",
     ),
+    Field("model.kwargs", {}, "arguments of your own network's class"),
     Field(
         "model.conv",
         "auto",

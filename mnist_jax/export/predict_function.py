@@ -11,6 +11,8 @@ import numpy as np
 from jaxtyping import Array, UInt8
 
 from mnist_jax.errors import RunError
+from mnist_jax.models.registry import MODELS
+from mnist_jax.models.soft_vote import SoftVote
 from mnist_jax.run.load import LoadedModel
 from mnist_jax.runtime.environment import collect_versions, git_commit, package_version
 from mnist_jax.storage.json_files import plain_json, read_summary
@@ -119,12 +121,13 @@ def images_to_check_on(image_shape: tuple[int, ...]) -> UInt8[np.ndarray, "n h w
 
 
 def _with_fields(module: Any, **fields: Any) -> Any:
-    """Changes those fields of a linen module that it has, also in each network of an ensemble."""
+    """Changes those fields of a network of this package that it has, also in each network of an ensemble."""
+    if isinstance(module, SoftVote):
+        return module.clone(members=tuple(_with_fields(member, **fields) for member in module.members))
+    if not any(isinstance(module, kind) for kind, _ in MODELS.values()):
+        return module
     names = {field.name for field in dataclasses.fields(module)}
-    changes = {name: value for name, value in fields.items() if name in names}
-    if "members" in names:
-        changes["members"] = tuple(_with_fields(member, **fields) for member in module.members)
-    return module.clone(**changes)
+    return module.clone(**{name: value for name, value in fields.items() if name in names})
 
 
 def _test_figures(workdir: str | os.PathLike[str], step: int) -> dict[str, Any]:

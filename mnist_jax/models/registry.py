@@ -1,5 +1,6 @@
 """The networks by name, and what can be said of any network without running it."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -45,31 +46,40 @@ def count_parameters(tree: PyTree) -> int:
 
 
 def summarize_layers(
-    model: nn.Module, image_shape: Sequence[int]
+    model: nn.Module, image_shape: Sequence[int], *, nested: bool = False
 ) -> list[tuple[str, str, tuple[int | None, ...], int]]:
     """Lists the layers of a model in the order they are called, without computing anything.
 
     Args:
         model: called as ``model(images, train=...)``.
         image_shape: ``(height, width, channels)``.
+        nested: whether layers inside layers are listed, too.
 
     Returns:
         for each layer its name, its type, its output shape (None for the batch) and its number of parameters,
         statistics included.
     """
-    calls: list[tuple[str, str, tuple[int | None, ...]]] = []
+    calls: list[tuple[tuple[str, ...], str, tuple[int | None, ...]]] = []
 
     def record(next_fun: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
         output = next_fun(*args, **kwargs)
-        if context.method_name == "__call__" and context.module.name is not None:
-            calls.append((context.module.name, type(context.module).__name__, (None, *output.shape[1:])))
+        path = context.module.path
+        if context.method_name == "__call__" and path and (nested or len(path) == 1):
+            # A layer of a person's own may give several arrays.
+            first = jax.tree.leaves(output)[0]
+            calls.append((path, type(context.module).__name__, (None, *first.shape[1:])))
         return output
 
     with nn.intercept_methods(record):
+        key, images = jax.random.key(0), jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
         variables = jax.eval_shape(
-            model.init, jax.random.key(0), jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
+            lambda x: model.init({"params": key, "dropout": key}, x, train=False), images
         )
     return [
-        (name, kind, shape, count_parameters([collection.get(name, {}) for collection in variables.values()]))
-        for name, kind, shape in calls
+        (path[-1], kind, shape, sum(_count_below(tree, path) for tree in variables.values()))
+        for path, kind, shape in calls
     ]
+
+
+def _count_below(tree: Mapping[str, Any], path: Sequence[str]) -> int:
+    return count_parameters(functools.reduce(lambda inner, name: inner.get(name, {}), path, tree))

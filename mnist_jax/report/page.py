@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mnist_jax.data import Splits
     from mnist_jax.report.record import Predictions, RunRecord
+    from mnist_jax.run.load import LoadedModel
 
 REPORT_FILE = "report.html"
 
@@ -18,6 +19,7 @@ def write_report(
     *,
     splits: "Splits | None" = None,
     variables: dict[str, Any] | None = None,
+    model: "LoadedModel | None" = None,
     images: Sequence[int] = (),
 ) -> Path:
     """Writes ``report.html`` into the folder of a run, finished or not.
@@ -29,6 +31,7 @@ def write_report(
         workdir: the folder of the run.
         splits: the data of the run, or None to load it.
         variables: ``{"params", "batch_stats"}`` to look at, or None to restore the latest checkpoint.
+        model: the network to look at, or None to make the one that the run names.
         images: indices into the test set of the images whose activations are shown, or empty for one each of
             four classes.
 
@@ -46,7 +49,7 @@ def write_report(
     record = read_run(Path(workdir))
     predictions, missing = None, ""
     try:
-        predictions = answer_test_set(record, splits, variables)
+        predictions = answer_test_set(record, splits, variables, model)
     except MnistJaxError as error:
         missing = str(error)
     path = record.folder / REPORT_FILE

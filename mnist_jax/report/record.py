@@ -65,6 +65,7 @@ def answer_test_set(
     record: RunRecord,
     splits: Splits | None = None,
     variables: dict[str, PyTree] | None = None,
+    model: LoadedModel | None = None,
 ) -> Predictions:
     """Runs the network over the test set of its run.
 
@@ -72,13 +73,15 @@ def answer_test_set(
         record: the run.
         splits: its data, or None to load it.
         variables: ``{"params", "batch_stats"}``, or None to restore the latest checkpoint.
+        model: the network with its variables, where it is at hand.
 
     Raises:
         MnistJaxError: there is no checkpoint to restore, or the data cannot be had or is not that of the run.
     """
     if splits is None:
         splits = load_recorded(from_dict(record.config), record.run)
-    model = load(record.folder, "latest") if variables is None else _as_model(record, variables)
+    if model is None:
+        model = load(record.folder, "latest") if variables is None else _as_model(record, variables)
     return Predictions(model, splits, model.predict(splits.test.images))
 
 

@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 from mnist_jax.config.patterns import parse_patterns
 from mnist_jax.data import Dataset
 from mnist_jax.errors import ConfigError
+from mnist_jax.models.own import is_own
 from mnist_jax.run.early_stopping import EarlyStopping
 from mnist_jax.run.parts import (
     build_augment_fn,
@@ -134,7 +135,10 @@ class Experiment:
             augment_fn=self.augment_fn,
             label_smoothing=optim.label_smoothing,
             ema_decay=1.0 - 1.0 / max(optim.ema_fraction * num_steps, _SHORTEST_AVERAGE),
-            statistics_momentum=model.batch_norm_momentum if model.batch_norm_warmup else None,
+            # A network of one's own keeps running statistics itself, if it has any.
+            statistics_momentum=model.batch_norm_momentum
+            if model.batch_norm_warmup and not is_own(model.name)
+            else None,
         )
         frozen = parse_patterns(self.config.init.freeze)
         return {
@@ -155,8 +159,11 @@ def build_experiment(
     num_train: int,
     optimizer: optax.GradientTransformation | None = None,
     first_step: int = 0,
+    model: Any = None,
 ) -> Experiment:
-    """Builds everything a run needs but its data; an ``optimizer`` replaces that of ``config.optim.name``.
+    """Builds everything a run needs but its data.
+
+    An ``optimizer`` replaces that of ``config.optim.name``, a ``model`` that of ``config.model.name``.
 
     The schedule spans the steps from ``first_step`` on: those before were done before the run was extended.
 
@@ -170,13 +177,16 @@ def build_experiment(
                 "expected a multiple of it"
             ]
         )
-    model = build_model(config, len(class_names), layout.platform)
+    network = build_model(config, len(class_names), layout.platform, tuple(image_shape), model)
     total_steps = num_train // config.batch_size * config.num_epochs
     learning_rate_fn, tx = build_optimizer(config.optim, total_steps, optimizer, first_step)
+    if optimizer is not None:
+        # Only the optimizer knows it.
+        learning_rate_fn = optax.constant_schedule(float("nan"))
     experiment = Experiment(
         config=config,
         layout=layout,
-        model=model,
+        model=network,
         image_shape=tuple(image_shape),
         class_names=tuple(class_names),
         num_train=num_train,

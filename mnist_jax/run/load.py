@@ -11,6 +11,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import numpy as np
+import optax
 from jaxtyping import Array, Float, PyTree, Shaped
 from ml_collections import ConfigDict
 
@@ -19,10 +20,12 @@ from mnist_jax.checkpoints.manager import Checkpoints
 from mnist_jax.config.check import from_dict
 from mnist_jax.data.pictures.preparation import Preparation
 from mnist_jax.errors import CheckpointError, RunError
+from mnist_jax.models.own import is_own
 from mnist_jax.models.soft_vote import join_variables, make_soft_vote
 from mnist_jax.run.experiment import Experiment, build_experiment
 from mnist_jax.runtime.devices import Layout, make_layout
 from mnist_jax.storage.json_files import read_config
+from mnist_jax.training.optimizer import averages_weights
 from mnist_jax.training.step import preprocess
 
 _PREDICT_BATCH = 512
@@ -114,7 +117,13 @@ def _probabilities(module: nn.Module, variables: dict[str, PyTree], images: Arra
     return jax.nn.softmax(logits)
 
 
-def load(workdir: str | os.PathLike[str], checkpoint: str | int = "best") -> LoadedModel:
+def load(
+    workdir: str | os.PathLike[str],
+    checkpoint: str | int = "best",
+    *,
+    model: Any = None,
+    optimizer: optax.GradientTransformation | None = None,
+) -> LoadedModel:
     """Loads the network of a run from one of its checkpoints, on whatever devices there are.
 
     The folder of an ensemble gives its members' soft vote as one network.
@@ -123,9 +132,13 @@ def load(workdir: str | os.PathLike[str], checkpoint: str | int = "best") -> Loa
         workdir: the folder of the run.
         checkpoint: ``"best"`` (highest validation accuracy; the latest where no validation split was held
             out), ``"latest"``, or a step.
+        model: the network, or its class, of a run that was given one which no name finds.
+        optimizer: that of a run that was given one which averages the weights (schedule-free ones); the
+            weights are else as trained.
 
     Raises:
         RunError: ``workdir`` is not the folder of a run.
+        ConfigError: the network's class is not found.
         CheckpointError: there is no such checkpoint, it is damaged, or it does not fit.
     """
     which = checkpoint_name(checkpoint)
@@ -133,13 +146,13 @@ def load(workdir: str | os.PathLike[str], checkpoint: str | int = "best") -> Loa
         return load_ensemble(Path(workdir), which)
     directory = find_checkpoints(workdir)
     recorded, run = read_config(workdir)
-    experiment = recorded_experiment(from_dict(recorded), run)
+    experiment = recorded_experiment(from_dict(recorded), run, model, optimizer)
     best_metric = experiment.config.early_stopping.metric
     with Checkpoints(directory, best_metric=best_metric, read_only=True) as checkpoints:
-        restored, meta = checkpoints.restore(which, experiment.abstract_checkpoint())
+        variables, meta = _restore_variables(checkpoints, which, experiment, optimizer is not None)
     return LoadedModel(
-        module=_with_own_statistics(experiment.model, experiment.config),
-        variables=restored["state"].eval_variables(),
+        module=with_own_statistics(experiment.model, experiment.config),
+        variables=variables,
         config=experiment.config,
         step=int(meta["step"]),
         image_shape=experiment.image_shape,
@@ -149,13 +162,35 @@ def load(workdir: str | os.PathLike[str], checkpoint: str | int = "best") -> Loa
     )
 
 
+def _restore_variables(
+    checkpoints: Checkpoints, which: str | int, experiment: Experiment, with_optimizer: bool
+) -> tuple[dict[str, PyTree], dict[str, Any]]:
+    """Reads what a network is evaluated with, and the meta of its checkpoint.
+
+    The optimizer's state is read only where it has a share in that: the run may have been given an optimizer
+    that no name finds.
+    """
+    target = experiment.abstract_checkpoint()
+    state = target["state"]
+    if with_optimizer or averages_weights(state.opt_state):
+        restored, meta = checkpoints.restore(which, target)
+        return restored["state"].eval_variables(), meta
+    names = ["params", "batch_stats"] if state.ema is None else ["ema"]
+    part = {"state": {name: getattr(state, name) for name in names}}
+    restored, meta = checkpoints.restore(which, part, below=[f"state/{name}" for name in names])
+    variables = restored["state"]
+    return variables if state.ema is None else variables["ema"], meta
+
+
 def is_ensemble(workdir: Path) -> bool:
     """Whether a folder is that of an ensemble."""
     return (workdir / ENSEMBLE_FILE).is_file()
 
 
-def _with_own_statistics(model: nn.Module, config: ConfigDict) -> nn.Module:
-    """The module for a person's own training loop, which averages no moments: BatchNorm does it itself."""
+def with_own_statistics(model: nn.Module, config: ConfigDict) -> nn.Module:
+    """Returns the module for a person's own training loop, in which BatchNorm keeps its statistics itself."""
+    if is_own(config.model.name):
+        return model
     return model.clone(batch_norm_momentum=config.model.batch_norm_momentum)
 
 
@@ -199,8 +234,19 @@ def checkpoint_name(checkpoint: str | int) -> str | int:
     raise CheckpointError(f"checkpoint {checkpoint!r}: expected a step, 'latest' or 'best'")
 
 
-def recorded_experiment(config: ConfigDict, run: dict[str, Any]) -> Experiment:
+def recorded_experiment(
+    config: ConfigDict,
+    run: dict[str, Any],
+    model: Any = None,
+    optimizer: optax.GradientTransformation | None = None,
+) -> Experiment:
     """Builds the experiment that a run's ``config.json`` describes, without its data.
+
+    Args:
+        config: of the run.
+        run: what ``config.json`` tells under ``run``.
+        model: the network, where the configuration does not name it.
+        optimizer: the optimizer, where the configuration does not name it.
 
     Raises:
         RunError: it does not tell enough of the data.
@@ -217,4 +263,6 @@ def recorded_experiment(config: ConfigDict, run: dict[str, Any]) -> Experiment:
         image_shape=run["image_shape"],
         class_names=run["class_names"],
         num_train=run["dataset"]["num_train"],
+        model=model,
+        optimizer=optimizer,
     )

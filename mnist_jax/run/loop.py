@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import optax
 from ml_collections import ConfigDict
 
 from mnist_jax.checkpoints.manager import Checkpoints
@@ -71,7 +72,14 @@ class Run:
 
 
 def train_and_evaluate(
-    config: ConfigDict, workdir: str, console: RunConsole | None = None, *, extend: bool = False
+    config: ConfigDict,
+    workdir: str,
+    console: RunConsole | None = None,
+    *,
+    extend: bool = False,
+    model: Any = None,
+    optimizer: optax.GradientTransformation | None = None,
+    stop: StopRequest | None = None,
 ) -> RunResult:
     """Trains a network as configured, evaluates it, and leaves the files of the run in ``workdir``.
 
@@ -84,6 +92,9 @@ def train_and_evaluate(
         workdir: the folder of the run; made where it is missing.
         console: the terminal output; silent by default.
         extend: whether a finished run goes on to ``num_epochs`` under a new schedule.
+        model: see `experiment.build_experiment`; ``model.name`` is then what is written down of it.
+        optimizer: see `experiment.build_experiment`.
+        stop: how signals are answered; by default as a command does it.
 
     Raises:
         ConfigError: the configuration is wrong, by itself or for this data.
@@ -108,9 +119,11 @@ def train_and_evaluate(
             class_names=data.train.class_names,
             num_train=data.train.num_examples,
             first_step=first_step(extensions),
+            model=model,
+            optimizer=optimizer,
         )
         settings = resume.Settings(as_dict(config), data.facts() | describe_extensions(extensions))
-        stop = held.enter_context(StopRequest(work_begun=False))
+        stop = held.enter_context(stop or StopRequest(work_begun=False))
         finished = on_primary(lambda: resume.check_folder(folder, settings, experiment.total_steps))
         if data.splits.notice:
             console.notice(data.splits.notice)

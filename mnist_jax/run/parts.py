@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from mnist_jax.config.optimizers import OPTIMIZERS
 from mnist_jax.config.patterns import parse_patterns, parse_scales
 from mnist_jax.errors import ConfigError
+from mnist_jax.models.own import create_own_model, is_own
 from mnist_jax.models.registry import create_model
 from mnist_jax.ops.convolution import resolve_implementation
 from mnist_jax.training.augment import random_affine
@@ -21,9 +22,34 @@ from mnist_jax.training.optimizer import create_optimizer
 from mnist_jax.training.step import AugmentFn
 
 
-def build_model(config: ConfigDict, num_classes: int, platform: str) -> nn.Module:
-    """Builds the network of a configuration, its convolutions lowered for ``platform``."""
+def build_model(
+    config: ConfigDict,
+    num_classes: int,
+    platform: str,
+    image_shape: tuple[int, ...] = (28, 28, 1),
+    given: Any = None,
+) -> nn.Module:
+    """Builds the network of a configuration, its convolutions lowered for ``platform``.
+
+    Args:
+        config: a checked configuration.
+        num_classes: classes of the data.
+        platform: ``cpu``, ``gpu`` or ``tpu``.
+        image_shape: ``(height, width, channels)``.
+        given: the network to take instead, see `own.make_module`.
+
+    Raises:
+        ConfigError: a network of one's own is not found, or does not fit.
+    """
     model = config.model
+    if given is not None or is_own(model.name):
+        return create_own_model(
+            model.name,
+            model.kwargs.to_dict(),
+            num_classes=num_classes,
+            image_shape=image_shape,
+            given=given,
+        )
     return create_model(
         model.name,
         num_classes,

@@ -111,3 +111,33 @@ class StopRequest:
         with contextlib.suppress(OSError):
             os.write(2, f"{message}\n".encode())
         os._exit(self.exit_code)
+
+
+class Interrupt(StopRequest):
+    """As `StopRequest`, for a training inside somebody's program: Ctrl-C asks it to stop, and nothing exits.
+
+    Before ``work_begins`` the first Ctrl-C raises KeyboardInterrupt, and after it the second one does.
+    SIGTERM is left to the program.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(work_begun=False)
+
+    def __enter__(self) -> "Interrupt":
+        """Takes Ctrl-C over."""
+        if threading.current_thread() is threading.main_thread():
+            self._old_handlers = {signal.SIGINT: signal.signal(signal.SIGINT, self._handle)}
+            self._active = True
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Restores the handler of before."""
+        if self._active:
+            self._active = False
+            handler = self._old_handlers[signal.SIGINT]
+            signal.signal(signal.SIGINT, signal.SIG_DFL if handler is None else handler)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if not self._work_begun or self.requested:
+            raise KeyboardInterrupt
+        super()._handle(number, frame)

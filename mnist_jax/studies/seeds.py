@@ -81,6 +81,7 @@ def run_study(
     split: str = "validation",
     side_by_side: int = 0,
     console: RunConsole | None = None,
+    stop: StopRequest | None = None,
 ) -> dict[str, Any]:
     """Trains one configuration with many seeds and sums up what they reach at their last step.
 
@@ -94,6 +95,7 @@ def run_study(
         split: ``validation`` while choosing (the test set is not looked at), or ``test``.
         side_by_side: members trained at once; 0 = as many as the device has room for.
         console: the terminal output.
+        stop: how signals are answered; by default as a command does it.
 
     Returns:
         what ``summary.json`` of the folder holds.
@@ -108,7 +110,8 @@ def run_study(
     config, data, measured = prepare_split(config, split, console)
     experiment = member_experiment(config, data.train)
     facts = data.facts() | {"split": split, "measured_sha256": measured.sha256}
-    with open_workdir(workdir) as folder, StopRequest() as stop, device_faults("a smaller --side_by_side"):
+    stop = stop or StopRequest()
+    with open_workdir(workdir) as folder, stop, device_faults("a smaller --side_by_side"):
         open_records(folder, "study", config, facts, free=("seed",))
         records = read_results(folder)
         done = {record["seed"] for record in records}

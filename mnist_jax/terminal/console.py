@@ -8,7 +8,7 @@ characters end or bend the printing, and the run goes on.
 import shlex
 import sys
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from mnist_jax.terminal.streams import PatientStream
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.live import Live
 
 _LABEL_WIDTH = 10
 _BOX_WIDTH = 78
@@ -77,6 +78,24 @@ class RunConsole:
     def width(self) -> int:
         """Columns to fill; 80 where the stream is not a terminal, whatever terminal may be near."""
         return self.rich.width if self.live else 80
+
+    def open_live(self, render: Callable[[], Any]) -> "Live | Any":
+        """Shows what ``render`` returns on the last line until ``stop()``; ``refresh()`` draws it again."""
+        from rich.live import Live
+
+        live = Live(
+            get_renderable=render,
+            console=self.rich,
+            auto_refresh=False,
+            transient=True,
+            # Other programs' lines on the terminal go above the bar; a redirected stderr stays where it
+            # goes.
+            redirect_stderr=sys.stderr is not None and sys.stderr.isatty(),
+        )
+        live.start()
+        # A run that is killed could not bring a hidden cursor back.
+        self.rich.show_cursor(True)
+        return live
 
     def print(self, *parts: str | tuple[str, str]) -> None:
         """Prints one line of texts and ``(text, style)`` pairs; never wrapped, never taken for markup."""

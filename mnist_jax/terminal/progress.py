@@ -1,6 +1,5 @@
 """The progress of training: a live bar or a line now and then, and one row per epoch."""
 
-import sys
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -54,20 +53,7 @@ class Progress:
 
     def __enter__(self) -> "Progress":
         if self._console.enabled and self._console.live:
-            from rich.live import Live
-
-            self._live = Live(
-                get_renderable=self._render,
-                console=self._console.rich,
-                auto_refresh=False,
-                transient=True,
-                # Other programs' lines on the terminal go above the bar; a redirected stderr stays where it
-                # goes.
-                redirect_stderr=sys.stderr is not None and sys.stderr.isatty(),
-            )
-            self._live.start()
-            # A run that is killed could not bring a hidden cursor back.
-            self._console.rich.show_cursor(True)
+            self._live = self._console.open_live(self._render)
         return self
 
     def __exit__(self, exc_type: object, exc: object, traceback: object) -> None:

@@ -238,6 +238,11 @@ def evaluation_params(opt_state: optax.OptState, params: optax.Params) -> optax.
     return params
 
 
+def averages_weights(opt_state: optax.OptState) -> bool:
+    """Whether an optimizer, by its state, evaluates with an average of its own, see `evaluation_params`."""
+    return any(map(_is_schedule_free, jax.tree.leaves(opt_state, is_leaf=_is_schedule_free)))
+
+
 def _is_schedule_free(state: Any) -> bool:
     return isinstance(state, optax.contrib.ScheduleFreeState)
 

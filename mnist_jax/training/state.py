@@ -55,7 +55,8 @@ def create_train_state(
     """
 
     def initialize(key: jax.Array) -> TrainState:
-        variables = model.init(key, jnp.zeros((1, *image_shape), jnp.float32), train=False)
+        rngs = {"params": key, "dropout": key}
+        variables = model.init(rngs, jnp.zeros((1, *image_shape), jnp.float32), train=False)
         params, batch_stats = variables["params"], variables.get("batch_stats", {})
         return TrainState(
             step=jnp.zeros((), jnp.int32),
