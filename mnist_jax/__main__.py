@@ -17,6 +17,7 @@ COMMANDS = {
     "report": ("write a run as one HTML page", "mnist_jax.report.__main__"),
     "demo": ("serve a page to draw digits on", "mnist_jax.demo.__main__"),
     "export": ("write a network as StableHLO or ONNX", "mnist_jax.export.__main__"),
+    "find_rate": ("suggest a learning rate from one epoch", "mnist_jax.find_rate.__main__"),
     "study": ("train many seeds, or compare two such studies", "mnist_jax.study"),
     "ensemble": ("train networks that vote", "mnist_jax.ensemble"),
     "pseudo_label": ("train on few labels and many unlabeled images", "mnist_jax.pseudo_label"),

@@ -18,7 +18,7 @@ FLOORS = {
     room: floor
     for floor, rooms in {
         8: "__main__",
-        7: "train study ensemble pseudo_label",
+        7: "train study ensemble pseudo_label find_rate",
         6: "__init__ api evaluate predict studies report export demo",
         5: "run",
         4: "checkpoints launch",

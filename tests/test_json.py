@@ -41,6 +41,10 @@ CASES = {
     "report": (["--workdir={run}"], {"report"}),
     "demo": (["--workdir={run}", "--port=0"], {"url", "workdir", "step", "dataset"}),
     "export": (["--workdir={run}", "--out={folder}/net.bin"], {"file", "bytes", "metadata"}),
+    "find_rate": (
+        ["--workdir={folder}/f", *TINY, "--config.batch_size=16", "--config.data.train_examples=800"],
+        {"learning_rate", "how", "lowest_loss_at", "workdir"},
+    ),
     "study": (["--workdir={folder}/s", "--seeds=0:2", *TINY], {"statistics", "workdir", "finished"}),
     "ensemble": (
         ["--workdir={folder}/e", "--config.ensemble.seeds=0:2", *TINY],

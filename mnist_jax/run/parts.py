@@ -78,6 +78,7 @@ def build_optimizer(
     total_steps: int,
     given: optax.GradientTransformation | None = None,
     first_step: int = 0,
+    schedule: optax.Schedule | None = None,
 ) -> tuple[optax.Schedule, optax.GradientTransformation]:
     """Builds the optimizer of a run.
 
@@ -87,13 +88,14 @@ def build_optimizer(
         given: used instead of the optimizer that ``optim.name`` names; clipping and accumulation are added
             to it as to any other.
         first_step: of the schedule, where a run was extended; those before it are done.
+        schedule: used instead of the learning rate over the updates that the section describes.
 
     Returns:
         the learning rate by step, and the optimizer.
     """
     steps_per_update = optim.accumulation_steps
     num_updates = max((total_steps - first_step) // steps_per_update, 1)
-    schedule = create_learning_rate_fn(
+    schedule = schedule or create_learning_rate_fn(
         optim.schedule,
         optim.learning_rate,
         num_updates,
