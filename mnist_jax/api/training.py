@@ -32,6 +32,7 @@ def train(
     progress: bool = True,
     model: Any = None,
     optimizer: optax.GradientTransformation | str | None = None,
+    init_from: str | os.PathLike[str] | None = None,
     **settings: Any,
 ) -> TrainedRun:
     """Trains a network and evaluates it on a test set.
@@ -56,6 +57,8 @@ def train(
         model: a network of your own, a flax.linen module or its class; or a ``model.name``. See
             docs/your_own.md.
         optimizer: any optax.GradientTransformation, its learning rate inside; or an ``optim.name``.
+        init_from: the folder of a run, or one of its checkpoints, whose weights are taken: ``init.run``. See
+            docs/fine_tuning.md.
         **settings: fields of the configuration that are to be other than in ``config``.
 
     Returns:
@@ -78,6 +81,8 @@ def train(
     if parts is None and (labels is not None or test is not None):
         raise ConfigError(["got labels without images; expected train(images, labels)"])
     settings, given = _name_model(model, dict(settings))
+    if init_from is not None:
+        settings["init.run"] = os.fspath(init_from)
     tx = optimizer if isinstance(optimizer, optax.GradientTransformation) else None
     if tx is None and optimizer is not None:
         if not isinstance(optimizer, str):

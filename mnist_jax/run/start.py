@@ -165,18 +165,15 @@ def fit(source: TrainedVariables, experiment: Experiment, preparation: Preparati
 def decided_by_classes(experiment: Experiment) -> list[str]:
     """The variables of a network whose shapes follow from the number of classes: its head."""
     model, count = experiment.model, experiment.num_classes
-    if "num_classes" not in model.__dataclass_fields__:
-        return [
-            name
-            for name, described in _describe(experiment.abstract_checkpoint()["state"]).items()
-            if described.endswith((f",{count}]", f"[{count}]"))
-        ]
-    images = jax.ShapeDtypeStruct((1, *experiment.image_shape), np.float32)
-    shapes = [
-        describe_leaves(jax.eval_shape(model.clone(num_classes=classes).init, jax.random.key(0), images))
-        for classes in (count, count + 1)
-    ]
-    return [name for name in shapes[0] if shapes[0][name] != shapes[1].get(name)]
+    expected = _describe(experiment.abstract_checkpoint()["state"])
+    changing = []
+    if "num_classes" in model.__dataclass_fields__:
+        images = jax.ShapeDtypeStruct((1, *experiment.image_shape), np.float32)
+        larger = model.clone(num_classes=count + 1)
+        shapes = describe_leaves(jax.eval_shape(larger.init, jax.random.key(0), images))
+        changing = [name for name in expected if expected[name] != shapes.get(name)]
+    # A network of one's own may have the number written into it.
+    return changing or [name for name in expected if expected[name].endswith((f",{count}]", f"[{count}]"))]
 
 
 def _describe(state: TrainState) -> dict[str, str]:

@@ -49,6 +49,19 @@ def test_the_model_is_what_load_gives(tiny_run, arrays):
     np.testing.assert_array_equal(tiny_run.model.predict(arrays[0]), loaded.predict(arrays[0]))
 
 
+def test_it_starts_from_another_run_and_leaves_frozen_layers_as_they_are(tiny_run, arrays, tmp_path):
+    start = functools.partial(mnist_jax.train, *arrays[:2], test=arrays[2], model=Perceptron)
+    settings = {**TINY, "num_epochs": 1, "init.freeze": "Dense_0,BatchNorm_0"}
+    tuned = start(init_from=tiny_run.workdir, **settings)
+    before, after = tiny_run.model.variables, tuned.model.variables
+    for layer in ("Dense_0", "BatchNorm_0"):
+        assert_same_bits(after["params"][layer], before["params"][layer])
+    assert_same_bits(after["batch_stats"], before["batch_stats"])
+    assert (after["params"]["Dense_1"]["kernel"] != before["params"]["Dense_1"]["kernel"]).any()
+    with pytest.raises(MnistJaxError, match="init.run: .*nothing does not exist"):
+        start(init_from=tmp_path / "nothing", **settings)
+
+
 def test_it_shows_itself(tiny_run):
     accuracy = f"{100 * tiny_run.summary['test_accuracy']:.2f}%"
     assert f"test accuracy {accuracy}" in repr(tiny_run) and str(tiny_run.workdir) in repr(tiny_run)
