@@ -156,10 +156,13 @@ class Progress:
         room = width - smallest
         shown = {}
         # The most wanted first; what finds no room is left out.
-        for name, text in self._parts():
-            if text and room >= len(text) + 2:
-                shown[name] = text
-                room -= len(text) + 2
+        for name, (text, usual) in self._parts().items():
+            if room >= max(len(text), usual) + 2:
+                shown[name] = text.ljust(usual)
+                room -= len(shown[name]) + 2
+        if self._phase:
+            kept = {name: shown[name] for name in ("epoch", "step") if name in shown}
+            shown = kept | ({"phase": self._phase} if len(kept) == 2 else {})
         bar = ProgressBar(total=self._num_steps, completed=self._step, width=min(largest, smallest + room))
         cells: list[Any] = [Text(shown[name], no_wrap=True) for name in _PARTS_SHOWN if name in shown]
         if room >= 0:
@@ -168,11 +171,15 @@ class Progress:
         grid.add_row(*cells)
         return grid
 
-    def _parts(self) -> list[tuple[str, str]]:
-        parts = [("epoch", self._epoch_text()), ("step", self._step_text())]
-        if self._phase:
-            return [*parts, ("phase", self._phase)]
-        return [*parts, ("metrics", self._metrics), ("left", self._time_left()), ("rate", self._rate)]
+    def _parts(self) -> dict[str, tuple[str, int]]:
+        """Each text, and the room that it is given from the start, so that the bar keeps its length."""
+        return {
+            "epoch": (self._epoch_text(), len(f"epoch {self._num_epochs}/{self._num_epochs}")),
+            "step": (self._step_text(), len(f"{self._num_steps}/{self._num_steps}")),
+            "metrics": (self._metrics, len("loss 0.0000  acc 99.99%")),
+            "left": (self._time_left(), len("10:00 left")),
+            "rate": (self._rate, len("10,000 img/s")),
+        }
 
     def _epoch_text(self) -> str:
         epoch = min(max(self._step - 1, 0) // self._steps_per_epoch + 1, self._num_epochs)
