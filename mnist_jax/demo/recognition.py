@@ -94,7 +94,7 @@ def first_layer(module: nn.Module, image_shape: Sequence[int]) -> tuple[str, int
     Returns:
         its name and how many maps it gives; an empty name and 0 where no layer gives maps.
     """
-    for name, _, shape, _ in summarize_layers(module, image_shape, nested=True):
-        if len(shape) == 4:
+    for name, _, shape, num_parameters in summarize_layers(module, image_shape, nested=True):
+        if len(shape) == 4 and num_parameters:
             return name, int(shape[-1] or 0)
     return "", 0
