@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mnist_jax.training.epoch import EpochLog, RunKeys, jit_train_steps
 from mnist_jax.training.optimizer import create_optimizer
-from mnist_jax.training.state import TrainState
+from mnist_jax.training.state import TrainState, create_train_state
 from mnist_jax.training.step import eval_step, preprocess, train_step
 from tests.trees import assert_close, assert_same_bits, same_bits
 
@@ -243,3 +244,26 @@ def test_moments_of_the_batches_are_averaged_faster_at_first(make_tiny_state, ba
     assert_close(state.batch_stats["BatchNorm_0"]["mean"], expected, rtol=1e-5)
     # With the weights their statistics are averaged: the moments, not what is already an average.
     assert_close(state.ema["batch_stats"]["BatchNorm_0"]["mean"], expected_ema, rtol=1e-5)
+
+
+def test_accumulated_without_batch_norm_a_batch_is_as_one_of_twice_the_size(tiny_data):
+    class Linear(nn.Module):
+        @nn.compact
+        def __call__(self, images, train=False):
+            return nn.Dense(3)(images.reshape(images.shape[0], -1))
+
+    ends = []
+    for batch_size, accumulation_steps in ((16, 1), (8, 2)):
+        tx = create_optimizer(0.1, name="sgd", accumulation_steps=accumulation_steps)
+        state = create_train_state(jax.random.key(0), Linear(), (10, 9, 1), tx)
+        keys, num_steps = RunKeys.from_seed(0), 5 * accumulation_steps
+        sizes = {"batch_size": batch_size, "num_examples": 80, "static_length": False}
+        run = jit_train_steps(train_step, **sizes)
+        images, labels = (array[:80] for array in tiny_data)
+        log = EpochLog.empty(80 // batch_size)
+        ends.append(run(state, log, images, labels, keys, np.int32(num_steps))[0])
+    large, small = ends
+    assert (large.step, small.step) == (5, 10)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), small.params, large.params
+    )
