@@ -1,6 +1,8 @@
 """Ensembles: fixed members, resumable, one model in the end."""
 
 import json
+import re
+import shutil
 
 import numpy as np
 import pytest
@@ -9,9 +11,12 @@ import mnist_jax
 from mnist_jax import cli, ensemble, evaluate
 from mnist_jax.data import load_splits
 from mnist_jax.errors import ConfigError
+from mnist_jax.report.page import write_report
 from mnist_jax.studies.ensemble import Member, list_members, run_ensemble
 from mnist_jax.studies.folder import read_results
 from mnist_jax.studies.trainer import MemberTrainer
+from mnist_jax.studies.votes import read_votes
+from tests.report.pages import browser, check_page, look_at, section, text_of
 from tests.test_study import TINY, tiny_config
 
 SEEDS = {"ensemble.seeds": "0:4", "num_epochs": "3"}
@@ -61,6 +66,46 @@ def test_the_summary_tells_votes_members_and_sizes(finished):
     )
     assert 0 < summary["disagreement"] < 1
     assert summary["dataset"]["num_train"] == 300
+
+
+def test_its_page_has_the_vote_its_members_and_what_each_said(finished):
+    folder, summary, _ = finished
+    page = write_report(folder).read_text()
+    check_page(page)
+    assert "Not shown" not in page
+    head = text_of(page[page.index("<header>") : page.index("</header>")])
+    assert f"{100 * summary['test_accuracy']:.2f}% of 1,000 test images right by the vote" in head
+    assert f"{summary['test_errors']} wrong" in head
+    assert f"the vote: {100 * summary['gain']:+.2f} points" in head
+    rows = [text_of(row) for row in re.findall(r"<tr>(.*?)</tr>", section(page, "members"), re.DOTALL)[1:]]
+    figures = [summary["soft_vote"], *summary["members"]]
+    for row, member in zip(rows, figures, strict=True):
+        assert f"{100 * member['accuracy']:.2f}% {member['errors']} {member['loss']:.4f}" in row
+    assert section(page, "members").count("<svg") == 3
+    votes = read_votes(folder)
+    labels = load_splits("mnist_5k").test.labels
+    assert votes.chosen.shape == (4, 1000)
+    assert [int((row != labels).sum()) for row in votes.chosen] == [m["errors"] for m in summary["members"]]
+    card = text_of(re.search(r"<figcaption>(.*?)</figcaption>", section(page, "mistakes"), re.DOTALL)[1])
+    index = int(re.search(r"#(\d+)", card)[1])
+    said = dict(zip(*np.unique(votes.chosen[:, index], return_counts=True), strict=True))
+    for label, count in said.items():
+        assert f"{count}× {label}" in card
+    assert votes.probabilities[index].argmax() != labels[index]
+    with browser() as opened:
+        assert {figures for _, figures in look_at(opened, folder / "report.html")} == {5}
+
+
+def test_the_page_says_what_is_missing(finished, tmp_path):
+    folder = shutil.copytree(finished[0], tmp_path / "run")
+    (folder / "votes.npz").write_bytes(b"PK")
+    page = write_report(folder).read_text()
+    check_page(page)
+    assert "there is no votes.npz; start the same command again" in text_of(section(page, "mistakes"))
+    (folder / "summary.json").unlink()
+    page = write_report(folder).read_text()
+    check_page(page)
+    assert "4 members are trained; the vote is still to come" in text_of(page)
 
 
 def test_it_loads_as_one_model(finished):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -39,6 +40,7 @@ CASES = {
     "evaluate": (["--workdir={run}"], {"test_errors", "confusion_matrix", "step", "workdir"}),
     "predict": (["--workdir={run}", "{folder}/seven.png"], {"file", "label", "probability", "probabilities"}),
     "report": (["--workdir={run}"], {"report"}),
+    "compare": (["{run}", "{folder}/other", "--output={folder}/c.html"], {"runs", "tests", "page"}),
     "demo": (["--workdir={run}", "--port=0"], {"url", "workdir", "step", "dataset"}),
     "export": (["--workdir={run}", "--out={folder}/net.bin"], {"file", "bytes", "metadata"}),
     "find_rate": (
@@ -68,7 +70,7 @@ def nothing_is_trained(monkeypatch):
 
     def train(self, seeds, *others):
         states = tuple(self.create_state(RunKeys.from_seed(seed)) for seed in seeds)
-        return Trained(tuple(seeds), states, train_seconds=1.0, compile_seconds=1.0)
+        return Trained(tuple(seeds), states, np.ones((len(seeds), 1)), train_seconds=1.0, compile_seconds=1.0)
 
     monkeypatch.setattr(MemberTrainer, "train", train)
     monkeypatch.setattr("mnist_jax.report.page.write_report", lambda workdir, **others: Path(workdir) / "x")
@@ -87,6 +89,8 @@ def folder(tmp_path_factory):
 def words_of(folder, small_run, small_run_overrides):
     def words(name):
         more = small_run_overrides if name == "train" else []
+        if name == "compare":
+            shutil.copytree(small_run, folder / "other")
         return [word.format(run=small_run, folder=folder) for word in CASES[name][0]] + [*more, "--json"]
 
     return words

@@ -1,6 +1,7 @@
 """Pseudo labeling end to end, in small: what it records, how it goes on, what it flags and refuses."""
 
 import json
+import re
 
 import jax
 import numpy as np
@@ -12,9 +13,11 @@ import mnist_jax
 from mnist_jax import cli, pseudo_label
 from mnist_jax.data import load_splits
 from mnist_jax.errors import ConfigError, RunError
+from mnist_jax.report.page import write_report
 from mnist_jax.studies.folder import read_results
 from mnist_jax.studies.pseudo_label import run_pseudo_label
 from mnist_jax.studies.trainer import MemberTrainer
+from tests.report.pages import browser, check_page, look_at, section, text_of
 from tests.test_study import TINY, tiny_config
 
 SETTINGS = {
@@ -80,6 +83,34 @@ def test_each_seed_records_teacher_students_and_gains(finished):
     assert json.loads((folder / "summary.json").read_text())["transductive"] is False
 
 
+def test_its_page_has_teacher_students_and_the_accepted_labels_of_each_class(finished):
+    folder, summary, _ = finished
+    page = write_report(folder).read_text()
+    check_page(page)
+    assert "Not shown" not in page
+    figures, records = summary["statistics"], read_results(folder)
+    head = text_of(page[page.index("<header>") : page.index("</header>")])
+    student, gain = figures["student_accuracy"], figures["gain_over_supervised"]
+    assert f"{100 * student['mean']:.2f} ± {100 * student['sd']:.2f} %" in head and "50 labels" in head
+    assert f"{100 * gain['mean']:+.2f} ± {100 * gain['sd']:.2f} points against the labels alone" in head
+    rows = re.findall(r"<tr>(.*?)</tr>", section(page, "rounds"), re.DOTALL)[1:]
+    for record, row in zip(records, rows, strict=True):
+        stages = [record["teacher"], *record["rounds"], record["supervised_only"]]
+        percents = [f"{100 * stage['accuracy']:.2f}%" for stage in stages]
+        assert text_of(row).split()[:5] == [str(record["seed"]), *percents]
+        for figures in record["rounds"]:
+            assert sum(figures["accepted_by_class"]) == figures["accepted"]
+            right = sum(figures["right_by_class"])
+            assert right / figures["accepted"] == pytest.approx(figures["pseudo_label_accuracy"])
+            assert sum(figures["pool_by_class"]) == record["pool_size"]
+    accepted = text_of(section(page, "accepted"))
+    for number in (0, 1):
+        mean = np.mean([record["rounds"][number]["accepted"] for record in records])
+        assert f"round {number + 1} {mean:,.0f} " in accepted
+    with browser() as opened:
+        assert {figures for _, figures in look_at(opened, folder / "report.html")} == {2}
+
+
 def test_the_last_student_is_a_run_to_use(finished):
     folder, _, _ = finished
     model = mnist_jax.load(folder / "students" / "seed-1")
@@ -108,7 +139,7 @@ class AnyAnswer(MemberTrainer):
 
         self.data.append(data)
         state = self.create_state(RunKeys.from_seed(seeds[0]))
-        return Trained(tuple(seeds), (state,), 1.0, 1.0)
+        return Trained(tuple(seeds), (state,), np.ones((1, 1)), 1.0, 1.0)
 
     def probabilities(self, state, images, *, num_views, key):
         self.views.append((num_views, jax.random.key_data(key).tolist()))

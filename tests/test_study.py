@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 from mnist_jax import cli, study
 from mnist_jax.config.check import check, default_config
 from mnist_jax.errors import ConfigError, RunError
+from mnist_jax.report.page import write_report
 from mnist_jax.studies.comparison import compare_studies
 from mnist_jax.studies.folder import append_results, read_results
 from mnist_jax.studies.seeds import prepare_split, run_study
@@ -22,6 +24,7 @@ from mnist_jax.terminal.console import RunConsole
 from mnist_jax.training.epoch import EpochLog, RunKeys
 from mnist_jax.training.evaluation import Evaluator
 from mnist_jax.training.state import create_train_state
+from tests.report.pages import browser, check_page, look_at, section, text_of
 
 TIMES = ("train_seconds", "compile_seconds")
 TINY = {
@@ -76,6 +79,45 @@ def test_it_sums_up_what_each_seed_reached_at_its_last_step(whole):
     assert figures["sd"] == pytest.approx(np.std(accuracies, ddof=1))
     assert json.loads((folder / "summary.json").read_text()) == json.loads(json.dumps(summary))
     assert summary["dataset"]["num_train"] == 275
+
+
+def test_its_page_has_the_figures_of_the_summary_and_a_curve_for_each_seed(whole):
+    folder, summary = whole
+    page = write_report(folder).read_text()
+    check_page(page)
+    figures, records = summary["statistics"]["accuracy"], read_results(folder)
+    head = text_of(page[page.index("<header>") : page.index("</header>")])
+    assert f"{100 * figures['mean']:.3f} ± {100 * figures['sd']:.3f} %" in head
+    assert f"{100 * figures['low']:.3f} to {100 * figures['high']:.3f} %" in head and "of 4 seeds" in head
+    best, worst = (function(records, key=lambda record: record["errors"]) for function in (min, max))
+    assert f"seed {best['seed']}, {best['errors']} errors" in head
+    assert f"seed {worst['seed']}, {worst['errors']} errors" in head
+    rows = re.findall(r"<tr>(.*?)</tr>", section(page, "results"), re.DOTALL)[1:]
+    for record, row in zip(records, rows, strict=True):
+        words = text_of(row)
+        assert words.startswith(str(record["seed"])) and f"{record['loss']:.4f}" in words
+    assert [len(record["train_losses"]) for record in records] == [2] * 4
+    assert section(page, "seeds").count("<svg") == 2
+    assert "study --config smoke --seeds 0:4 --split validation" in text_of(section(page, "reproduce"))
+    with browser() as opened:
+        assert {figures for _, figures in look_at(opened, folder / "report.html")} == {2}
+
+
+def test_the_page_of_a_study_under_way_has_the_seeds_so_far(whole, tmp_path):
+    folder = shutil.copytree(whole[0], tmp_path / "study")
+    (folder / "summary.json").unlink()
+    lines = (folder / "results.jsonl").read_text().splitlines(keepends=True)
+    # As an earlier version wrote them, without curves.
+    old = [
+        {name: value for name, value in json.loads(line).items() if name != "train_losses"} for line in lines
+    ]
+    (folder / "results.jsonl").write_text("".join(json.dumps(line) + "\n" for line in old[:2]))
+    page = write_report(folder).read_text()
+    assert "these are the seeds so far" in page and section(page, "seeds").count("<svg") == 1
+    (folder / "results.jsonl").unlink()
+    page = write_report(folder).read_text()
+    check_page(page)
+    assert "No seed of this study has ended yet" in page
     assert summary["test_labels_used_for_choice"] is False
 
 
@@ -172,7 +214,7 @@ def test_on_validation_no_test_image_is_looked_at(tmp_path, monkeypatch):
             state = self.create_state(RunKeys.from_seed(seeds[0]))
             from mnist_jax.studies.trainer import Trained
 
-            return Trained(tuple(seeds), (state,), 1.0, 1.0)
+            return Trained(tuple(seeds), (state,), np.ones((1, 1)), 1.0, 1.0)
 
     monkeypatch.setattr("mnist_jax.studies.seeds.MemberTrainer", Trainer)
     run_study(tiny_config(), [0], str(tmp_path / "study"))

@@ -23,12 +23,20 @@ def majority_vote(probabilities: MemberProbabilities) -> Int[np.ndarray, " examp
 
 def disagreement(probabilities: MemberProbabilities) -> float:
     """Returns the share of examples that two members, drawn at random, classify differently; 0 for one."""
-    choices = probabilities.argmax(axis=2)
-    num_members = len(choices)
+    num_members = len(probabilities)
     if num_members < 2:
         return 0.0
-    pairs = [float((choices[i] != choices[j]).mean()) for i in range(num_members) for j in range(i)]
-    return sum(pairs) / len(pairs)
+    shares = pairwise_disagreement(probabilities.argmax(axis=2))
+    return sum(float(shares[i, j]) for i in range(num_members) for j in range(i)) / (
+        num_members * (num_members - 1) // 2
+    )
+
+
+def pairwise_disagreement(
+    chosen: Int[np.ndarray, "members examples"],
+) -> Float[np.ndarray, "members members"]:
+    """Returns the share of examples that each two members classify differently, from their classes."""
+    return np.array([[(one != other).mean() for other in chosen] for one in chosen])
 
 
 def accuracy_by_size(

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
@@ -28,7 +28,6 @@ _CURVES = {
     "learning_rate": "learning rate",
     "images_per_second": "training images per second",
 }
-_LONGEST_NAME = 24  # characters of a class name
 _SPLITS = {"train": style.WARM, "validation": style.ACCENT, "test": style.ACCENT}
 
 
@@ -46,31 +45,75 @@ def training_curve(records: Sequence[Mapping[str, Any]], field: str) -> Figure:
         raise ValueError(f"field is {field!r}; expected one of {', '.join(_CURVES)}")
     figure = style.new_figure(2.6)
     axes = figure.add_subplot()
-    is_error = field == "accuracy"
     steps_per_epoch = _steps_per_epoch(records)
     measured = [record for record in records if record.get(field) is not None]
     for split, color in _SPLITS.items():
         of_split = [record for record in measured if record.get("split") == split]
         if not of_split:
             continue
-        x = [record["step"] / steps_per_epoch for record in of_split]
-        values = np.array([record[field] for record in of_split], float)
-        y = np.where(values < 1, 100 * (1 - values), np.nan) if is_error else values
+        x, y = _points(of_split, field, steps_per_epoch)
         marker = "o" if split != "train" or len(x) == 1 else ""
         line = (
             "--" if split == "test" and "validation" in {record.get("split") for record in measured} else "-"
         )
         axes.plot(x, y, line, color=color, linewidth=1.5, label=split, marker=marker, markersize=3.5)
-    style.style_axes(axes, xlabel="epoch", ylabel=_CURVES[field])
+    _finish_curve(axes, field)
+    return figure
+
+
+def overlaid_curves(
+    runs: Mapping[str, Sequence[Mapping[str, Any]]], field: str, splits: Sequence[str]
+) -> Figure:
+    """Draws one quantity of several runs over their epochs, each in a color of its own.
+
+    Args:
+        runs: the lines of ``metrics.jsonl`` of each run by its name, at most eight.
+        field: as `training_curve` takes it.
+        splits: whose lines are drawn; the first of them that a run has.
+    """
+    figure = style.new_figure(2.8)
+    axes = figure.add_subplot()
+    for (name, records), color, dash in zip(runs.items(), style.SERIES, style.DASHES, strict=False):
+        measured = [record for record in records if record.get(field) is not None]
+        of_split = [found for split in splits if (found := [r for r in measured if r.get("split") == split])]
+        if not of_split:
+            continue
+        x, y = _points(of_split[0], field, _steps_per_epoch(records))
+        axes.plot(x, y, linestyle=dash, color=color, linewidth=1.5, label=style.drawable([name])[0])
+        if len(x) <= 30:
+            axes.plot(x, y, ".", color=color, markersize=5)
+    _finish_curve(axes, field)
+    return figure
+
+
+def lines_by_layer(
+    epochs: Sequence[int], values: Float[np.ndarray, "epochs layers"], names: Sequence[str], ylabel: str
+) -> Figure:
+    """Draws a quantity of several layers over the epochs on a logarithmic axis; at most eight layers."""
+    figure = style.new_figure(2.8)
+    axes = figure.add_subplot()
+    shown = np.unique(np.linspace(0, len(names) - 1, min(len(names), len(style.SERIES))).round().astype(int))
+    for layer, color, dash in zip(shown.tolist(), style.SERIES, style.DASHES, strict=False):
+        marker = "o" if len(epochs) <= 30 else ""
+        axes.plot(
+            epochs,
+            values[:, layer],
+            linestyle=dash,
+            color=color,
+            linewidth=1.5,
+            marker=marker,
+            markersize=3,
+            label=style.drawable([names[layer]])[0],
+        )
+    style.style_axes(axes, xlabel="epoch", ylabel=ylabel)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
-    axes.set_xlim(left=0)
-    if is_error:
-        _logarithmic_percentages(axes)
-    else:
-        axes.set_ylim(bottom=0)
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
-    if len(axes.lines) > 1:
-        style.legend(axes)
+    axes.set_xlim(left=0, right=max(epochs) * 1.03)
+    if np.nanmin(values, initial=1.0) > 0:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+        axes.yaxis.set_major_locator(LogLocator(subs=[1, 2, 5], numticks=12))
+    style.legend(axes, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
 
@@ -96,7 +139,7 @@ def confusion_matrix(counts: Int[np.ndarray, "classes classes"], class_names: Se
             color = style.MUTED if row == column else style.INK
             axes.text(column, row, f"{count}", ha="center", va="center", fontsize=size, color=color)
     style.style_axes(axes, xlabel="predicted", ylabel="true", grid="")
-    names = _drawable(class_names)
+    names = style.drawable(class_names)
     axes.set_xticks(range(num_classes), names, parse_math=False)
     axes.set_yticks(range(num_classes), names, parse_math=False)
     axes.tick_params(length=0, labelsize=size)
@@ -127,7 +170,7 @@ def per_class_accuracy(counts: Int[np.ndarray, "classes classes"], class_names: 
         axes.plot([low, high], [row, row], color=style.ACCENT, linewidth=4, alpha=0.3, solid_capstyle="round")
         axes.plot(100 * hit / total, row, "o", color=style.ACCENT, markersize=5)
     style.style_axes(axes, xlabel="found (%), with the 95% interval", ylabel="true class", grid="x")
-    axes.set_yticks(range(len(class_names)), _drawable(class_names), parse_math=False)
+    axes.set_yticks(range(len(class_names)), style.drawable(class_names), parse_math=False)
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(len(class_names) - 0.5, -0.5)
     axes.set_xlim(left=lowest - 0.04 * (100 - lowest), right=100 + 0.02 * (100 - lowest))
@@ -172,10 +215,26 @@ def calibration(bins: CalibrationBins) -> Figure:
     return figure
 
 
-def _drawable(names: Sequence[str]) -> list[str]:
-    """Returns names short enough to leave room for the figure, bytes that are not UTF-8 as escapes."""
-    texts = [name.encode("utf-8", "backslashreplace").decode() for name in names]
-    return [text if len(text) <= _LONGEST_NAME else f"{text[: _LONGEST_NAME - 3]}..." for text in texts]
+def _points(
+    records: Sequence[Mapping[str, Any]], field: str, steps_per_epoch: float
+) -> tuple[list[float], np.ndarray]:
+    values = np.array([record[field] for record in records], float)
+    # A logarithmic axis has no place for no mistake at all.
+    y = np.where(values < 1, 100 * (1 - values), np.nan) if field == "accuracy" else values
+    return [record["step"] / steps_per_epoch for record in records], y
+
+
+def _finish_curve(axes: Any, field: str) -> None:
+    style.style_axes(axes, xlabel="epoch", ylabel=_CURVES[field])
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+    axes.set_xlim(left=0)
+    if field == "accuracy":
+        _logarithmic_percentages(axes)
+    else:
+        axes.set_ylim(bottom=0)
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
+    if len(axes.lines) > 1:
+        style.legend(axes)
 
 
 def _steps_per_epoch(records: Sequence[Mapping[str, Any]]) -> float:

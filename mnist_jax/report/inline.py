@@ -20,6 +20,7 @@ _PROPERTIES = {
     style.LINE: "--line",
     style.ACCENT: "--accent",
     style.WARM: "--warm",
+    **{color: f"--series-{number}" for number, color in enumerate(style.SERIES[2:], 3)},
 }
 
 

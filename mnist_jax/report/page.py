@@ -1,14 +1,13 @@
-"""The page: a run as one HTML file that needs nothing else."""
+"""The page: a run, a study, an ensemble or pseudo labels as one HTML file that needs nothing else."""
 
-import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mnist_jax.data import Splits
-    from mnist_jax.report.record import Predictions, RunRecord
+    from mnist_jax.report.record import RunRecord
     from mnist_jax.run.load import LoadedModel
 
 REPORT_FILE = "report.html"
@@ -22,91 +21,98 @@ def write_report(
     model: "LoadedModel | None" = None,
     images: Sequence[int] = (),
 ) -> Path:
-    """Writes ``report.html`` into the folder of a run, finished or not.
+    """Writes ``report.html`` into the folder of a run, a study, an ensemble or pseudo labels.
 
-    Where the data or a checkpoint cannot be had, the report is written all the same and says so in the place
-    of what is missing.
+    A run may be finished or not. Where the data or a checkpoint cannot be had, the report is written all the
+    same and says so in the place of what is missing.
 
     Args:
-        workdir: the folder of the run.
-        splits: the data of the run, or None to load it.
-        variables: ``{"params", "batch_stats"}`` to look at, or None to restore the latest checkpoint.
-        model: the network to look at, or None to make the one that the run names.
-        images: indices into the test set of the images whose activations are shown, or empty for one each of
-            four classes.
+        workdir: the folder.
+        splits: the data, or None to load it.
+        variables: of a run, ``{"params", "batch_stats"}`` to look at, or None to restore the latest
+            checkpoint.
+        model: of a run, the network to look at, or None to make the one that the run names.
+        images: of a run, indices into the test set of the images whose activations are shown, or empty for
+            one each of four classes.
 
     Returns:
         The file, absolute.
 
     Raises:
-        RunError: ``workdir`` is not the folder of a run, one of its files is damaged, there is no test image
-            of such an index, or the report cannot be written.
+        RunError: ``workdir`` is no such folder, one of its files is damaged, there is no test image of such
+            an index, or the report cannot be written.
     """
-    from mnist_jax.errors import MnistJaxError
-    from mnist_jax.report.record import answer_test_set, read_run
+    from mnist_jax.errors import RunError
+    from mnist_jax.report.record import read_run
+    from mnist_jax.report.render import own_backend, render
     from mnist_jax.storage.json_files import replace_file
 
     record = read_run(Path(workdir))
+    if record.kind not in ("run", "study", "ensemble", "pseudo_label"):
+        raise RunError(
+            f"{workdir} is of kind {record.kind!r}; expected a run, study, ensemble or pseudo_label"
+        )
+    with own_backend():
+        if record.kind == "run":
+            values = _describe_run(record, splits, variables, model, images)
+        elif record.kind == "ensemble":
+            from mnist_jax.report.ensemble import describe_ensemble
+
+            values = describe_ensemble(record, splits)
+        elif record.kind == "study":
+            from mnist_jax.report.study import describe_study
+
+            values = describe_study(record)
+        else:
+            from mnist_jax.report.pseudo_label import describe_pseudo_label
+
+            values = describe_pseudo_label(record)
+    path = record.folder / REPORT_FILE
+    replace_file(path, render(f"{record.kind}.html", name=record.folder.name, record=record, **values))
+    return path
+
+
+def _describe_run(
+    record: "RunRecord",
+    splits: "Splits | None",
+    variables: dict[str, Any] | None,
+    model: "LoadedModel | None",
+    images: Sequence[int],
+) -> dict[str, Any]:
+    from mnist_jax.errors import MnistJaxError
+    from mnist_jax.report import images as report_pictures
+    from mnist_jax.report import sections
+    from mnist_jax.report.learning import learning
+    from mnist_jax.report.predictions import answer_test_set
+    from mnist_jax.run.epochs import read_epochs
+
     predictions, missing = None, ""
     try:
         predictions = answer_test_set(record, splits, variables, model)
     except MnistJaxError as error:
         missing = str(error)
-    path = record.folder / REPORT_FILE
-    replace_file(path, _render(record, predictions, missing, images).encode("utf-8", "backslashreplace"))
-    return path
-
-
-def _render(
-    record: "RunRecord", predictions: "Predictions | None", missing: str, images: Sequence[int]
-) -> str:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    with _own_backend():
-        from mnist_jax.report import images as report_pictures
-        from mnist_jax.report import sections as report_sections
-
-    templates = Environment(
-        loader=PackageLoader("mnist_jax.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    pictures = {}
+    pictures: dict[str, Any] = {}
     if predictions is not None:
+        card = report_pictures.Cards(predictions)
         pictures = {
-            "calibration": report_sections.calibration(predictions),
-            "grids": report_pictures.grids(predictions),
+            "alike": sections.measured_alike(predictions),
+            "calibration": sections.calibration(predictions),
+            "mistakes": report_pictures.mistakes(predictions, card),
+            "hits": report_pictures.hits(predictions, card),
+            "pairs": report_pictures.pairs(predictions, card),
             "augmented": report_pictures.augmented(predictions),
             "filters": report_pictures.filters(predictions),
-            "activations": report_pictures.activations(predictions, images),
+            "activations": report_pictures.activations(predictions, images, card),
             "pictures_step": predictions.model.step,
         }
-    return templates.get_template("report.html").render(
-        name=record.folder.name,
-        record=record,
-        missing=missing,
-        pictures=pictures,
-        gray=record.run["image_shape"][-1] == 1,
-        headline=report_sections.headline(record),
-        curves=report_sections.curves(record),
-        classes=report_sections.classes(record, predictions),
-        config=report_sections.config_groups(record),
-        environment=report_sections.environment(record),
-        commands=report_sections.commands(record),
-    )
-
-
-@contextlib.contextmanager
-def _own_backend() -> Iterator[None]:
-    """Imports matplotlib without a notebook's ``MPLBACKEND``, which may not be installed here.
-
-    Figures are drawn by no backend but that of their file.
-    """
-    variable = os.environ.pop("MPLBACKEND", None)
-    try:
-        yield
-    finally:
-        if variable is not None:
-            os.environ["MPLBACKEND"] = variable
+    confusion = sections.confusion_of(record, predictions)
+    return {
+        "missing": missing,
+        "pictures": pictures,
+        "ink": record.is_ink,
+        "headline": sections.headline(record),
+        "curves": sections.curves(record),
+        "learning": learning(read_epochs(record.folder)),
+        "classes": None if confusion is None else sections.classes(confusion, record.run["class_names"]),
+        **sections.closing(record),
+    }

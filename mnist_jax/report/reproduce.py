@@ -10,7 +10,7 @@ from mnist_jax.errors import ConfigError
 from mnist_jax.run.resume import Settings
 
 
-def train_command(config: Mapping[str, Any], workdir: str) -> str:
+def train_command(config: Mapping[str, Any], workdir: str, command: str = "train", flags: str = "") -> str:
     """Writes the command that trains with a configuration.
 
     A run does not keep the name of its configuration file, so the command starts from the nearest of those
@@ -19,6 +19,8 @@ def train_command(config: Mapping[str, Any], workdir: str) -> str:
     Args:
         config: a complete configuration, as ``config.json`` has it.
         workdir: a new folder for the new run.
+        command: ``train``, or another one that takes a configuration.
+        flags: what that one takes beside it.
     """
     wanted = dict(flatten(as_dict(check(config))))
     name, overrides = "default", wanted
@@ -30,10 +32,9 @@ def train_command(config: Mapping[str, Any], workdir: str) -> str:
         differing = {key: value for key, value in wanted.items() if found[key] != value}
         if len(differing) < len(overrides):
             name, overrides = candidate, differing
-    flags = [_flag(key, value) for key, value in overrides.items()]
-    return " ".join(
-        [f"python -m mnist_jax.train --config {name}", *flags, f"--workdir {shlex.quote(workdir)}"]
-    )
+    words = [f"python -m mnist_jax.{command} --config {name}", *([flags] if flags else [])]
+    words += [_flag(key, value) for key, value in overrides.items()]
+    return " ".join([*words, f"--workdir {shlex.quote(workdir)}"])
 
 
 def extension_commands(config: Mapping[str, Any], run: Mapping[str, Any], workdir: str) -> list[str]:

@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from scipy.special import entr as entropy
 
 from mnist_jax.config.check import as_dict, default_config, fields_of, flatten
 from mnist_jax.config.schema import GROUPS
 from mnist_jax.metrics.predictions import (
     calibration_bins,
+    class_figures,
     expected_calibration_error,
     frequent_confusions,
     wilson_interval,
@@ -16,7 +18,8 @@ from mnist_jax.metrics.predictions import (
 from mnist_jax.metrics.sums import count_confusions
 from mnist_jax.report import figures
 from mnist_jax.report.inline import inline_svg
-from mnist_jax.report.record import Predictions, RunRecord
+from mnist_jax.report.predictions import Predictions
+from mnist_jax.report.record import RunRecord
 from mnist_jax.report.reproduce import extension_commands, first_configuration, train_command
 from mnist_jax.runtime.environment import collect_versions
 from mnist_jax.terminal.format import format_duration, format_percent
@@ -54,7 +57,7 @@ def headline(record: RunRecord) -> dict[str, Any]:
                 f"{summary['images_per_second']:,.0f} images/s",
                 f"{summary['steps_per_second']:.1f} steps/s",
             ),
-            ("trained for", _count(summary["epochs"], "epoch"), steps),
+            ("trained for", count_of(summary["epochs"], "epoch"), steps),
             ("network", f"{summary['num_params']:,}", "trainable parameters"),
             ("data", dataset["name"], f"{dataset['num_train']:,} training images"),
         ],
@@ -80,31 +83,81 @@ def curves(record: RunRecord) -> dict[str, Any]:
         for field, name in _CURVE_NAMES.items()
         if any(line.get(field) is not None for line in record.metrics)
     ]
+    return {"figures": drawn, "caption": _caption(record)}
+
+
+def _caption(record: RunRecord) -> str:
+    """What makes the loss of training another one than that of the evaluation."""
     reasons = []
     if record.config["augment"]["enabled"]:
-        reasons.append("warped images")
+        reasons.append("on warped images")
     if record.config["model"]["dropout_rate"]:
         reasons.append("with dropout")
     if smoothing := record.config["optim"]["label_smoothing"]:
-        reasons.append(f"against labels smoothed by {smoothing:g}")
-    caption = "Training is measured while the network still learns"
-    return {"figures": drawn, "caption": f"{caption}, on {', '.join(reasons)}." if reasons else f"{caption}."}
-
-
-def classes(record: RunRecord, predictions: Predictions | None) -> dict[str, Any] | None:
-    """Confusion matrix and accuracy by class: of the run's end, or else of the checkpoint at hand."""
-    names = record.run["class_names"]
-    if record.summary:
-        confusion = np.array(record.summary["confusion_matrix"])
-    elif predictions is not None:
-        confusion = np.asarray(
-            count_confusions(
-                predictions.splits.test.labels, predictions.probabilities.argmax(axis=1), len(names)
-            )
+        reasons.append(
+            f"against labels smoothed by {smoothing:g}, whose lowest loss is {_entropy(record):.3f}"
         )
-    else:
+    if record.config["optim"]["ema_fraction"]:
+        reasons.append("not yet with the moving average of the weights")
+    caption = "Training is measured while the network still learns"
+    return f"{caption}, {', '.join(reasons)}." if reasons else f"{caption}."
+
+
+def _entropy(record: RunRecord) -> float:
+    """Of a smoothed label, in nats: the loss that nothing falls below."""
+    classes, smoothing = len(record.run["class_names"]), record.config["optim"]["label_smoothing"]
+    label = np.full(classes, smoothing / classes)
+    label[0] += 1 - smoothing
+    return float(entropy(label).sum())
+
+
+def measured_alike(predictions: Predictions) -> list[tuple[str, str, str, str]]:
+    """Loss and accuracy of the same network on training and on test images, measured in the same way."""
+    return [
+        (
+            "training",
+            f"{predictions.num_train:,}",
+            f"{predictions.train_loss:.4f}",
+            format_percent(predictions.train_accuracy),
+        ),
+        (
+            "test",
+            f"{predictions.splits.test.num_examples:,}",
+            f"{predictions.test_loss:.4f}",
+            format_percent(predictions.test_accuracy),
+        ),
+    ]
+
+
+def confusion_of(record: RunRecord, predictions: Predictions | None) -> np.ndarray | None:
+    """The confusion matrix of the run's end, or else of the checkpoint at hand."""
+    if record.summary:
+        return np.array(record.summary["confusion_matrix"])
+    if predictions is None:
         return None
-    total = confusion.sum(axis=1)
+    labels, predicted = predictions.splits.test.labels, predictions.probabilities.argmax(axis=1)
+    return np.asarray(count_confusions(labels, predicted, len(record.run["class_names"])))
+
+
+def classes(confusion: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
+    """Confusion matrix, and precision, recall and F1 by class."""
+    found = class_figures(confusion)
+    wrong = found.num_examples - np.diag(confusion)
+
+    def percent(value: float) -> str:
+        return f"{100 * value:.2f}" if np.isfinite(value) else "–"
+
+    rows = [
+        (
+            names[i],
+            f"{found.num_examples[i]:,}",
+            f"{wrong[i]:,}",
+            *(percent(column[i]) for column in (found.recall, found.precision, found.f1)),
+        )
+        for i in range(len(names))
+    ]
+    means = [np.nanmean(column) for column in (found.recall, found.precision, found.f1)]
+    rows.append(("mean", f"{confusion.sum():,}", f"{wrong.sum():,}", *map(percent, means)))
     return {
         "confusion": inline_svg(figures.confusion_matrix(confusion, names), "confusion", "Confusion matrix"),
         "per_class": inline_svg(
@@ -116,15 +169,8 @@ def classes(record: RunRecord, predictions: Predictions | None) -> dict[str, Any
             (names[true], names[predicted], count)
             for true, predicted, count in frequent_confusions(confusion, 6)
         ],
-        "table": [
-            (
-                names[i],
-                f"{total[i]:,}",
-                f"{total[i] - confusion[i, i]:,}",
-                format_percent(confusion[i, i] / total[i]) if total[i] else "none",
-            )
-            for i in range(len(names))
-        ],
+        "head": ("class", "images", "wrong", "recall", "precision", "F1"),
+        "table": rows,
     }
 
 
@@ -154,7 +200,7 @@ def config_groups(record: RunRecord) -> list[dict[str, Any]]:
         rows = [
             (
                 field.name.rpartition(".")[2],
-                _plain(values[field.name]),
+                plain_value(values[field.name]),
                 field.description,
                 values[field.name] != defaults[field.name],
             )
@@ -175,10 +221,10 @@ def environment(record: RunRecord) -> list[tuple[str, str]]:
         ("SHA-256, training", dataset["sha256"]),
         ("SHA-256, test", dataset["test_sha256"]),
     ]
-    if summary:
+    if summary.get("device"):
         rows.append(("device", summary["device"]))
-        devices = _count(summary["num_devices"], "device")
-        rows.append(("devices", f"{devices}, {_count(summary['num_processes'], 'process', 'processes')}"))
+        devices = count_of(summary["num_devices"], "device")
+        rows.append(("devices", f"{devices}, {count_of(summary['num_processes'], 'process', 'processes')}"))
         if summary.get("peak_host_memory_bytes"):
             rows.append(("peak host memory", f"{summary['peak_host_memory_bytes'] / 2**30:.2f} GiB"))
         rows.append(("commit", summary["git_commit"] or "not known: no git checkout"))
@@ -188,9 +234,24 @@ def environment(record: RunRecord) -> list[tuple[str, str]]:
     return rows
 
 
-def commands(record: RunRecord) -> list[tuple[str, str]]:
-    """What to type to have this run once more, as (comment, command)."""
-    again = f"runs/{record.folder.name}-again"
+def closing(record: RunRecord, command: str = "train", flags: str = "") -> dict[str, Any]:
+    """What every page ends with: configuration, environment, and how to have it all once more.
+
+    Args:
+        record: of the page.
+        command: the one that made it.
+        flags: what that one takes beside the configuration.
+    """
+    return {
+        "config": config_groups(record),
+        "environment": environment(record),
+        "commands": commands(record, command, flags),
+    }
+
+
+def commands(record: RunRecord, command: str, flags: str) -> list[tuple[str, str]]:
+    """What to type to have it once more, as (comment, command)."""
+    folder = f"runs/{record.folder.name}-again"
     lines = []
     commit, _, changed = (record.summary.get("git_commit") or "").partition("-")
     if commit:
@@ -200,13 +261,12 @@ def commands(record: RunRecord) -> list[tuple[str, str]]:
             else "the code of the run"
         )
         lines.append((note, f"git checkout {commit}"))
-    return [
-        *lines,
-        ("train again", train_command(first_configuration(record.config, record.run), again)),
-        *(("made longer", line) for line in extension_commands(record.config, record.run, again)),
-        ("evaluate", f"python -m mnist_jax.evaluate --workdir {again}"),
-        ("this page", f"python -m mnist_jax.report --workdir {again}"),
-    ]
+    first = first_configuration(record.config, record.run)
+    lines.append(("train again", train_command(first, folder, command, flags)))
+    lines += [("made longer", line) for line in extension_commands(record.config, record.run, folder)]
+    if command in ("train", "ensemble"):
+        lines.append(("evaluate", f"python -m mnist_jax.evaluate --workdir {folder}"))
+    return [*lines, ("this page", f"python -m mnist_jax.report --workdir {folder}")]
 
 
 def _sizes(dataset: dict[str, Any]) -> str:
@@ -216,11 +276,13 @@ def _sizes(dataset: dict[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def _plain(value: Any) -> str:
+def plain_value(value: Any) -> str:
+    """Writes the value of a field for people."""
     if isinstance(value, Sequence) and not isinstance(value, str):
         return ", ".join(map(str, value)) or "none"
     return '""' if value == "" else str(value)
 
 
-def _count(number: int, one: str, many: str = "") -> str:
+def count_of(number: int, one: str, many: str = "") -> str:
+    """Writes a number with its noun: ``1 epoch``, ``5 epochs``."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"

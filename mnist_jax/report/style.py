@@ -1,5 +1,6 @@
 """Colors, color maps and axes of all figures; matplotlib's global state is left alone."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,13 @@ MUTED = "#626c78"
 LINE = "#d5dae1"
 ACCENT = "#2a6fb4"
 WARM = "#bd5b1c"
+# Of several runs on one page; the second four are dashed as well.
+SERIES = (ACCENT, WARM, "#2e7d4f", "#7a4fa3", "#b0324f", "#1f8a94", "#7d7420", "#6b5b53")
+DASHES: tuple[Any, ...] = ("-",) * 4 + ((0, (4, 2)),) * 4
 
 FONT_SIZE = 9.0  # points; figures are 4.6 inches wide, so that on a phone they keep about this size
 FIGURE_WIDTH = 4.6  # inches
+_LONGEST_NAME = 24  # characters
 
 # Images fade into whatever is behind them, white paper or a dark page.
 STRENGTH_MAP = LinearSegmentedColormap.from_list(
@@ -59,6 +64,12 @@ def legend(axes: Axes, **placement: Any) -> None:
     axes.legend(frameon=False, fontsize=FONT_SIZE, labelcolor=INK, **placement)
 
 
+def drawable(names: Sequence[str]) -> list[str]:
+    """Returns names short enough to leave room for the figure, bytes that are not UTF-8 as escapes."""
+    texts = [name.encode("utf-8", "backslashreplace").decode() for name in names]
+    return [text if len(text) <= _LONGEST_NAME else f"{text[: _LONGEST_NAME - 3]}..." for text in texts]
+
+
 def tile_sheet(
     tiles: Num[np.ndarray, "tiles height width"], columns: int, gap: int = 1
 ) -> Float[np.ndarray, "sheet_height sheet_width"]:
@@ -85,13 +96,30 @@ def tile_sheet(
 def filter_sheet(
     kernel: Float[np.ndarray, "height width inputs outputs"],
 ) -> Float[np.ndarray, "rows columns"]:
-    """Lays the kernels of a convolution out: a row for each input channel, a column for each output channel.
+    """Lays the kernels of a convolution out: a row for each output channel, a column for each input channel.
 
-    The kernels of a single input channel are laid out in rows of eight or sixteen instead.
+    The kernels of a single input channel are laid out in rows of eight instead.
     """
     height, width, inputs, outputs = kernel.shape
-    tiles = np.moveaxis(kernel, (2, 3), (0, 1)).reshape(inputs * outputs, height, width)
-    return tile_sheet(tiles, outputs if inputs > 1 else 8 if outputs <= 64 else 16)
+    tiles = np.moveaxis(kernel, (3, 2), (0, 1)).reshape(outputs * inputs, height, width)
+    return tile_sheet(tiles, inputs if inputs > 1 else 8)
+
+
+def strongest_kernels(
+    kernel: Float[np.ndarray, "height width inputs outputs"], limit: int
+) -> Float[np.ndarray, "height width few_inputs few_outputs"]:
+    """Returns the ``limit`` output channels of the largest norm, each with its ``limit`` strongest inputs.
+
+    Channels are in the order of their strength, so the rows of one output channel may be of other inputs
+    than those of the next. Where there are at most ``limit`` of one, all of them are kept as they are.
+    """
+    inputs, outputs = kernel.shape[2:]
+    if outputs > limit:
+        kernel = kernel[..., np.argsort(-np.square(kernel).sum(axis=(0, 1, 2)), kind="stable")[:limit]]
+    if inputs > limit:
+        order = np.argsort(-np.square(kernel).sum(axis=(0, 1)), axis=0, kind="stable")[:limit]
+        kernel = np.take_along_axis(kernel, order[None, None], axis=2)
+    return kernel
 
 
 def activation_sheet(outputs: Float[np.ndarray, "..."]) -> Float[np.ndarray, "rows columns"]:
@@ -101,20 +129,30 @@ def activation_sheet(outputs: Float[np.ndarray, "..."]) -> Float[np.ndarray, "ro
         ValueError: for an array that is neither.
     """
     if outputs.ndim == 3:
-        return tile_sheet(np.moveaxis(outputs, -1, 0), 8 if outputs.shape[-1] <= 64 else 16)
+        return tile_sheet(np.moveaxis(outputs, -1, 0), 4)
     if outputs.ndim == 1:
         return tile_sheet(outputs[:, None, None], 32 if outputs.size > 64 else 16, gap=0)
     raise ValueError(f"outputs have shape {outputs.shape}; expected [height, width, channels] or [units]")
 
 
-def picture_rgba(image: Shaped[np.ndarray, "height width channels"]) -> UInt8[np.ndarray, "height width 4"]:
-    """Makes RGBA of an image, uint8 or float in [0, 1]: gray becomes black ink of that opacity."""
+def picture_rgba(
+    image: Shaped[np.ndarray, "height width channels"], *, is_ink: bool
+) -> UInt8[np.ndarray, "height width 4"]:
+    """Makes RGBA of an image, uint8 or float in [0, 1].
+
+    Args:
+        image: gray or RGB.
+        is_ink: whether gray is the opacity of black ink, as in MNIST; any other picture is drawn as it is.
+    """
     pixels = image if image.dtype == np.uint8 else np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)
-    if pixels.shape[-1] == 1:
-        rgba = np.zeros((*pixels.shape[:2], 4), np.uint8)
+    height, width, channels = pixels.shape
+    if channels == 1 and is_ink:
+        rgba = np.zeros((height, width, 4), np.uint8)
         rgba[..., 3:] = pixels
         return rgba
-    return np.concatenate([pixels, np.full((*pixels.shape[:2], 1), 255, np.uint8)], axis=-1)
+    if channels == 1:
+        pixels = np.repeat(pixels, 3, axis=-1)
+    return np.concatenate([pixels, np.full((height, width, 1), 255, np.uint8)], axis=-1)
 
 
 def strength_rgba(

@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from mnist_jax.config.optimizers import OPTIMIZERS
 from mnist_jax.errors import RunError
 from mnist_jax.models.registry import count_parameters, summarize_layers
 from mnist_jax.run.datasets import RunData
+from mnist_jax.run.epochs import EpochWriter
 from mnist_jax.run.experiment import Experiment
 from mnist_jax.run.summary import RunTotals
 from mnist_jax.run.tracking import Tracking
@@ -49,6 +51,11 @@ class RunLog:
         self._console, self._totals = console, totals
         self._eval_seconds, self._step = 0.0, step
         self._description = describe_run(experiment, data, folder, state)
+        optim = experiment.config.optim
+        b2 = optim.b2 if "b2" in OPTIMIZERS[optim.name].fields else None
+        self._epochs = EpochWriter(folder, resume_step=step, adam_b2=b2, enabled=is_primary())
+        if step == 0:
+            self._epochs.write(state, 0, 0)
         self.writer = MetricsWriter(folder, resume_step=step, enabled=is_primary())
         self.tracking = Tracking(experiment, data, folder, console, self.writer)
         if step == 0:
@@ -147,8 +154,9 @@ class RunLog:
             **({} if state_step == step else {"kept_step": state_step}),
         )
 
-    def epoch_done(self, log: EpochLog, step: int, result: EvaluationResult) -> None:
-        """Prints the row of the epoch that ends with ``step``, evaluated before."""
+    def epoch_done(self, state: TrainState, log: EpochLog, step: int, result: EvaluationResult) -> None:
+        """Keeps what the network looks like after an epoch that was evaluated, and prints its row."""
+        self._epochs.write(state, step, step // self._experiment.steps_per_epoch)
         num_images = self._experiment.steps_per_epoch * self._experiment.config.batch_size
         self.progress.epoch_done(
             step // self._experiment.steps_per_epoch,

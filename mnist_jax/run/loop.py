@@ -176,7 +176,7 @@ def _train(run: Run, checkpoints: Checkpoints) -> RunResult:
             results = {}
             if step % experiment.steps_per_epoch == 0:
                 results[data.eval_split] = result = evaluate(state, step, data.eval_split)
-                log.epoch_done(epoch_log, step, result)
+                log.epoch_done(state, epoch_log, step, result)
                 early_stopping = experiment.early_stopping
                 totals.end_epoch(step, experiment.steps_per_epoch, data.eval_split, result, early_stopping)
                 if _is_over(experiment, step, totals) and data.eval_split != "test":

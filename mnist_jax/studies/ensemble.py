@@ -26,6 +26,7 @@ from mnist_jax.storage.workdir import open_workdir
 from mnist_jax.studies.folder import append_results, open_records, read_results, save_member
 from mnist_jax.studies.seeds import prepare_split
 from mnist_jax.studies.trainer import MemberTrainer, Trained, member_experiment
+from mnist_jax.studies.votes import write_votes
 from mnist_jax.terminal.console import RunConsole
 from mnist_jax.terminal.format import format_percent
 from mnist_jax.training.logits import evaluate_logits, make_logits_fn
@@ -118,6 +119,7 @@ class _EnsembleRun:
         logits = np.stack([self._logits(member) for member in members])
         probabilities = softmax(logits.astype(np.float64), axis=-1)
         labels = self.measured.labels
+        write_votes(self.folder, probabilities, self.measured)
         vote = describe_vote(probabilities, labels)
         result = evaluate_logits(np.log(np.maximum(soft_vote(probabilities), 1e-300)), labels)
         split = self.facts["split"]

@@ -131,10 +131,18 @@ class _PseudoLabelRun:
             state, result, taken = self._fit("student", f"student {number}", seed, data)
             seconds += taken
             last = "student"
-            figures: dict[str, Any] = {"accepted": len(accepted), "accepted_share": len(accepted) / len(pool)}
+            given = probabilities[accepted].argmax(axis=1)
+            classes = self.data.train.num_classes
+            figures: dict[str, Any] = {
+                "accepted": len(accepted),
+                "accepted_share": len(accepted) / len(pool),
+                "accepted_by_class": np.bincount(given, minlength=classes).tolist(),
+            }
             if hidden is not None:
-                right = probabilities[accepted].argmax(axis=1) == hidden[accepted]
+                right = given == hidden[accepted]
                 figures["pseudo_label_accuracy"] = float(right.mean())
+                figures["right_by_class"] = np.bincount(given[right], minlength=classes).tolist()
+                figures["pool_by_class"] = np.bincount(hidden, minlength=classes).tolist()
             rounds.append(figures | headline(result))
         data = supervised_set(*labeled, self._size("alone"), seed)
         _, alone_result, _ = self._fit("alone", "supervised only", seed, data)

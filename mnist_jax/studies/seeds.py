@@ -138,7 +138,7 @@ def run_study(
 def _measure(trainer: MemberTrainer, trained: Trained, measured: Dataset, split: str) -> list[dict[str, Any]]:
     records = []
     count = len(trained.seeds)
-    for seed, state in zip(trained.seeds, trained.states, strict=True):
+    for seed, state, losses in zip(trained.seeds, trained.states, trained.epoch_losses, strict=True):
         result = trainer.evaluate(state, measured)
         if not result.loss < float("inf"):
             raise RunError(
@@ -149,6 +149,7 @@ def _measure(trainer: MemberTrainer, trained: Trained, measured: Dataset, split:
                 "seed": seed,
                 "split": split,
                 **headline(result),
+                "train_losses": losses.tolist(),
                 "final_step": int(state.step),
                 "side_by_side": count,
                 "train_seconds": trained.train_seconds / count,

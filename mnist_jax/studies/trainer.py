@@ -56,6 +56,7 @@ class Trained:
 
     seeds: tuple[int, ...]  # one a member
     states: tuple[TrainState, ...]  # one a member
+    epoch_losses: np.ndarray  # float64 [members, epochs], mean training loss in nats
     train_seconds: float  # device work of all together
     compile_seconds: float  # tracing and compiling
 
@@ -130,6 +131,7 @@ class MemberTrainer:
         compiled_before = steps.compile_seconds
         steps_per_call = experiment.steps_per_call(count)
         step, train_seconds = 0, 0.0
+        epoch_losses: list[np.ndarray] = []
         while step < experiment.total_steps:
             length = steps_per_call.next(step)
             states, logs, seconds = steps.run(states, logs, length)
@@ -138,15 +140,16 @@ class MemberTrainer:
             step += length
             losses = np.asarray(logs.loss_sum, np.float64)
             self._check_losses(losses, seeds, step, length)
-            if on_epoch and step % experiment.steps_per_epoch == 0:
-                on_epoch(
-                    step // experiment.steps_per_epoch, losses.mean(axis=1) / experiment.config.batch_size
-                )
+            if step % experiment.steps_per_epoch == 0:
+                epoch_losses.append(losses.mean(axis=1) / experiment.config.batch_size)
+                if on_epoch:
+                    on_epoch(len(epoch_losses), epoch_losses[-1])
             if stop.requested:
                 raise Stopped(stop)
         return Trained(
             seeds=tuple(seeds),
             states=tuple(jax.device_put(take_member(states, i), jax.devices()[0]) for i in range(count)),
+            epoch_losses=np.stack(epoch_losses, axis=1),
             train_seconds=train_seconds,
             compile_seconds=steps.compile_seconds - compiled_before,
         )

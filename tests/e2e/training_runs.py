@@ -156,6 +156,8 @@ def expect_same_end(workdir: Path, reference: Path) -> None:
     assert list(map(without_times, read_metrics(workdir))) == list(
         map(without_times, read_metrics(reference))
     )
+    epochs, expected_epochs = ((run / "epochs.npz").read_bytes() for run in (workdir, reference))
+    assert epochs == expected_epochs, "the filters and norms of each epoch"
     summary, wanted = (json.loads((run / "summary.json").read_bytes()) for run in (workdir, reference))
     assert without_times(summary) == without_times(wanted)
 

@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
 from mnist_jax.metrics.predictions import (
     calibration_bins,
+    class_figures,
     expected_calibration_error,
     first_of_each_class,
     frequent_confusions,
@@ -55,3 +57,17 @@ def test_wilson_interval_of_known_cases():
     assert wilson_interval(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
     assert wilson_interval(0, 20) == pytest.approx((0.0, 0.1611), abs=5e-5)
     assert wilson_interval(0, 0) == (0.0, 1.0)
+
+
+def test_the_wilson_interval_is_scipys():
+    for hits, total in ((0, 9), (9, 9), (3, 7), (9955, 10000)):
+        expected = binomtest(hits, total).proportion_ci(method="wilson")
+        assert wilson_interval(hits, total) == pytest.approx((expected.low, expected.high), rel=1e-12)
+
+
+def test_precision_recall_and_f1_by_hand():
+    found = class_figures(COUNTS)
+    np.testing.assert_allclose(found.recall, [0.8, 0.9, np.nan])
+    np.testing.assert_allclose(found.precision, [1.0, 9 / 11, 0.0])
+    np.testing.assert_allclose(found.f1, [8 / 9, 18 / 21, 0.0])
+    assert found.num_examples.tolist() == [10, 10, 0]

@@ -93,20 +93,49 @@ def test_names_of_any_kind_are_drawn_as_they_are():
             assert name in texts
 
 
-def test_filters_have_a_row_for_each_input_and_a_column_for_each_output():
+def test_filters_have_a_row_for_each_output_and_a_column_for_each_input():
     kernel = np.arange(3 * 3 * 2 * 5, dtype=np.float32).reshape(3, 3, 2, 5)
     sheet = style.filter_sheet(kernel)
-    assert sheet.shape == (7, 19)
-    np.testing.assert_array_equal(sheet[4:7, 8:11], kernel[:, :, 1, 2])
+    assert sheet.shape == (19, 7)
+    np.testing.assert_array_equal(sheet[8:11, 4:7], kernel[:, :, 1, 2])
     assert np.isnan(sheet[3]).all()
     assert style.filter_sheet(kernel[:, :, :1]).shape == (3, 19), "one input channel: tiles in rows"
+
+
+def test_of_many_kernels_the_strongest_are_kept_each_with_its_own_strongest_inputs():
+    kernel = np.random.default_rng(0).normal(size=(3, 3, 4, 5)).astype(np.float32)
+    norms = np.linalg.norm(kernel.reshape(9, 4, 5), axis=0)
+    outputs = np.argsort(-np.linalg.norm(norms, axis=0))[:2]
+    few = style.strongest_kernels(kernel, 2)
+    assert few.shape == (3, 3, 2, 2)
+    for column, output in enumerate(outputs):
+        inputs = np.argsort(-norms[:, output])[:2]
+        np.testing.assert_array_equal(few[..., column], kernel[:, :, inputs, output])
+    assert style.strongest_kernels(kernel, 5) is kernel
+
+
+def test_curves_of_several_runs_have_a_line_each_over_their_own_epochs():
+    with_validation = [{**record, "split": "validation"} for record in RECORDS if record["split"] == "test"]
+    runs = {"A one": RECORDS, "B two": [*with_validation, *RECORDS]}
+    drawn = lines(figures.overlaid_curves(runs, "loss", ("validation", "test")))
+    for name in runs:
+        np.testing.assert_allclose(drawn[name], [[1.0, 0.4], [2.0, 0.3]])
+    assert not figures.overlaid_curves({"C": []}, "loss", ("test",)).axes[0].lines
+
+
+def test_norms_of_many_layers_show_eight_of_them():
+    names = [f"layer{i}" for i in range(20)]
+    figure = figures.lines_by_layer(range(3), np.ones((3, 20)), names, "norm")
+    shown = [line.get_label() for line in figure.axes[0].lines]
+    assert len(shown) == 8 and (shown[0], shown[-1]) == ("layer0", "layer19")
+    assert figure.axes[0].get_yscale() == "log"
 
 
 def test_activations_take_maps_and_units():
     maps = np.random.default_rng(0).random((6, 5, 32)).astype(np.float32)
     sheet = style.activation_sheet(maps)
-    assert sheet.shape == (4 * 7 - 1, 8 * 6 - 1)
-    np.testing.assert_array_equal(sheet[7:13, 6:11], maps[:, :, 9])
+    assert sheet.shape == (8 * 7 - 1, 4 * 6 - 1)
+    np.testing.assert_array_equal(sheet[14:20, 6:11], maps[:, :, 9])
     assert style.activation_sheet(maps[0, 0]).shape == (2, 16)
     with pytest.raises(ValueError, match=r"\(6, 5\); expected"):
         style.activation_sheet(maps[:, :, 0])
@@ -135,10 +164,13 @@ def test_pictures_come_back_from_their_address_unchanged(channels):
         np.testing.assert_array_equal(np.asarray(opened), pixels)
 
 
-def test_gray_becomes_ink_of_that_opacity_and_float_counts_from_0_to_1():
-    ink = style.picture_rgba(np.array([[[0], [255]]], np.uint8))
-    assert ink.tolist() == [[[0, 0, 0, 0], [0, 0, 0, 255]]]
-    assert style.picture_rgba(np.full((1, 1, 3), 0.5)).tolist() == [[[128, 128, 128, 255]]]
+def test_ink_becomes_opacity_any_other_gray_stays_and_float_counts_from_0_to_1():
+    gray = np.array([[[0], [255]]], np.uint8)
+    assert style.picture_rgba(gray, is_ink=True).tolist() == [[[0, 0, 0, 0], [0, 0, 0, 255]]]
+    assert style.picture_rgba(gray, is_ink=False).tolist() == [[[0, 0, 0, 255], [255, 255, 255, 255]]]
+    for is_ink in (True, False):
+        color = style.picture_rgba(np.full((1, 1, 3), 0.5), is_ink=is_ink)
+        assert color.tolist() == [[[128, 128, 128, 255]]]
 
 
 def test_a_wide_picture_repeats_its_pixels():

@@ -10,7 +10,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +22,7 @@ from mnist_jax.report.__main__ import COMMAND, main
 from mnist_jax.report.page import write_report
 from mnist_jax.report.reproduce import extension_commands, first_configuration, train_command
 from mnist_jax.run.load import load
-from tests.headless_chromium import find_browser, open_page
+from tests.report.pages import browser, check_page, look_at, section, text_of
 
 ROOT = Path(__file__).parents[2]
 SECTIONS = [
@@ -83,14 +82,6 @@ def change(path, function):
     path.write_text(json.dumps(content))
 
 
-def section(page, name):
-    return re.search(rf'<section id="{name}">(.*?)</section>', page, re.DOTALL)[1]
-
-
-def text_of(page):
-    return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", page)).split())
-
-
 def test_every_section_is_there_and_the_headline_is_that_of_the_summary(finished, page):
     assert re.findall(r'<section id="(\w+)">', page) == SECTIONS
     assert "Not shown" not in page and "notice" not in page.split("</style>")[1]
@@ -105,59 +96,32 @@ def test_every_section_is_there_and_the_headline_is_that_of_the_summary(finished
 
 
 def test_the_file_is_well_formed_and_names_no_other_file_or_address(page):
-    class Checker(HTMLParser):
-        open_tags: list[str] = []
-        addresses: list[str] = []
-        ids: list[str] = []
-
-        def handle_starttag(self, tag, attributes):
-            if tag not in ("meta", "link", "img", "br"):
-                self.open_tags.append(tag)
-            found = dict(attributes)
-            self.addresses += [
-                found[name] for name in ("src", "href", "srcset", "action", "data") if name in found
-            ]
-            self.ids += [found["id"]] if "id" in found else []
-
-        def handle_startendtag(self, tag, attributes):
-            self.handle_starttag(tag, attributes)
-            if tag not in ("meta", "link", "img", "br"):
-                self.handle_endtag(tag)
-
-        def handle_endtag(self, tag):
-            assert self.open_tags.pop() == tag
-
-    checker = Checker()
-    checker.feed(page)
-    assert not checker.open_tags
-    assert all(address.startswith(("data:", "#")) for address in checker.addresses)
-    assert len(checker.ids) == len(set(checker.ids))
-    anchors = {address[1:] for address in checker.addresses if address.startswith("#")}
-    assert anchors <= set(checker.ids)
-    assert "<script" not in page and "@import" not in page and "url(http" not in page
+    check_page(page)
 
 
 def test_mistakes_and_hits_show_the_right_pictures_and_labels(finished, page):
     test = load_splits("mnist_5k").test
     predicted = load(finished, "latest").predict(test.images).argmax(axis=1)
-    for name, is_right, words in (("mistakes", False, r"says (\d)"), ("hits", True, r"or (\d)")):
+    for name, is_right, words in (("mistakes", False, r"(?:says|:) (\d)"), ("hits", True, r"or (\d)")):
         part = section(page, name)
         cards = [text_of(card) for card in re.findall(r"<figcaption>(.*?)</figcaption>", part, re.DOTALL)]
-        assert len(cards) == 24
-        pictures = re.findall(r'src="data:image/png;base64,([^"]*)"', part)
+        num_right = int((predicted == test.labels).sum())
+        assert len(cards) == (24 if is_right else min(1000 - num_right, 24 + 300))
+        pictures = re.findall(r'src="data:image/png;base64,([^"]*)" alt="test image', part)
         for card, picture in zip(cards, pictures, strict=True):
             index = int(re.search(r"#(\d+)", card)[1])
             assert (predicted[index] == test.labels[index]) == is_right
-            assert re.search(r"true (\d)", card)[1] == str(test.labels[index])
+            assert re.search(r"(?:true |^)(\d)", card)[1] == str(test.labels[index])
             assert (re.search(words, card)[1] == str(predicted[index])) == (not is_right)
             shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(picture))).convert("RGBA"))
             np.testing.assert_array_equal(shown[..., 3:], test.images[index])
 
 
 def test_each_convolution_and_each_block_is_shown_for_the_chosen_digits(page):
-    assert re.findall(r"<figcaption><code>(\w+)</code>", section(page, "filters")) == [
-        f"conv{i}" for i in range(4)
-    ]
+    filters = section(page, "filters")
+    assert re.findall(r"<figcaption><code>(\w+)</code>", filters) == [f"conv{i}" for i in range(4)]
+    assert re.findall(r'alt="kernels of conv0 after epoch (\d)"', filters) == ["0", "1"]
+    assert filters.count("<svg") == 2, "norms of weights and of gradients"
     activations = section(page, "activations")
     assert re.findall(r"<h3><code>(\w+)</code></h3>", activations) == [
         *(f"conv{i}" for i in range(4)),
@@ -246,9 +210,91 @@ def test_an_extended_run_is_made_again_by_a_command_for_each_part(finished):
     ]
 
 
+def test_the_losses_measured_alike_are_those_of_the_network(finished, page):
+    rows = re.findall(r"<tr>(.*?)</tr>", section(page, "training"), re.DOTALL)[1:]
+    model, data = load(finished, "latest"), load_splits("mnist_5k")
+    for row, name, images, labels in (
+        (rows[0], "training", data.train.images[:128], data.train.labels[:128]),
+        (rows[1], "test", data.test.images, data.test.labels),
+    ):
+        probabilities = model.predict(images)
+        loss = -np.log(probabilities[np.arange(len(labels)), labels]).mean()
+        right = (probabilities.argmax(axis=1) == labels).mean()
+        assert text_of(row) == f"{name} {len(labels):,} {loss:.4f} {100 * right:.2f}%"
+
+
+def test_precision_recall_and_the_pairs_are_those_of_the_confusion_matrix(finished, page):
+    confusion = np.array(json.loads((finished / "summary.json").read_text())["confusion_matrix"])
+    part = section(page, "classes")
+    rows = re.findall(r"<tr>(.*?)</tr>", part[part.index("<tbody>") :], re.DOTALL)
+    assert len(rows) == 11
+    for label, row in enumerate(rows[:10]):
+        words = text_of(row).split()
+        assert words[:3] == [
+            str(label),
+            str(confusion[label].sum()),
+            str(confusion[label].sum() - confusion[label, label]),
+        ]
+        assert words[3] == f"{100 * confusion[label, label] / confusion[label].sum():.2f}"
+        predicted = confusion[:, label].sum()
+        assert words[4] == (f"{100 * confusion[label, label] / predicted:.2f}" if predicted else "\u2013")
+    pairs = re.findall(r'<div class="pair"><p>(.*?)</p>(.*?)</div></div>\n</div>', part, re.DOTALL)
+    shown = re.findall(r'<div class="pair">', part)
+    assert len(shown) == 8 and pairs is not None
+    for text in re.findall(r'<div class="pair"><p>(.*?)</p>', part, re.DOTALL):
+        true, predicted, count, total = map(int, re.findall(r"\d+", text_of(text)))
+        assert confusion[true, predicted] == count and confusion[true].sum() == total
+        alt = f"true {true}, predicted {predicted}"
+        assert part.count(alt) == min(count, 12)
+
+
+def test_a_second_report_reads_what_the_network_said_before(finished, copy, page, monkeypatch):
+    from mnist_jax.run.load import LoadedModel
+
+    assert (copy / "predictions.npz").exists()
+    monkeypatch.setattr(LoadedModel, "predict", lambda *_: pytest.fail("asked again"))
+    written = write_report(copy).read_text()
+    assert section(written, "mistakes") == section(page, "mistakes")
+    assert section(written, "training") == section(page, "training")
+
+
+@pytest.mark.parametrize("damage", ["cut", "of another network"])
+def test_predictions_that_are_damaged_or_not_its_own_are_made_again(copy, page, damage):
+    path = copy / "predictions.npz"
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[:-100])
+    else:
+        with np.load(path) as file:
+            np.savez(
+                path, **{**file, "key": np.array("0" * 64), "probabilities": file["probabilities"][:, ::-1]}
+            )
+    assert section(write_report(copy).read_text(), "hits") == section(page, "hits")
+
+
+def test_without_what_the_run_kept_of_its_epochs_the_page_says_so(copy):
+    (copy / "epochs.npz").unlink()
+    part = section(write_report(copy).read_text(), "filters")
+    assert "This run has no epochs.npz" in part and "<svg" not in part
+
+
+def test_gray_pictures_that_are_no_ink_are_drawn_as_they_are(copy):
+    def as_photographs(content):
+        content["run"]["dataset"]["preparation"]["form"] = "resized"
+
+    change(copy / "config.json", as_photographs)
+    part = section(write_report(copy).read_text(), "hits")
+    assert 'class="picture gray"' not in part
+    index = int(re.search(r"#(\d+)", text_of(part))[1])
+    picture = re.search(r'src="data:image/png;base64,([^"]*)"', part)[1]
+    shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(picture))).convert("RGBA"))
+    np.testing.assert_array_equal(shown[..., :1], load_splits("mnist_5k").test.images[index])
+    assert (shown[..., 3] == 255).all()
+
+
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
+        (["more"], 2, "DIR: 2 given; expected one folder"),
         (["--images=3,1000"], 1, "no test image 1000; expected numbers below 1000"),
         (["--images=3,x"], 2, "expected up to eight whole numbers"),
         (["--data_dir=nowhere"], 1, "nowhere"),
@@ -302,40 +348,13 @@ def test_the_command_prints_where_the_report_is_and_shows_the_images_asked_for(c
 
 @pytest.fixture(scope="module")
 def browser_page():
-    browser = find_browser()
-    if browser is None:
-        pytest.skip("no Chromium or Chrome is installed")
-    with open_page(browser) as opened:
+    with browser() as opened:
         yield opened
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1200, 360])
-def test_in_a_browser_it_is_complete_quiet_and_fits(finished, browser_page, theme, width):
-    size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500}
-    browser_page.call("Emulation.setDeviceMetricsOverride", **size)
-    scheme = [{"name": "prefers-color-scheme", "value": theme}]
-    browser_page.call("Emulation.setEmulatedMedia", features=scheme)
-    address = (finished / "report.html").as_uri()
-    browser_page.open(address)
-    requests = [event["request"]["url"] for event in browser_page.named("Network.requestWillBeSent")]
-    assert [url for url in requests if not url.startswith("data:")] == [address]
-    assert not browser_page.named("Log.entryAdded")
-    assert not browser_page.named("Runtime.consoleAPICalled") + browser_page.named("Runtime.exceptionThrown")
-    pictures = browser_page.evaluate(
-        "Promise.all([...document.images].map(image => image.decode().then(() => image.naturalWidth)))"
-    )
-    assert len(pictures) > 100 and min(pictures) > 1
-    figures = browser_page.evaluate(
-        "[...document.querySelectorAll('svg')].map(svg => [svg.clientWidth, svg.clientHeight])"
-    )
-    assert len(figures) == 7 and np.min(figures) > 100
-    assert browser_page.evaluate("document.documentElement.scrollWidth") == width, "nothing sticks out"
-    ink, paper = browser_page.evaluate(
-        "[getComputedStyle(document.body).color, getComputedStyle(document.body).backgroundColor]"
-    )
-    brightness = [sum(map(int, re.findall(r"\d+", color)[:3])) for color in (ink, paper)]
-    assert (brightness[0] < brightness[1]) == (theme == "light") and abs(brightness[0] - brightness[1]) > 450
+def test_in_a_browser_it_is_complete_quiet_and_fits(finished, browser_page):
+    for pictures, figures in look_at(browser_page, finished / "report.html"):
+        assert pictures > 100 and figures == 9
 
 
 def test_it_prints(finished, browser_page):

@@ -1,0 +1,1 @@
+"""``python -m mnist_jax.compare``: several runs on one HTML page."""
