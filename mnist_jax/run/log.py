@@ -52,7 +52,9 @@ class RunLog:
         self._eval_seconds, self._step = 0.0, step
         self._description = describe_run(experiment, data, folder, state)
         optim = experiment.config.optim
-        b2 = optim.b2 if "b2" in OPTIMIZERS[optim.name].fields else None
+        # An optimizer that was given has no known rate, and fields of its own.
+        is_named = np.isfinite(float(experiment.learning_rate_fn(0)))
+        b2 = optim.b2 if is_named and "b2" in OPTIMIZERS[optim.name].fields else None
         self._epochs = EpochWriter(folder, resume_step=step, adam_b2=b2, enabled=is_primary())
         if step == 0:
             self._epochs.write(state, 0, 0)

@@ -96,7 +96,7 @@ def test_the_test_counts_the_images_that_one_alone_has_right(runs, tmp_path, cap
     cards = re.findall(r"<figcaption>(.*?)</figcaption>", pictures, re.DOTALL)
     assert len(cards) == min(differ, 60)
     for card in map(text_of, cards):
-        true, index, first, second = re.search(r"true (\d) · #(\d+) A (\d), .* B (\d), ", card).groups()
+        true, index, first, second = re.search(r"true (\d) · #(\d+) A (\d) ,.* B (\d) ,", card).groups()
         assert [int(true), int(first), int(second)] == [
             test.labels[int(index)],
             *(c[int(index)] for c in chosen),
