@@ -12,10 +12,10 @@ from mnist_jax import cli, ensemble, evaluate
 from mnist_jax.data import load_splits
 from mnist_jax.errors import ConfigError
 from mnist_jax.report.page import write_report
+from mnist_jax.storage.results import read_results
+from mnist_jax.storage.votes import read_votes
 from mnist_jax.studies.ensemble import Member, list_members, run_ensemble
-from mnist_jax.studies.folder import read_results
 from mnist_jax.studies.trainer import MemberTrainer
-from mnist_jax.studies.votes import read_votes
 from tests.report.pages import browser, check_page, look_at, section, text_of
 from tests.test_study import TINY, tiny_config
 

@@ -14,7 +14,7 @@ from mnist_jax import cli, pseudo_label
 from mnist_jax.data import load_splits
 from mnist_jax.errors import ConfigError, RunError
 from mnist_jax.report.page import write_report
-from mnist_jax.studies.folder import read_results
+from mnist_jax.storage.results import read_results
 from mnist_jax.studies.pseudo_label import run_pseudo_label
 from mnist_jax.studies.trainer import MemberTrainer
 from tests.report.pages import browser, check_page, look_at, section, text_of

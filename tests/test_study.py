@@ -16,8 +16,8 @@ from mnist_jax import cli, study
 from mnist_jax.config.check import check, default_config
 from mnist_jax.errors import ConfigError, RunError
 from mnist_jax.report.page import write_report
+from mnist_jax.storage.results import append_results, read_results
 from mnist_jax.studies.comparison import compare_studies
-from mnist_jax.studies.folder import append_results, read_results
 from mnist_jax.studies.seeds import prepare_split, run_study
 from mnist_jax.studies.trainer import MemberTrainer, member_experiment
 from mnist_jax.terminal.console import RunConsole

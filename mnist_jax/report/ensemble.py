@@ -16,8 +16,8 @@ from mnist_jax.report.images import percent, picture_uri
 from mnist_jax.report.inline import inline_svg
 from mnist_jax.report.record import RunRecord
 from mnist_jax.run.datasets import divide, load_recorded
-from mnist_jax.studies.folder import read_results
-from mnist_jax.studies.votes import VOTES_FILE, Votes, read_votes
+from mnist_jax.storage.results import read_results
+from mnist_jax.storage.votes import VOTES_FILE, Votes, read_votes
 from mnist_jax.terminal.format import format_percent
 
 _GRID_SIZE = 24

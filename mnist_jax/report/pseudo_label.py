@@ -11,7 +11,7 @@ from mnist_jax.report import member_figures, sections
 from mnist_jax.report.inline import inline_svg
 from mnist_jax.report.record import RunRecord
 from mnist_jax.report.study import best_and_worst, describe_interval, describe_spread
-from mnist_jax.studies.folder import read_results
+from mnist_jax.storage.results import read_results
 from mnist_jax.terminal.format import format_duration, format_percent
 
 

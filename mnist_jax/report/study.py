@@ -8,7 +8,7 @@ from mnist_jax.metrics.statistics import summarize
 from mnist_jax.report import member_figures, sections, style
 from mnist_jax.report.inline import inline_svg
 from mnist_jax.report.record import RunRecord
-from mnist_jax.studies.folder import read_results
+from mnist_jax.storage.results import read_results
 from mnist_jax.terminal.format import format_duration, format_percent
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from mnist_jax.errors import RunError
 from mnist_jax.metrics.statistics import compare_paired, summarize
 from mnist_jax.storage.json_files import SUMMARY_FILE, read_config, read_summary, write_json_atomic
-from mnist_jax.studies.folder import read_results, results_path
+from mnist_jax.storage.results import read_results, results_path
 
 
 def compare_studies(first: str, second: str) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from mnist_jax.run.dry_run import describe_memory, memory_warnings, print_memory
 from mnist_jax.run.resume import Settings, refuse_differences
 from mnist_jax.runtime.devices import device_faults
 from mnist_jax.storage.json_files import CONFIG_FILE, read_config
+from mnist_jax.storage.results import RESULTS_FILE, read_results
 from mnist_jax.storage.workdir import look_at_workdir
-from mnist_jax.studies.folder import RESULTS_FILE, read_results
 from mnist_jax.studies.seeds import prepare_split
 from mnist_jax.studies.trainer import MemberTrainer, member_experiment
 from mnist_jax.terminal.console import RunConsole

@@ -22,11 +22,12 @@ from mnist_jax.runtime.devices import device_faults
 from mnist_jax.runtime.environment import peak_host_memory_bytes, provenance
 from mnist_jax.runtime.signals import StopRequest
 from mnist_jax.storage.json_files import SUMMARY_FILE, write_json_atomic
+from mnist_jax.storage.results import append_results, read_results
+from mnist_jax.storage.votes import write_votes
 from mnist_jax.storage.workdir import open_workdir
-from mnist_jax.studies.folder import append_results, open_records, read_results, save_member
+from mnist_jax.studies.folder import open_records, save_member
 from mnist_jax.studies.seeds import prepare_split
 from mnist_jax.studies.trainer import MemberTrainer, Trained, member_experiment
-from mnist_jax.studies.votes import write_votes
 from mnist_jax.terminal.console import RunConsole
 from mnist_jax.terminal.format import format_percent
 from mnist_jax.training.logits import evaluate_logits, make_logits_fn
@@ -119,7 +120,7 @@ class _EnsembleRun:
         logits = np.stack([self._logits(member) for member in members])
         probabilities = softmax(logits.astype(np.float64), axis=-1)
         labels = self.measured.labels
-        write_votes(self.folder, probabilities, self.measured)
+        write_votes(self.folder, probabilities, self.measured.sha256)
         vote = describe_vote(probabilities, labels)
         result = evaluate_logits(np.log(np.maximum(soft_vote(probabilities), 1e-300)), labels)
         split = self.facts["split"]

@@ -22,9 +22,10 @@ from mnist_jax.runtime.devices import device_faults
 from mnist_jax.runtime.environment import provenance
 from mnist_jax.runtime.signals import StopRequest
 from mnist_jax.storage.json_files import SUMMARY_FILE, write_json_atomic
+from mnist_jax.storage.results import append_results, read_results
 from mnist_jax.storage.workdir import open_workdir
 from mnist_jax.studies.comparison import noted_comparisons
-from mnist_jax.studies.folder import append_results, open_records, read_results, save_member
+from mnist_jax.studies.folder import open_records, save_member
 from mnist_jax.studies.labeling import confident, draw_labeled, student_set, supervised_set
 from mnist_jax.studies.seeds import prepare_split
 from mnist_jax.studies.trainer import Data, MemberTrainer, member_experiment

@@ -17,9 +17,10 @@ from mnist_jax.runtime.distributed import refuse_several
 from mnist_jax.runtime.environment import describe_device, provenance
 from mnist_jax.runtime.signals import StopRequest
 from mnist_jax.storage.json_files import SUMMARY_FILE, write_json_atomic
+from mnist_jax.storage.results import append_results, read_results
 from mnist_jax.storage.workdir import open_workdir
 from mnist_jax.studies.comparison import noted_comparisons
-from mnist_jax.studies.folder import append_results, open_records, read_results
+from mnist_jax.studies.folder import open_records
 from mnist_jax.studies.trainer import MemberTrainer, Trained, member_experiment
 from mnist_jax.terminal.console import RunConsole
 from mnist_jax.terminal.format import format_duration, format_percent

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int
 
-from mnist_jax.data import Dataset
 from mnist_jax.metrics.voting import MemberProbabilities, soft_vote
 from mnist_jax.storage.json_files import replace_file
 
@@ -24,8 +23,8 @@ class Votes:
     sha256: str  # of the images and labels
 
 
-def write_votes(folder: Path, probabilities: MemberProbabilities, measured: Dataset) -> None:
-    """Writes the votes of a finished ensemble.
+def write_votes(folder: Path, probabilities: MemberProbabilities, sha256: str) -> None:
+    """Writes the votes of a finished ensemble; ``sha256`` is that of the images and labels.
 
     Raises:
         RunError: the disk refuses; the file is as it was.
@@ -35,7 +34,7 @@ def write_votes(folder: Path, probabilities: MemberProbabilities, measured: Data
         buffer,
         chosen=probabilities.argmax(axis=2).astype(np.uint16),
         probabilities=soft_vote(probabilities).astype(np.float32),
-        sha256=np.array(measured.sha256),
+        sha256=np.array(sha256),
     )
     replace_file(folder.absolute() / VOTES_FILE, buffer.getvalue())
 
