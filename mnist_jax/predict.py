@@ -78,11 +78,8 @@ def describe(
 ) -> dict[str, Any]:
     """Puts one answer into plain values, as ``--json`` prints them.
 
-    Args:
-        picture: what was read.
-        labels: what stands for each class.
-        probabilities: float32 ``[classes]``; None where the picture could not be read.
-        top: the likeliest classes listed in ``top``; at 1 there is no such list.
+    There are no probabilities (float32 ``[classes]``) where the picture could not be read. The likeliest
+    classes are listed in ``top`` where that is more than one.
 
     Returns:
         ``{"file", "label", "probability", "probabilities"}`` (the last by class) or ``{"file", "error"}``;
@@ -138,9 +135,7 @@ def _refuse_input(path: str, images: Sequence[str]) -> None:
 def block_picture(image: "np.ndarray", shades: str = " ░▒▓█") -> list[str]:
     """Draws an image in characters, light as full ones, one line a row of pixels.
 
-    Args:
-        image: uint8 ``[H, W, C]``; colors are averaged, and large images thinned out to 64 columns.
-        shades: characters from dark to light.
+    Colors are averaged, and large images thinned out to 64 columns; ``shades`` go from dark to light.
     """
     import numpy as np
 

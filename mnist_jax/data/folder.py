@@ -127,12 +127,9 @@ def load_from_variable(name: str, folder: Path, image_size: int = 0) -> Splits |
 
 
 def idx_parts(blobs: Mapping[Role, tuple[str, bytes]], name: str) -> dict[Role, Part]:
-    """Parses the bytes of four IDX files.
+    """Parses the bytes of four IDX files, plain or gzipped, each with its name for messages.
 
-    Args:
-        blobs: for each of ``ROLES``, the file's name for messages and its bytes, plain or gzipped.
-        name: the data set's name; ``emnist/*`` files hold their images column by column and, for letters,
-            labels from 1: both are mended.
+    ``emnist/*`` files hold their images column by column and, for letters, labels from 1: both are mended.
 
     Raises:
         DataError: naming the file, what is wrong with it and what would be right.

@@ -37,13 +37,10 @@ class MetricsWriter:
     """
 
     def __init__(self, workdir: str | os.PathLike[str], *, resume_step: int = 0, enabled: bool = True):
-        """Opens the files in ``workdir``, which must exist.
+        """Opens the files in ``workdir``, which must exist; not ``enabled``, every method does nothing.
 
-        Args:
-            workdir: the folder of the run.
-            resume_step: the step that was restored. Lines past it are cut and TensorBoard is told to discard
-                what it has past it. 0 starts from scratch: every line is removed.
-            enabled: ``False`` makes every method do nothing, for processes other than the first.
+        Lines past ``resume_step``, the step that was restored, are cut, and TensorBoard is told to discard
+        what it has past it. 0 starts from scratch: every line is removed.
 
         Raises:
             RunError: a file cannot be read or written.

@@ -35,11 +35,8 @@ def prepare_split(
 ) -> tuple[ConfigDict, RunData, Dataset]:
     """Loads the data, says what was done to it, and decides what to train on and what to measure on.
 
-    Args:
-        config: any configuration.
-        split: ``validation``: ``data.validation_examples`` of the training images, or a twelfth (5,000 of
-            MNIST's) where the configuration holds nothing out; or ``test``.
-        console: the terminal output; silent by default.
+    On ``validation``, those are the images that the configuration holds out of train, or a twelfth (5,000 of
+    MNIST's) where it holds out none.
 
     Returns:
         the checked configuration with the number of images really held out, the data, and the images to

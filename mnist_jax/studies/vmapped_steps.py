@@ -37,12 +37,8 @@ def member_mesh(
 ) -> Mesh:
     """Chooses the devices that members are spread over: as many as share the work evenly.
 
-    Of equally many, members apart come before shared batches, for they need nothing of each other.
-
-    Args:
-        num_members: members side by side.
-        devices: those there are; by default all of JAX' platform.
-        batch_size: images a step of each member, which devices may share; None: a batch is not divided.
+    Of equally many, members apart come before shared batches, for they need nothing of each other. Without a
+    ``batch_size``, the images a step of each member, batches are not shared.
 
     Returns:
         a mesh with the axes ``member`` and ``data``.

@@ -93,13 +93,9 @@ class Evaluator:
     ):
         """Prepares evaluation; nothing is compiled before the first call.
 
-        Args:
-            apply_fn: the module's ``apply``.
-            batch_size: examples of 28x28 pixels at a time, of larger ones as many as have the same pixels, at
-                most all of them; the last batch is padded and masked. Rounded up to a multiple of the
-                devices.
-            num_classes: classes of the model.
-            batch_sharding: how a batch is spread over devices, or None on one device.
+        At a time are evaluated ``batch_size`` examples of 28x28 pixels, of larger ones as many as have the
+        same pixels, at most all of them, rounded up to a multiple of the devices that share a batch, if any
+        do (``batch_sharding``). The last batch is padded and masked.
 
         Raises:
             ValueError: for a batch size below one.
