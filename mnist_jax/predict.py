@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from mnist_jax import cli
 from mnist_jax.errors import ConfigError, DataError
-from mnist_jax.terminal.format import format_percent
+from mnist_jax.terminal.format import format_percent, printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -181,9 +181,8 @@ def _name_of(row: dict[str, Any]) -> str:
 
 def _printable(text: str, stream: Any) -> str:
     """Escapes what a stream cannot take, and what would move the cursor: file names may hold anything."""
-    visible = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
     encoding = getattr(stream, "encoding", None) or "utf-8"
-    return visible.encode(encoding, "backslashreplace").decode(encoding)
+    return printable(text).encode(encoding, "backslashreplace").decode(encoding)
 
 
 cli.make_callable(__name__, "mnist_jax.api:predict")

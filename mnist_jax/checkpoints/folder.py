@@ -12,10 +12,18 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from mnist_jax.checkpoints.manifest import DamagedError, Manifest, read_manifest, verify_files
+from mnist_jax.checkpoints.manifest import (
+    META_FILE,
+    STATE_DIR,
+    DamagedError,
+    Manifest,
+    read_manifest,
+    verify_files,
+)
 from mnist_jax.errors import CheckpointError
 from mnist_jax.storage.json_files import fsync_directory
 from mnist_jax.storage.workdir import CHECKPOINTS_DIR, hint_if_too_deep
+from mnist_jax.terminal.format import printable
 
 # What a killed save or a killed removal leaves behind.
 _LEFTOVER = re.compile(r"\d+\.(orbax-checkpoint-tmp.*|removed)")
@@ -132,7 +140,7 @@ class CheckpointFolder:
         """Emits a warning, the same one only once."""
         if message not in self._warned:
             self._warned.add(message)
-            self._on_warning(message)
+            self._on_warning(printable(message))
 
     def _scores(self) -> dict[int, float]:
         scores = {}
@@ -149,6 +157,8 @@ class CheckpointFolder:
         manifest = read_manifest(self.step_path(step))
         if manifest.step != step:
             raise DamagedError(f"its manifest is that of step {manifest.step}")
+        if META_FILE not in manifest.files or not any(name.startswith(STATE_DIR) for name in manifest.files):
+            raise DamagedError("its manifest names no state to restore")
         verify_files(self.step_path(step), manifest, prefix)
         return manifest
 

@@ -18,15 +18,22 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
 from mnist_jax.checkpoints.folder import CheckpointFolder
-from mnist_jax.checkpoints.manifest import FORMAT_VERSION, describe_leaves, leaf_differences, write_manifest
+from mnist_jax.checkpoints.manifest import (
+    FORMAT_VERSION,
+    META_FILE,
+    STATE_DIR,
+    describe_leaves,
+    leaf_differences,
+    write_manifest,
+)
 from mnist_jax.checkpoints.orbax_noise import OrbaxNoise
 from mnist_jax.errors import CheckpointError
 from mnist_jax.runtime.collectives import on_primary, raise_together
 from mnist_jax.runtime.distributed import is_multiprocess
 from mnist_jax.storage.json_files import fsync_directory
+from mnist_jax.storage.regular_file import read_json
 
 BEST_METRIC = "accuracy"
-_META_FILE = "meta/metadata"
 
 _logger = logging.getLogger(__name__)
 
@@ -229,7 +236,7 @@ class Checkpoints:
                 + "\n  ".join(differences)
             )
         try:
-            state = _read_state(self._folder.step_path(step) / "state", _placed(target), bool(below))
+            state = _read_state(self._folder.step_path(step) / STATE_DIR, _placed(target), bool(below))
         except Exception as error:
             raise CheckpointError(f"checkpoint {step} in {self.directory}: {_reason(error)}") from error
         return state, self.read_meta(step)
@@ -315,8 +322,11 @@ class Checkpoints:
 
 def read_meta(folder: CheckpointFolder, step: int) -> dict[str, Any]:
     """As `Checkpoints.read_meta`, of a folder that nothing is saved into."""
-    folder.require(step, prefix=_META_FILE)
-    return json.loads((folder.step_path(step) / _META_FILE).read_text(encoding="utf-8"))
+    folder.require(step, prefix=META_FILE)
+    try:
+        return read_json(folder.step_path(step) / META_FILE)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"checkpoint {folder.step_path(step)}: {META_FILE}: {error}") from error
 
 
 def _leave_syncing_to_the_manifest() -> None:

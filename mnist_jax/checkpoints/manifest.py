@@ -2,14 +2,16 @@
 
 Orbax calls a checkpoint finished once its folder has its final name, and keeps no hash over the arrays.
 The manifest adds both: it exists only where every file had reached the disk, and it names each with size and
-SHA-256.
+SHA-256. The sums guard against damage, not against forgery: who changes a file can change its sum as well.
 """
 
 import hashlib
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+import re
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,12 @@ import jax
 
 from mnist_jax.errors import CheckpointError
 from mnist_jax.storage.json_files import fsync_directory
+from mnist_jax.storage.regular_file import open_regular, read_json
 
 FORMAT_VERSION = 2
 MANIFEST_NAME = "manifest.json"
+# Without one of these there is nothing to restore.
+STATE_DIR, META_FILE = "state", "meta/metadata"
 _MAX_LISTED_DIFFERENCES = 30
 
 
@@ -112,14 +117,15 @@ def read_manifest(folder: Path) -> Manifest:
         CheckpointError: it was written by another version of this project.
     """
     try:
-        content = json.loads((folder / MANIFEST_NAME).read_text(encoding="utf-8"))
+        content = read_json(folder / MANIFEST_NAME)
         body = content["manifest"]
         intact = content["sha256"] == _body_sha256(body)
         format_version = int(body["format_version"])
     except (FileNotFoundError, NotADirectoryError):
         raise DamagedError(_why_no_manifest(folder)) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DamagedError(f"{MANIFEST_NAME} cannot be read ({type(error).__name__})") from error
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
+        reason = error.strerror if isinstance(error, OSError) else type(error).__name__
+        raise DamagedError(f"{MANIFEST_NAME} cannot be read ({reason})") from error
     if not intact:
         raise DamagedError(f"{MANIFEST_NAME} does not match its own SHA-256")
     if format_version != FORMAT_VERSION:
@@ -128,15 +134,30 @@ def read_manifest(folder: Path) -> Manifest:
             f"checkpoint {folder} has format {format_version}, this version of mnist_jax reads format "
             f"{FORMAT_VERSION}: use the {other} version that wrote it, or give another --workdir"
         )
+    if not _is_manifest(body):
+        raise DamagedError(f"{MANIFEST_NAME} does not hold what a manifest holds")
     return Manifest(**body)
 
 
 def verify_files(folder: Path, manifest: Manifest, prefix: str = "") -> None:
-    """Compares the files named by the manifest, those below ``prefix`` only, with what is on the disk.
+    """Compares the files named by the manifest with what is in the folder.
+
+    Args:
+        folder: the checkpoint.
+        manifest: that of the folder.
+        prefix: only the files below it are read.
 
     Raises:
-        DamagedError: a file is missing, has another size or another SHA-256; the first one is named.
+        DamagedError: a file is missing, not named, not a regular one, or has another size or another SHA-256;
+            the first one is named.
     """
+    found = set(_regular_files(folder))
+    for name in manifest.files:
+        if name not in found:
+            raise DamagedError(f"{name} is missing")
+    for name in sorted(found - {MANIFEST_NAME}):
+        if name not in manifest.files:
+            raise DamagedError(f"{name} is not named by {MANIFEST_NAME}")
     for name, expected in manifest.files.items():
         if not name.startswith(prefix):
             continue
@@ -161,8 +182,51 @@ def _why_no_manifest(folder: Path) -> str:
     return f"it has no {MANIFEST_NAME}, so its save was not finished"
 
 
+def _is_manifest(body: Mapping[str, Any]) -> bool:
+    """Whether every part is there and has its type."""
+    if body.keys() != {field.name for field in fields(Manifest)} or type(body["step"]) is not int:
+        return False
+    metrics, leaves, files = body["metrics"], body["leaves"], body["files"]
+    if not all(isinstance(part, dict) for part in (metrics, leaves, files)):
+        return False
+    return (
+        all(isinstance(value, float) for value in metrics.values())
+        and all(isinstance(value, str) for value in leaves.values())
+        and all(_is_entry(entry) for entry in files.values())
+    )
+
+
+def _is_entry(entry: Any) -> bool:
+    return (
+        isinstance(entry, dict)
+        and type(entry.get("size")) is int
+        and re.fullmatch("[0-9a-f]{64}", str(entry.get("sha256"))) is not None
+    )
+
+
+def _regular_files(folder: Path, below: str = "") -> Iterator[str]:
+    """Names every file below a folder; a link, device or pipe is damage, and nothing is opened.
+
+    Raises:
+        DamagedError: there is something that is neither a regular file nor a folder.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                name = f"{below}{entry.name}"
+                mode = entry.stat(follow_symlinks=False).st_mode
+                if stat.S_ISDIR(mode):
+                    yield from _regular_files(Path(entry.path), f"{name}/")
+                elif stat.S_ISREG(mode):
+                    yield name
+                else:
+                    raise DamagedError(f"{name} is not a regular file")
+    except OSError as error:
+        raise DamagedError(f"{below or 'the folder'} cannot be read ({error.strerror})") from error
+
+
 def _sha256(path: Path, *, sync: bool = False) -> str:
-    with path.open("rb") as file:
+    with open_regular(path, follow_links=False) as file:
         if sync:
             os.fsync(file.fileno())
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -12,6 +12,7 @@ import orbax.checkpoint as ocp
 
 from mnist_jax.checkpoints.folder import CheckpointFolder, find_checkpoints
 from mnist_jax.checkpoints.manager import BEST_METRIC, read_meta
+from mnist_jax.checkpoints.manifest import STATE_DIR
 from mnist_jax.errors import CheckpointError, RunError
 from mnist_jax.storage.json_files import read_config
 from mnist_jax.storage.workdir import CHECKPOINTS_DIR
@@ -52,7 +53,7 @@ def read_variables(path: str | os.PathLike[str], on_warning: Callable[[str], Non
     averaged, plain = ("state/ema/",), ("state/params/", "state/batch_stats/")
     prefixes = averaged if any(name.startswith(averaged) for name in manifest.leaves) else plain
     names = [name for name in manifest.leaves if name.startswith(prefixes)]
-    arrays = _read_arrays(folder.step_path(step) / "state", names)
+    arrays = _read_arrays(folder.step_path(step) / STATE_DIR, names)
     return TrainedVariables(
         folder.step_path(step),
         step,

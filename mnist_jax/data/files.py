@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mnist_jax.errors import DataError
+from mnist_jax.terminal.format import printable
 
 GZIP_MAGIC = b"\x1f\x8b"
 
@@ -71,4 +72,4 @@ def readable(name: str | os.PathLike[str]) -> str:
     except UnicodeDecodeError:
         # What is not UTF-8 is most often of Windows' western code page, in which few bytes mean nothing.
         text = raw.decode("cp1252", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return printable(text)

@@ -1,4 +1,4 @@
-"""Numbers as text."""
+"""Numbers and names as text for a terminal."""
 
 
 def format_percent(fraction: float, decimals: int = 2) -> str:
@@ -23,3 +23,8 @@ def format_duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest:02d} s"
     return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def printable(text: str) -> str:
+    """Escapes what would move the cursor or draw a line of its own: names of files may hold anything."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -1,9 +1,9 @@
-"""A picture file's bytes as an array: any format, mode and bit depth that Pillow knows (no JAX)."""
+"""A picture file's bytes as an array: the usual formats, any mode and bit depth (no JAX)."""
 
 import contextlib
 import warnings
 from collections.abc import Iterator
-from typing import IO, TYPE_CHECKING, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Shaped
@@ -23,6 +23,10 @@ PICTURE_SUFFIXES = (
     *(".avif", ".jp2", ".pbm", ".pgm", ".ppm", ".pnm", ".tga"),
 )
 
+# What Pillow may take a file for, whatever its name. Not EPS, which starts Ghostscript, nor icons, whose
+# pictures are larger than they say, nor the formats that nobody keeps pictures in.
+_FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TGA", "TIFF", "WEBP")
+
 MAX_PIXELS = 64_000_000
 MAX_SIDE = 2048
 
@@ -30,6 +34,7 @@ MAX_SIDE = 2048
 _DEPTHS = (255.0, 1023.0, 4095.0, 16383.0, 65535.0)
 
 _EXIF_ORIENTATION = 0x0112
+_TIFF_TILE_WIDTH, _TIFF_TILE_LENGTH = 322, 323
 
 
 class PictureFacts(NamedTuple):
@@ -51,7 +56,7 @@ def load_image(
     background: float | None = None,
     max_side: int = MAX_SIDE,
 ) -> Float[np.ndarray, "height width *channels"]:
-    """Reads a picture file: any format, mode and bit depth Pillow knows.
+    """Reads a picture file: PNG, JPEG, WebP, GIF, TIFF, BMP, AVIF, JPEG 2000, TGA, PPM and its relatives.
 
     The first frame counts; an EXIF orientation is applied.
 
@@ -171,10 +176,10 @@ def _opened(source: "Source") -> "Iterator[Image.Image]":
         # Pillow warns of much that it then reads well, and of size, which is checked here.
         warnings.simplefilter("ignore")
         try:
-            with Image.open(source) as picture:
-                width, height = picture.size
-                if width * height > MAX_PIXELS:
-                    raise DataError(f"{width} x {height} pixels, more than the {MAX_PIXELS:,} accepted")
+            with Image.open(source, formats=_FORMATS) as picture:
+                _check_size(picture.size)
+                if picture.format == "TIFF":
+                    _check_tiles(picture)
                 picture.seek(0)
                 yield picture
         except DataError as error:
@@ -182,13 +187,26 @@ def _opened(source: "Source") -> "Iterator[Image.Image]":
         except Image.DecompressionBombError as error:
             raise DataError(f"{name}: larger than the {MAX_PIXELS:,} pixels accepted") from error
         except UnidentifiedImageError as error:
-            raise DataError(f"{name}: empty, or not a picture in a format that Pillow reads") from error
+            raise DataError(f"{name}: empty, or not a picture in a format that is read here") from error
         except OSError as error:
             raise DataError(f"{name}: cannot be read ({error.strerror or error})") from error
         except Exception as error:
             # Pillow's decoders raise anything from SyntaxError to struct.error on a damaged file.
             reason = " ".join(str(error).split())
             raise DataError(f"{name}: a damaged picture ({type(error).__name__}: {reason})") from error
+
+
+def _check_size(size: tuple[int, int]) -> None:
+    if size[0] * size[1] > MAX_PIXELS:
+        raise DataError(f"{size[0]} x {size[1]} pixels, more than the {MAX_PIXELS:,} accepted")
+
+
+def _check_tiles(picture: Any) -> None:
+    """Refuses a TIFF whose tiles are larger than a picture may be, however small the picture itself."""
+    sides = [picture.tag_v2.get(tag, 1) for tag in (_TIFF_TILE_WIDTH, _TIFF_TILE_LENGTH)]
+    if not all(isinstance(side, int) for side in sides):
+        raise DataError("its tiles have no size")
+    _check_size((sides[0], sides[1]))
 
 
 def _is_deep(picture: "Image.Image") -> bool:

@@ -186,3 +186,33 @@ def test_a_large_jpeg_is_read_small(drawing):
     small = load_image(photo, max_side=256)
     assert 128 <= max(small.shape) <= 256
     assert read_facts(photo)[:2] == (2400, 3200)
+
+
+# --- Files that are made to harm ---
+
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n{} loop\n%%EOF\n"
+
+
+@pytest.mark.parametrize("name", ["loop.eps", "loop.png"])
+def test_postscript_is_never_run_whatever_its_name(tmp_path, name):
+    (tmp_path / name).write_bytes(EPS)
+    with pytest.raises(DataError, match="not a picture in a format that is read here"):
+        load_image(tmp_path / name)
+
+
+@pytest.mark.parametrize("file_format", ["ICO", "ICNS", "PCX", "SGI", "SPIDER"])
+def test_formats_that_nobody_keeps_pictures_in_are_refused(file_format):
+    picture = Image.new("F" if file_format == "SPIDER" else "RGB", (128, 128))
+    with pytest.raises(DataError, match="not a picture in a format that is read here"):
+        load_image(saved(picture, file_format))
+
+
+@pytest.mark.parametrize("sides", [(30_000, 30_000), (2**31 - 16, 16)])
+def test_a_tiff_is_not_larger_inside_than_it_says(sides):
+    tags = {256: 16, 257: 16, 258: 8, 259: 8, 262: 1, 277: 1, 322: sides[0], 323: sides[1], 324: 8, 325: 4}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    content = (
+        b"II*\0" + struct.pack("<I", 12) + b"\0\0\0\0" + struct.pack("<H", len(tags)) + entries + bytes(4)
+    )
+    with pytest.raises(DataError, match=f"{sides[0]} x {sides[1]} pixels, more than"):
+        load_image(io.BytesIO(content))
