@@ -161,11 +161,16 @@ def test_networks_that_are_not_there_are_refused(names, problem):
         list_members(tiny_config(**{"ensemble.models": names}))
 
 
-def test_a_dry_run_plans_the_members_that_are_left_and_leaves_nothing(finished, capsys):
+def test_a_dry_run_plans_the_members_that_are_left_and_leaves_nothing(finished, capsys, tmp_path):
     folder, summary, _ = finished
+    # The defaults, as `tiny_config` changes them.
+    (tmp_path / "defaults.py").write_text(
+        "from ml_collections import ConfigDict\n\n\ndef get_config():\n    return ConfigDict()\n"
+    )
     there = sorted(folder.rglob("*"))
     overrides = TINY | SEEDS | {"ensemble.seeds": "0:6"}
-    words = ["--config=default", *(f"--config.{name}={value}" for name, value in overrides.items())]
+    words = [f"--config={tmp_path / 'defaults.py'}"]
+    words += [f"--config.{name}={value}" for name, value in overrides.items()]
     words += ["--side_by_side=2", "--dry_run", "--json"]
     assert cli.run_main(ensemble.main, ensemble.COMMAND, [*words, f"--workdir={folder}"]) == 2
     assert "ensemble.seeds: this run was started with" in capsys.readouterr().err

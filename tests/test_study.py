@@ -14,6 +14,7 @@ import pytest
 
 from mnist_jax import cli, study
 from mnist_jax.config.check import check, default_config
+from mnist_jax.data.dataset import draw_stratified
 from mnist_jax.errors import ConfigError, RunError
 from mnist_jax.report.page import write_report
 from mnist_jax.storage.results import append_results, read_results
@@ -79,6 +80,7 @@ def test_it_sums_up_what_each_seed_reached_at_its_last_step(whole):
     assert figures["sd"] == pytest.approx(np.std(accuracies, ddof=1))
     assert json.loads((folder / "summary.json").read_text()) == json.loads(json.dumps(summary))
     assert summary["dataset"]["num_train"] == 275
+    assert summary["test_labels_used_for_choice"] is False
 
 
 def test_its_page_has_the_figures_of_the_summary_and_a_curve_for_each_seed(whole):
@@ -98,7 +100,9 @@ def test_its_page_has_the_figures_of_the_summary_and_a_curve_for_each_seed(whole
         assert words.startswith(str(record["seed"])) and f"{record['loss']:.4f}" in words
     assert [len(record["train_losses"]) for record in records] == [2] * 4
     assert section(page, "seeds").count("<svg") == 2
-    assert "study --config smoke --seeds 0:4 --split validation" in text_of(section(page, "reproduce"))
+    commands = text_of(section(page, "reproduce"))
+    assert re.search(r"python -m mnist_jax\.study --config \w+ --seeds 0:4 --split validation ", commands)
+    assert "--config.model.dense_features=8 " in commands and "--config.data.train_examples=300 " in commands
     with browser() as opened:
         assert {figures for _, figures in look_at(opened, folder / "report.html")} == {2}
 
@@ -220,9 +224,11 @@ def test_on_validation_no_test_image_is_looked_at(tmp_path, monkeypatch):
     _, data, measured = prepare_split(tiny_config(), "validation")
     assert (seen[0] == data.train.images).all()
     assert (seen[1] == measured.images).all()
-    # Drawn over all classes, out of the training images alone.
-    drawn = {image.tobytes() for image in measured.images}
-    assert drawn <= {image.tobytes() for image in data.splits.train.images[:300]}
+    # The 300 images are divided: 25 are held out, drawn over all classes, and the others trained on.
+    used = [image.tobytes() for image in data.splits.train.images[:300]]
+    assert sorted(image.tobytes() for image in (*data.train.images, *measured.images)) == sorted(used)
+    drawn = draw_stratified(data.splits.train.labels[:300], 25)
+    assert (measured.images == data.splits.train.images[drawn]).all()
 
 
 def test_a_loss_that_is_not_finite_names_the_seed(tmp_path):

@@ -237,7 +237,16 @@ def test_ctrl_c_leaves_what_was_learned_and_the_same_call_goes_on(arrays, tmp_pa
         mnist_jax.train(images[1:], labels[1:], test=test, model=Perceptron, workdir=tmp_path, **TINY)
 
 
-def test_ctrl_c_before_the_first_step_is_pythons_own(arrays, monkeypatch):
+@pytest.fixture
+def pythons_own_handler():
+    """Python's answer to Ctrl-C, whatever this process was started with: in the background it is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("pythons_own_handler")
+def test_ctrl_c_before_the_first_step_is_pythons_own(monkeypatch):
     def compiling(*args, **kwargs):
         os.kill(os.getpid(), signal.SIGINT)
 

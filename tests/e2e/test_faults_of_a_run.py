@@ -144,5 +144,8 @@ def test_a_checkpoint_of_another_architecture(commands, finished):
     (finished / "config.json").write_text(json.dumps(config))
     done = commands.run("evaluate", f"--workdir={finished}")
     assert done.returncode == 1 and "does not fit this model" in done.stderr
-    assert "state/params/dense/kernel: float32[50,8] in the checkpoint, float32[50,9] expected" in done.stderr
+    assert (
+        "state/ema/params/dense/kernel: float32[50,8] in the checkpoint, float32[50,9] expected"
+        in done.stderr
+    )
     assert "Traceback" not in done.stderr
