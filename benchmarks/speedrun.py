@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from mnist_jax.config.check import check
 from mnist_jax.run.datasets import load_run_data
-from mnist_jax.run.experiment import build_experiment
+from mnist_jax.run.experiment import experiment_for
 from mnist_jax.runtime.compilation import CompiledFunction
 from mnist_jax.runtime.devices import make_layout
 from mnist_jax.training.compiled_steps import CompiledSteps
@@ -41,13 +41,7 @@ class Speedrun:
         self.dataset = data.facts()["dataset"]
         self.split = data.eval_split
         layout = make_layout()
-        self.experiment = build_experiment(
-            config,
-            layout,
-            image_shape=train.image_shape,
-            class_names=train.class_names,
-            num_train=train.num_examples,
-        )
+        self.experiment = experiment_for(config, layout, train)
         self._images, self._labels = jax.device_put((train.images, train.labels), layout.replicated)
         self._evaluated = data.test if data.validation is None else data.validation
         self._initialize = CompiledFunction(jax.jit(self._initial))

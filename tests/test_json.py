@@ -154,6 +154,22 @@ def test_every_command_takes_both_flags(name, capsys):
     assert name in CASES
 
 
+def test_a_command_with_a_json_of_its_own_keeps_it(capsys):
+    own = cli.Flag("json", "", "also write the result to this file", non_empty=True, metavar="FILE")
+    command = cli.Command("python -m benchmarks.made_up", "Measures nothing.", (own,))
+    seen = []
+
+    def main(arguments):
+        print("measured")
+        seen.append(arguments["json"])
+        return 0
+
+    assert cli.run_main(main, command, ["--json", "out.json"]) == 0
+    assert seen == ["out.json"] and capsys.readouterr() == ("measured\n", "")
+    assert cli.run_main(main, command, ["--help"]) == 0
+    assert capsys.readouterr().out.count("--json") == 2  # in the line of usage and in the list
+
+
 def test_a_command_that_fails_leaves_standard_output_empty(tmp_path, capsys):
     run, command = load_command("evaluate")
     assert cli.run_main(run, command, [f"--workdir={tmp_path}", "--json"]) == 1

@@ -4,7 +4,7 @@ import shutil
 import textwrap
 from collections.abc import Mapping, Sequence
 
-from mnist_jax.cli.parse import CONFIG, DEBUG, JSON, Command, Flag, parse
+from mnist_jax.cli.parse import CONFIG, Command, Flag, parse
 from mnist_jax.config.check import default_config, flatten
 from mnist_jax.config.field import Field
 from mnist_jax.config.schema import GROUPS, fields_of
@@ -35,7 +35,7 @@ def _usage(command: Command, width: int) -> str:
         words.append(spelled if flag.required else f"[{spelled}]")
     words += ["[--config.KEY=VALUE ...]"] if command.takes_config else []
     words += [f"{command.positional} ..."] if command.positional else []
-    words += [f"[--{flag.name}]" for flag in (JSON, DEBUG)]
+    words += [f"[--{flag.name}]" for flag in command.common_flags]
     line = " ".join(["usage:", command.name, *words])
     return textwrap.fill(
         line, width, subsequent_indent="    ", break_on_hyphens=False, break_long_words=False

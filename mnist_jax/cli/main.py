@@ -28,7 +28,7 @@ from types import FrameType
 from typing import NoReturn
 
 from mnist_jax.cli.help import help_text
-from mnist_jax.cli.parse import Arguments, Command, parse
+from mnist_jax.cli.parse import JSON, Arguments, Command, parse
 from mnist_jax.errors import ConfigError, MnistJaxError
 from mnist_jax.runtime.distributed import end_at_once
 from mnist_jax.runtime.environment import package_version
@@ -96,7 +96,7 @@ def _run(main: Callable[[Arguments], int], command: Command, words: list[str]) -
         print(f"mnist-jax {package_version()}")
         return 0
     arguments = parse(command, words)
-    if not arguments["json"]:
+    if not (JSON in command.common_flags and arguments["json"]):
         return main(arguments)
     answers = sys.stdout
     with contextlib.redirect_stdout(sys.stderr):

@@ -72,7 +72,13 @@ class Command:
     @property
     def all_flags(self) -> tuple[Flag, ...]:
         """``--config`` where it is taken, the command's own flags, and those of every command."""
-        return (*((CONFIG,) if self.takes_config else ()), *self.flags, JSON, DEBUG)
+        return (*((CONFIG,) if self.takes_config else ()), *self.flags, *self.common_flags)
+
+    @property
+    def common_flags(self) -> tuple[Flag, ...]:
+        """Those of every command that this one has not itself, as a benchmark has --json FILE."""
+        own = {flag.name for flag in self.flags}
+        return tuple(flag for flag in (JSON, DEBUG) if flag.name not in own)
 
 
 @dataclass(frozen=True)

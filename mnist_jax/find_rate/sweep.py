@@ -14,7 +14,7 @@ from mnist_jax.data import Dataset
 from mnist_jax.errors import ConfigError
 from mnist_jax.find_rate.suggestion import count_used
 from mnist_jax.run.datasets import load_run_data
-from mnist_jax.run.experiment import Experiment, build_experiment
+from mnist_jax.run.experiment import Experiment, experiment_for
 from mnist_jax.run.parts import build_optimizer, group_parameters
 from mnist_jax.runtime.devices import device_faults, make_layout
 from mnist_jax.terminal.console import RunConsole
@@ -59,13 +59,7 @@ def sweep_rates(config: ConfigDict, lowest: float, highest: float, console: RunC
         config, data = load_run_data(config, layout.num_devices)
         if data.splits.notice:
             console.notice(data.splits.notice)
-        experiment = build_experiment(
-            config,
-            layout,
-            image_shape=data.train.image_shape,
-            class_names=data.train.class_names,
-            num_train=data.train.num_examples,
-        )
+        experiment = experiment_for(config, layout, data.train)
         steps_per_update = config.optim.accumulation_steps
         num_updates = experiment.steps_per_epoch // steps_per_update
         if num_updates < FEWEST_UPDATES:

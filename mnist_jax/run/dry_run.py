@@ -16,7 +16,7 @@ from mnist_jax.models.registry import count_parameters, summarize_layers
 from mnist_jax.run import resume
 from mnist_jax.run.datasets import RunData, load_run_data
 from mnist_jax.run.evaluations import make_evaluator
-from mnist_jax.run.experiment import Experiment, build_experiment
+from mnist_jax.run.experiment import Experiment, experiment_for
 from mnist_jax.run.extension import describe_extensions, find_extensions, first_step
 from mnist_jax.run.log import describe_run
 from mnist_jax.run.measure import available_memory, count_memory, measure_steps
@@ -60,14 +60,7 @@ def plan_run(
         folder = Path(os.path.abspath(workdir))
         on_primary(lambda: look_at_workdir(folder))
         extensions = on_primary(lambda: find_extensions(folder, config, data.train.num_examples, extend))
-        experiment = build_experiment(
-            config,
-            layout,
-            image_shape=data.train.image_shape,
-            class_names=data.train.class_names,
-            num_train=data.train.num_examples,
-            first_step=first_step(extensions),
-        )
+        experiment = experiment_for(config, layout, data.train, first_step=first_step(extensions))
         settings = resume.Settings(as_dict(config), data.facts() | describe_extensions(extensions))
         step, finished = on_primary(lambda: _steps_done(folder, experiment, settings))
         if data.splits.notice:

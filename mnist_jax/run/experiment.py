@@ -150,6 +150,20 @@ class Experiment:
         }
 
 
+def experiment_for(
+    config: ConfigDict, layout: Layout, train: Dataset, *, num_train: int = 0, **more: Any
+) -> Experiment:
+    """As `build_experiment`, for these images; ``num_train`` stands for another number of them."""
+    return build_experiment(
+        config,
+        layout,
+        image_shape=train.image_shape,
+        class_names=train.class_names,
+        num_train=num_train or train.num_examples,
+        **more,
+    )
+
+
 def build_experiment(
     config: ConfigDict,
     layout: Layout,

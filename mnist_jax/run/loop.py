@@ -15,7 +15,7 @@ from mnist_jax.errors import RunError
 from mnist_jax.run import resume
 from mnist_jax.run.datasets import RunData, load_run_data, write_test_items
 from mnist_jax.run.evaluations import Evaluations
-from mnist_jax.run.experiment import Experiment, build_experiment
+from mnist_jax.run.experiment import Experiment, experiment_for
 from mnist_jax.run.extension import describe_extensions, describe_last, find_extensions, first_step
 from mnist_jax.run.log import RunLog
 from mnist_jax.run.start import Start, find_start
@@ -112,15 +112,9 @@ def train_and_evaluate(
         # Process 0 holds the folder for all.
         folder = Path(on_primary(lambda: str(held.enter_context(open_workdir(workdir)))))
         extensions = on_primary(lambda: find_extensions(folder, config, data.train.num_examples, extend))
-        experiment = build_experiment(
-            config,
-            layout,
-            image_shape=data.train.image_shape,
-            class_names=data.train.class_names,
-            num_train=data.train.num_examples,
-            first_step=first_step(extensions),
-            model=model,
-            optimizer=optimizer,
+        first = first_step(extensions)
+        experiment = experiment_for(
+            config, layout, data.train, first_step=first, model=model, optimizer=optimizer
         )
         settings = resume.Settings(as_dict(config), data.facts() | describe_extensions(extensions))
         stop = held.enter_context(stop or StopRequest(work_begun=False))

@@ -11,7 +11,7 @@ from scipy.special import softmax
 
 from mnist_jax.data import Dataset
 from mnist_jax.errors import RunError
-from mnist_jax.run.experiment import Experiment, build_experiment
+from mnist_jax.run.experiment import Experiment, experiment_for
 from mnist_jax.run.measure import MeasuredSteps, measure_steps
 from mnist_jax.runtime.compilation import CompiledFunction
 from mnist_jax.runtime.devices import Layout, make_layout
@@ -70,13 +70,8 @@ def member_experiment(config: ConfigDict, train: Dataset, num_train: int = 0) ->
         ConfigError: the network does not fit the images.
     """
     everything = make_layout()
-    return build_experiment(
-        config,
-        Layout(everything.replicated, None, everything.platform, 1),
-        image_shape=train.image_shape,
-        class_names=train.class_names,
-        num_train=num_train or train.num_examples,
-    )
+    alone = Layout(everything.replicated, None, everything.platform, 1)
+    return experiment_for(config, alone, train, num_train=num_train)
 
 
 class MemberTrainer:

@@ -1,15 +1,27 @@
 """The optimizers by name, and what is added to any of them."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import optax
 import optax.contrib
 
-# Stands for the momentum that an optimizer's authors use.
-OWN_MOMENTUM = -1.0
+from mnist_jax.config.optimizers import OPTIMIZERS as FIELDS_OF
+
+Rate: TypeAlias = optax.ScalarOrSchedule
+Transformation: TypeAlias = optax.GradientTransformation
+
+# What a field of an optimizer is where nothing is said; -1 stands for the momentum that its authors use.
+DEFAULTS: Mapping[str, Any] = {
+    "b1": 0.9,
+    "b2": 0.999,
+    "epsilon": 1e-7,
+    "momentum": -1.0,
+    "nesterov": True,
+    "weight_decay": 0.0,
+}
 
 
 def scale_by_adam(b1: float = 0.9, b2: float = 0.999, epsilon: float = 1e-7) -> optax.GradientTransformation:
@@ -65,7 +77,10 @@ def create_optimizer(
         clip_norm: largest global norm of the gradient of an update; 0 = not clipped.
         accumulation_steps: gradients whose mean makes one update; the steps between do not move the
             parameters.
-        **fields: of the function in ``OPTIMIZERS``; each has that function's default.
+        **fields: those that the optimizer takes, see ``config.optimizers``, else ``DEFAULTS``. ``b1`` and
+            ``b2`` are decays, ``epsilon`` is added to a root, ``momentum`` is the share of the old direction
+            kept; ``weight_decay`` is the share of each kernel taken off per update and unit of learning rate,
+            from which biases and BatchNorm are spared.
 
     Raises:
         ValueError: for an unknown name.
@@ -74,7 +89,8 @@ def create_optimizer(
     if given is None:
         if name not in OPTIMIZERS:
             raise ValueError(f"optimizer {name!r} is not known; expected one of {', '.join(OPTIMIZERS)}")
-        given = OPTIMIZERS[name](learning_rate_fn, **fields)
+        own = {field: DEFAULTS[field] for field in FIELDS_OF[name].fields}
+        given = OPTIMIZERS[name](learning_rate_fn, **(own | fields))
     if clip_norm > 0:
         given = optax.chain(optax.clip_by_global_norm(clip_norm), given)
     if accumulation_steps > 1:
@@ -82,88 +98,37 @@ def create_optimizer(
     return given
 
 
-def adam(
-    learning_rate_fn: optax.ScalarOrSchedule,
-    *,
-    b1: float = 0.9,
-    b2: float = 0.999,
-    epsilon: float = 1e-7,
-    weight_decay: float = 0.0,
-) -> optax.GradientTransformation:
-    """Adam as Keras computes it (Kingma and Ba 2015), where asked with decoupled weight decay (AdamW).
-
-    Args:
-        learning_rate_fn: learning rate, or learning rate by step.
-        b1: decay of the mean of gradients.
-        b2: decay of the mean of squared gradients.
-        epsilon: added to the root, see :func:`scale_by_adam`.
-        weight_decay: share of each kernel taken off per step and unit of learning rate; biases and BatchNorm
-            are spared.
-    """
+def _adam(rate: Rate, *, b1: float, b2: float, epsilon: float, weight_decay: float) -> Transformation:
+    """Adam as Keras computes it (Kingma and Ba 2015), see `scale_by_adam`, with AdamW's decay where asked."""
     decay = optax.add_decayed_weights(weight_decay, mask=_is_kernel) if weight_decay > 0 else optax.identity()
-    return optax.chain(scale_by_adam(b1, b2, epsilon), decay, optax.scale_by_learning_rate(learning_rate_fn))
+    return optax.chain(scale_by_adam(b1, b2, epsilon), decay, optax.scale_by_learning_rate(rate))
 
 
-def _adamw(
-    learning_rate_fn: optax.ScalarOrSchedule,
-    *,
-    b1: float = 0.9,
-    b2: float = 0.999,
-    epsilon: float = 1e-7,
-    weight_decay: float = 0.0,
-) -> optax.GradientTransformation:
-    return optax.adamw(
-        learning_rate_fn, b1=b1, b2=b2, eps=epsilon, weight_decay=weight_decay, mask=_is_kernel
-    )
+def _adamw(rate: Rate, *, b1: float, b2: float, epsilon: float, weight_decay: float) -> Transformation:
+    return optax.adamw(rate, b1=b1, b2=b2, eps=epsilon, weight_decay=weight_decay, mask=_is_kernel)
 
 
-def _sgd(
-    learning_rate_fn: optax.ScalarOrSchedule,
-    *,
-    momentum: float = OWN_MOMENTUM,
-    nesterov: bool = True,
-    weight_decay: float = 0.0,
-) -> optax.GradientTransformation:
+def _sgd(rate: Rate, *, momentum: float, nesterov: bool, weight_decay: float) -> Transformation:
     return optax.chain(
         optax.add_decayed_weights(weight_decay, mask=_is_kernel),
-        optax.sgd(learning_rate_fn, momentum=0.9 if momentum < 0 else momentum, nesterov=nesterov),
+        optax.sgd(rate, momentum=0.9 if momentum < 0 else momentum, nesterov=nesterov),
     )
 
 
-def _lamb(
-    learning_rate_fn: optax.ScalarOrSchedule,
-    *,
-    b1: float = 0.9,
-    b2: float = 0.999,
-    epsilon: float = 1e-7,
-    weight_decay: float = 0.0,
-) -> optax.GradientTransformation:
-    return optax.lamb(learning_rate_fn, b1=b1, b2=b2, eps=epsilon, weight_decay=weight_decay, mask=_is_kernel)
+def _lamb(rate: Rate, *, b1: float, b2: float, epsilon: float, weight_decay: float) -> Transformation:
+    return optax.lamb(rate, b1=b1, b2=b2, eps=epsilon, weight_decay=weight_decay, mask=_is_kernel)
 
 
-def _lion(
-    learning_rate_fn: optax.ScalarOrSchedule,
-    *,
-    b1: float = 0.9,
-    momentum: float = OWN_MOMENTUM,
-    weight_decay: float = 0.0,
-) -> optax.GradientTransformation:
+def _lion(rate: Rate, *, b1: float, momentum: float, weight_decay: float) -> Transformation:
     b2 = 0.99 if momentum < 0 else momentum
-    return optax.lion(learning_rate_fn, b1=b1, b2=b2, weight_decay=weight_decay, mask=_is_kernel)
+    return optax.lion(rate, b1=b1, b2=b2, weight_decay=weight_decay, mask=_is_kernel)
 
 
 def _muon(
-    learning_rate_fn: optax.ScalarOrSchedule,
-    *,
-    momentum: float = OWN_MOMENTUM,
-    nesterov: bool = True,
-    b1: float = 0.9,
-    b2: float = 0.999,
-    epsilon: float = 1e-7,
-    weight_decay: float = 0.0,
-) -> optax.GradientTransformation:
+    rate: Rate, *, momentum: float, nesterov: bool, b1: float, b2: float, epsilon: float, weight_decay: float
+) -> Transformation:
     return optax.contrib.muon(
-        learning_rate_fn,
+        rate,
         beta=0.95 if momentum < 0 else momentum,
         eps=epsilon,
         weight_decay=weight_decay,
@@ -177,42 +142,26 @@ def _muon(
 
 
 def _schedule_free_adamw(
-    learning_rate_fn: optax.ScalarOrSchedule,
-    *,
-    b1: float = 0.9,
-    b2: float = 0.999,
-    epsilon: float = 1e-7,
-    weight_decay: float = 0.0,
-) -> optax.GradientTransformation:
+    rate: Rate, *, b1: float, b2: float, epsilon: float, weight_decay: float
+) -> Transformation:
     """As optax.contrib.schedule_free_adamw, but that it spares biases and BatchNorm from the decay."""
     adamw_without_momentum = optax.chain(
         optax.scale_by_rms(decay=b2, eps=epsilon, eps_in_sqrt=False, bias_correction=True),
         optax.add_decayed_weights(weight_decay, mask=_is_kernel),
-        optax.scale_by_learning_rate(learning_rate_fn),
+        optax.scale_by_learning_rate(rate),
     )
-    return optax.contrib.schedule_free(adamw_without_momentum, learning_rate_fn, b1=b1)
+    return optax.contrib.schedule_free(adamw_without_momentum, rate, b1=b1)
 
 
-def _prodigy(
-    learning_rate_fn: optax.ScalarOrSchedule,
-    *,
-    b1: float = 0.9,
-    b2: float = 0.999,
-    epsilon: float = 1e-7,
-    weight_decay: float = 0.0,
-) -> optax.GradientTransformation:
+def _prodigy(rate: Rate, *, b1: float, b2: float, epsilon: float, weight_decay: float) -> Transformation:
+    # Without the safeguard a rate of 0, with which a warm-up begins, makes its estimate 0 / 0.
     return optax.contrib.prodigy(
-        learning_rate_fn,
-        betas=(b1, b2),
-        eps=epsilon,
-        weight_decay=weight_decay,
-        # Without it a rate of 0, with which a warm-up begins, makes its estimate 0 / 0.
-        safeguard_warmup=True,
+        rate, betas=(b1, b2), eps=epsilon, weight_decay=weight_decay, safeguard_warmup=True
     )
 
 
-OPTIMIZERS: Mapping[str, Callable[..., optax.GradientTransformation]] = {
-    "adam": adam,
+OPTIMIZERS: Mapping[str, Callable[..., Transformation]] = {
+    "adam": _adam,
     "adamw": _adamw,
     "sgd": _sgd,
     "lamb": _lamb,

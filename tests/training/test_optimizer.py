@@ -11,7 +11,13 @@ import pytest
 
 from mnist_jax.config.optimizers import OPTIMIZERS as FIELDS_OF
 from mnist_jax.config.schema import FIELDS_BY_NAME
-from mnist_jax.training.optimizer import OPTIMIZERS, create_optimizer, evaluation_params, scale_by_adam
+from mnist_jax.training.optimizer import (
+    DEFAULTS,
+    OPTIMIZERS,
+    create_optimizer,
+    evaluation_params,
+    scale_by_adam,
+)
 
 
 def keras_adam(gradients, rate=1.0, b1=0.9, b2=0.999, epsilon=1e-7):
@@ -97,7 +103,7 @@ def test_the_table_of_the_configuration_is_that_of_the_functions():
         _, *parameters = inspect.signature(function).parameters.values()
         assert {parameter.name for parameter in parameters} == set(FIELDS_OF[name].fields), name
         for parameter in parameters:
-            assert parameter.default == FIELDS_BY_NAME[f"optim.{parameter.name}"].default
+            assert DEFAULTS[parameter.name] == FIELDS_BY_NAME[f"optim.{parameter.name}"].default
 
 
 @pytest.mark.parametrize(
