@@ -155,6 +155,7 @@ def fit(source: TrainedVariables, experiment: Experiment, preparation: Preparati
         "new": new,
         "remarks": [
             _describe_taking(source, taken, new, classes, own_classes),
+            *_describe_average(source),
             *_describe_frozen(taken, frozen),
             *_compare_preparations(Preparation.of_run(source.meta["run"]), preparation),
         ],
@@ -208,6 +209,13 @@ def _describe_taking(
     if len(theirs) == len(ours):
         others = f"{len(ours)} classes of other names"
     return f"{text}{len(taken)} arrays are taken, {', '.join(layers)} starts anew ({others})"
+
+
+def _describe_average(source: TrainedVariables) -> list[str]:
+    """A schedule-free optimizer keeps the average that its run evaluates with to itself."""
+    if source.meta.get("config", {}).get("optim", {}).get("name") != "schedule_free_adamw":
+        return []
+    return ["trained with schedule_free_adamw: its weights as trained are taken, not its average"]
 
 
 def _describe_frozen(taken: list[str], patterns: tuple[str, ...]) -> list[str]:

@@ -1,5 +1,6 @@
 """What a run takes from another, and what is said where it does not fit."""
 
+import dataclasses
 from pathlib import Path
 
 import jax
@@ -118,6 +119,13 @@ def test_another_preparation_of_the_pictures_is_said(source):
     (_, remark) = fit(source, build(), Preparation("mnist", (10, 9, 1))).record["remarks"]
     assert remark.startswith("prepared otherwise: for that network pictures are taken as they are")
     assert "; here pictures are brought to MNIST's form" in remark
+
+
+def test_an_average_that_only_an_optimizer_has_is_not_taken_and_that_is_said(source):
+    config = {"optim": {"name": "schedule_free_adamw"}}
+    schedule_free = dataclasses.replace(source, meta={**source.meta, "config": config})
+    (_, remark) = fit(schedule_free, build(), PLAIN).record["remarks"]
+    assert remark.startswith("trained with schedule_free_adamw: its weights as trained are taken")
 
 
 def test_an_ensemble_names_a_member_instead(tmp_path):
