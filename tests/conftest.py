@@ -48,6 +48,15 @@ TINY_IMAGE_SHAPE = (10, 9, 1)
 TINY_NUM_CLASSES = 3
 
 
+@pytest.fixture(scope="module")
+def own_cache(tmp_path_factory):
+    """A cache of the module's own, and no data but the embedded digits."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        patch.delenv("MNIST_JAX_DATA_DIR", raising=False)
+        yield
+
+
 @pytest.fixture(scope="session")
 def tiny_model():
     """The article's network in small: two convolutions, one pooling, a hidden layer, dropout."""

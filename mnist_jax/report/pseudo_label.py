@@ -11,7 +11,6 @@ from mnist_jax.report import member_figures, sections
 from mnist_jax.report.inline import inline_svg
 from mnist_jax.report.record import RunRecord
 from mnist_jax.report.study import best_and_worst, describe_interval, describe_spread
-from mnist_jax.storage.results import read_results
 from mnist_jax.terminal.format import format_duration, format_percent
 
 
@@ -21,11 +20,7 @@ def describe_pseudo_label(record: RunRecord) -> dict[str, Any]:
     Raises:
         RunError: its results are damaged.
     """
-    results = read_results(record.folder)
-    if record.summary:
-        chosen = set(record.summary["seeds"])
-        results = [result for result in results if result["seed"] in chosen]
-    results.sort(key=lambda result: result["seed"])
+    results = record.results()
     split = str(record.run["split"])
     values: dict[str, Any] = {
         "split": split,

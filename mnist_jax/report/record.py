@@ -7,6 +7,7 @@ from typing import Any
 from mnist_jax.data.pictures.preparation import Preparation
 from mnist_jax.storage.json_files import METRICS_FILE, read_config, read_summary
 from mnist_jax.storage.metrics_log import read_metrics
+from mnist_jax.storage.results import read_results
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,17 @@ class RunRecord:
         recorded = dataset.get("preparation")
         known = Preparation.of_data_set(dataset["name"], (height, width, channels))
         return channels == 1 and (recorded["form"] if recorded else known.form) == "mnist"
+
+    def results(self) -> list[dict[str, Any]]:
+        """Reads what each seed of a study or of pseudo labels reached, those that its summary counts.
+
+        Raises:
+            RunError: ``results.jsonl`` is damaged.
+        """
+        lines = read_results(self.folder)
+        if self.summary:
+            lines = [line for line in lines if line["seed"] in self.summary["seeds"]]
+        return sorted(lines, key=lambda line: line["seed"])
 
 
 def read_run(workdir: Path) -> RunRecord:

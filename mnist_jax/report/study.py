@@ -8,7 +8,6 @@ from mnist_jax.metrics.statistics import summarize
 from mnist_jax.report import member_figures, sections, style
 from mnist_jax.report.inline import inline_svg
 from mnist_jax.report.record import RunRecord
-from mnist_jax.storage.results import read_results
 from mnist_jax.terminal.format import format_duration, format_percent
 
 
@@ -18,11 +17,7 @@ def describe_study(record: RunRecord) -> dict[str, Any]:
     Raises:
         RunError: its results are damaged.
     """
-    results, split = read_results(record.folder), str(record.run["split"])
-    if record.summary:
-        chosen = set(record.summary["seeds"])
-        results = [result for result in results if result["seed"] in chosen]
-    results.sort(key=lambda result: result["seed"])
+    results, split = record.results(), str(record.run["split"])
     values: dict[str, Any] = {"split": split, "results": results, "unfinished": not record.summary}
     seeds = [result["seed"] for result in results]
     values |= sections.closing(record, "study", f"--seeds {write_seeds(seeds) or '0:5'} --split {split}")

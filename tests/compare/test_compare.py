@@ -17,19 +17,12 @@ from mnist_jax.run.load import load
 from tests.report.pages import browser, check_page, look_at, section, text_of
 
 ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.usefixtures("own_cache")
 SMALL = [
     "--config.model.features=(2,3)",
     "--config.model.pool_after=(0,1)",
     "--config.model.dense_features=8",
 ]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def own_cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        patch.delenv("MNIST_JAX_DATA_DIR", raising=False)
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -38,6 +38,7 @@ SECTIONS = [
     "environment",
     "reproduce",
 ]
+pytestmark = pytest.mark.usefixtures("own_cache")
 SMALL = [
     "--config.data.train_examples=128",
     "--config.log_every_steps=2",
@@ -46,14 +47,6 @@ SMALL = [
     "--config.optim.ema_fraction=0.2",
     "--config.optim.label_smoothing=0.1",
 ]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def own_cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        patch.delenv("MNIST_JAX_DATA_DIR", raising=False)
-        yield
 
 
 @pytest.fixture(scope="module")
