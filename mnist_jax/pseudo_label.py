@@ -13,6 +13,7 @@ COMMAND = cli.Command(
     (
         cli.Flag("workdir", "", "folder of the results; left out = runs/CONFIG-SPLIT", metavar="DIR"),
         replace(SPLIT, default="test"),
+        cli.DRY_RUN,
     ),
     takes_config=True,
 )
@@ -33,6 +34,11 @@ def main(arguments: cli.Arguments) -> int:
     workdir = arguments["workdir"] or str(Path("runs") / f"{Path(arguments.config_file).stem}-{split}")
     console = RunConsole()
     enable_compile_cache(console.note)
+    if arguments["dry_run"]:
+        from mnist_jax.studies.dry_run import plan_pseudo_label
+
+        arguments.print_json(plan_pseudo_label(arguments.config, workdir, split=split, console=console))
+        return 0
     try:
         summary = run_pseudo_label(arguments.config, workdir, split=split, console=console)
     except Stopped as stopped:

@@ -14,8 +14,10 @@ from mnist_jax import cli, pseudo_label
 from mnist_jax.data import load_splits
 from mnist_jax.errors import ConfigError, RunError
 from mnist_jax.report.page import write_report
+from mnist_jax.run.measure import MeasuredSteps
 from mnist_jax.storage.results import read_results
-from mnist_jax.studies.pseudo_label import run_pseudo_label
+from mnist_jax.studies import dry_run
+from mnist_jax.studies.pseudo_label import PseudoLabelRun, run_pseudo_label
 from mnist_jax.studies.trainer import MemberTrainer
 from tests.report.pages import browser, check_page, look_at, section, text_of
 from tests.test_study import TINY, tiny_config
@@ -109,6 +111,55 @@ def test_its_page_has_teacher_students_and_the_accepted_labels_of_each_class(fin
         assert f"round {number + 1} {mean:,.0f} " in accepted
     with browser() as opened:
         assert {figures for _, figures in look_at(opened, folder / "report.html")} == {2}
+
+
+def test_a_dry_run_plans_the_seeds_that_are_left_and_leaves_nothing(finished, capsys, tmp_path, monkeypatch):
+    folder, summary, _ = finished
+    asked = []
+
+    def measure(self, role):
+        asked.append((role, self.trainer(self.steps(role)).experiment.total_steps))
+        counted = {"arguments": 100, "added": self.steps(role), "total": 100 + self.steps(role)}
+        return MeasuredSteps(10, self.steps(role) / 1000, 5.0, counted, None)
+
+    monkeypatch.setattr(PseudoLabelRun, "measure", measure)
+    monkeypatch.setattr(dry_run, "_measure_answers", lambda run, states: 0.001)
+    (tmp_path / "defaults.py").write_text(
+        "from ml_collections import ConfigDict\n\n\ndef get_config():\n    return ConfigDict()\n"
+    )
+    there = sorted(folder.rglob("*"))
+
+    def plan(workdir, **overrides):
+        named = TINY | SETTINGS | {f"pseudo_label.{name}": value for name, value in overrides.items()}
+        words = [f"--config={tmp_path / 'defaults.py'}", f"--workdir={workdir}", "--dry_run", "--json"]
+        words += [f"--config.{name}={value}" for name, value in named.items()]
+        code = cli.run_main(pseudo_label.main, pseudo_label.COMMAND, words)
+        out, err = capsys.readouterr()
+        return (json.loads(out), None) if code == 0 else (None, (code, err))
+
+    refused = plan(folder, threshold="0.5")[1]
+    assert refused[0] == 2 and "pseudo_label.threshold: this run was started with 0.11" in refused[1]
+    refused = plan(folder, labeled_examples="5")[1]
+    assert refused[0] == 2 and refused[1].count("\n") == 1 and "labeled_examples: 5 labeled" in refused[1]
+    done = plan(folder)[0]
+    assert (done["num_seeds"], done["seeds_left"], done["roles"], done["memory"]) == (2, 0, [], None)
+
+    more = plan(folder, seeds="0:3")[0]
+    assert (more["num_seeds"], more["seeds_left"]) == (3, 1)
+    assert (more["labeled"], more["pool_size"], more["warnings"]) == (50, 250, [])
+    assert asked == [("teacher", 10), ("student", 10), ("alone", 30)]
+    rows = [
+        (role["role"], role["trainings"], role["steps"], role["training_seconds"]) for role in more["roles"]
+    ]
+    assert rows == [("teacher", 1, 10, 0.1), ("student", 2, 10, 0.2), ("alone", 1, 30, pytest.approx(0.9))]
+    # Two rounds of the pool and a changed copy of it; four networks measured on the test images.
+    labeling = 0.001 * (2 * 2 * 250 + 4 * 1000)
+    assert more["seconds"]["labeling"] == pytest.approx(labeling)
+    assert more["seconds"]["total"] == pytest.approx(0.1 + 0.2 + 0.9 + 3 * 5 + labeling)
+    assert more["memory"]["total_bytes"] == 130
+    model = mnist_jax.load(folder / "students" / "seed-1")
+    assert more["num_params"] == sum(leaf.size for leaf in jax.tree.leaves(model.variables["params"]))
+    assert sorted(folder.rglob("*")) == there
 
 
 def test_the_last_student_is_a_run_to_use(finished):

@@ -2,24 +2,26 @@
 
 import copy
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from mnist_jax.config.check import as_dict
 from mnist_jax.models.registry import count_parameters
+from mnist_jax.run.datasets import RunData
 from mnist_jax.run.dry_run import describe_memory, memory_warnings, print_memory
-from mnist_jax.run.resume import Settings, refuse_differences
 from mnist_jax.runtime.devices import device_faults
-from mnist_jax.storage.json_files import CONFIG_FILE, read_config
-from mnist_jax.storage.results import RESULTS_FILE, read_results
 from mnist_jax.storage.workdir import look_at_workdir
+from mnist_jax.studies.folder import check_records
+from mnist_jax.studies.pseudo_label import FREE_FIELDS, ROLES, PseudoLabelRun, prepare_pseudo_label
 from mnist_jax.studies.seeds import prepare_split
 from mnist_jax.studies.trainer import MemberTrainer, member_experiment
+from mnist_jax.studies.vmapped_steps import take_member
 from mnist_jax.terminal.console import RunConsole
 from mnist_jax.terminal.format import format_duration
+from mnist_jax.training.state import TrainState
 
 
 def plan_members(
@@ -53,10 +55,7 @@ def plan_members(
     config, data, _ = prepare_split(config, split, console)
     folder = Path(os.path.abspath(workdir))
     look_at_workdir(folder)
-    if (folder / CONFIG_FILE).exists():
-        wanted = Settings(as_dict(config), data.facts() | {"split": split, "kind": kind})
-        refuse_differences(Settings(*read_config(folder)), wanted, free=("log_every_steps", "seed"))
-    records = read_results(folder) if (folder / RESULTS_FILE).exists() else []
+    records = check_records(folder, kind, config, data.facts() | {"split": split}, free=("seed",))
     done = {(record.get("model", config.model.name), record["seed"]) for record in records}
     left = [member for member in members if member not in done]
     examples = (data.train.images, data.train.labels)
@@ -92,20 +91,15 @@ def plan_members(
         "num_members": len(members),
         "members_left": len(left),
         "groups": groups,
-        "memory": describe_memory(max(counted, key=lambda memory: memory["total"])) if counted else None,
+        "memory": _largest(counted),
         "seconds": {
             "total": sum(group["training_seconds"] + group["compile_seconds"] for group in groups),
             "method": "measured: the first steps of a group of each network; measuring members left out",
         },
-        "warnings": [" ".join(data.splits.notice.split())] if data.splits.notice else [],
+        "warnings": _warnings(data),
     }
     if plan["memory"]:
         plan["warnings"] += memory_warnings(plan["memory"], "a smaller --side_by_side or batch_size")
-    _print(plan, console)
-    return plan
-
-
-def _print(plan: dict[str, Any], console: RunConsole) -> None:
     console.row("members", f"{plan['members_left']} of {plan['num_members']} to train in {plan['workdir']}")
     for group in plan["groups"]:
         console.row(
@@ -113,6 +107,94 @@ def _print(plan: dict[str, Any], console: RunConsole) -> None:
             f"{group['members']} of {group['num_params']:,} parameters, {group['side_by_side']} side by "
             f"side, {group['steps']:,} steps: {format_duration(group['training_seconds'])}",
         )
+    _print_end(plan, console)
+    return plan
+
+
+def plan_pseudo_label(config: ConfigDict, workdir: str, *, split: str, console: RunConsole) -> dict[str, Any]:
+    """Checks what `run_pseudo_label` would check, and says what the seeds that are left would take.
+
+    Takes and raises what `run_pseudo_label` does, and leaves nothing in the folder.
+
+    Returns:
+        ``num_seeds``, ``seeds_left``, ``labeled``, ``pool_size``, ``roles`` (``teacher``, ``student`` and
+        ``alone``: what one training takes, and how many of them a seed has), ``num_params``, ``memory``,
+        ``seconds`` and ``warnings``, in plain values.
+    """
+    folder = Path(os.path.abspath(workdir))
+    look_at_workdir(folder)
+    run = prepare_pseudo_label(config, split, console)
+    records = check_records(folder, "pseudo_label", run.config, run.facts, FREE_FIELDS)
+    left = sorted(set(run.seeds) - {record["seed"] for record in records})
+    settings, drawn = run.config.pseudo_label, run.draw(run.seeds[0])
+    trainings = {"teacher": 1, "student": settings.rounds, "alone": 1}
+    with device_faults("a smaller batch_size"):
+        measured = {role: run.measure(role) for role in ROLES if left}
+        seconds_per_image = _measure_answers(run, measured["teacher"].state) if left else 0.0
+    answers = (1 + settings.views) * settings.rounds * len(drawn.pool)
+    answers += sum(trainings.values()) * run.measured.num_examples
+    roles = [
+        {
+            "role": role,
+            "trainings": len(left) * trainings[role],
+            "steps": run.steps(role),
+            "seconds_per_step": taken.seconds_per_step,
+            "training_seconds": len(left) * trainings[role] * run.steps(role) * taken.seconds_per_step,
+            "compile_seconds": taken.compile_seconds,
+        }
+        for role, taken in measured.items()
+    ]
+    labeling = len(left) * answers * seconds_per_image
+    plan: dict[str, Any] = {
+        "workdir": str(folder),
+        "split": split,
+        "transductive": run.facts["transductive"],
+        "dataset": run.facts["dataset"],
+        "num_seeds": len(run.seeds),
+        "seeds_left": len(left),
+        "labeled": settings.labeled_examples,
+        "pool_size": len(drawn.pool),
+        "num_params": run.num_params,
+        "roles": roles,
+        "memory": _largest([taken.memory for taken in measured.values()]),
+        "seconds": {
+            "total": labeling + sum(role["training_seconds"] + role["compile_seconds"] for role in roles),
+            "labeling": labeling,
+            "method": "measured: the first steps of each training, one evaluation; saving left out",
+        },
+        "warnings": _warnings(run.data),
+    }
+    if plan["memory"]:
+        plan["warnings"] += memory_warnings(plan["memory"], "a smaller batch_size")
+    console.row("seeds", f"{len(left)} of {len(run.seeds)} to train in {folder}")
+    console.row("images", f"{settings.labeled_examples:,} labeled, {len(drawn.pool):,} in the pool")
+    for role in roles:
+        duration = format_duration(role["training_seconds"])
+        console.row(role["role"], f"{role['trainings']} of {role['steps']:,} steps: {duration}")
+    if left:
+        console.row("labeling", f"{format_duration(labeling)}, measuring included")
+    _print_end(plan, console)
+    return plan
+
+
+def _measure_answers(run: PseudoLabelRun, states: TrainState) -> float:
+    """Seconds that the answer to one image takes, once compiled; ``states`` are of a group of one."""
+    trainer, state = run.trainer(run.steps("teacher")), take_member(states, 0)
+    trainer.evaluate(state, run.measured)
+    started = time.perf_counter()
+    trainer.evaluate(state, run.measured)
+    return (time.perf_counter() - started) / run.measured.num_examples
+
+
+def _largest(counted: Sequence[dict[str, int]]) -> dict[str, Any] | None:
+    return describe_memory(max(counted, key=lambda memory: memory["total"])) if counted else None
+
+
+def _warnings(data: RunData) -> list[str]:
+    return [" ".join(data.splits.notice.split())] if data.splits.notice else []
+
+
+def _print_end(plan: dict[str, Any], console: RunConsole) -> None:
     if plan["memory"]:
         print_memory(plan["memory"], console)
     console.row("time", f"about {format_duration(plan['seconds']['total'])}, compiling included")

@@ -20,6 +20,7 @@ from mnist_jax.storage.json_files import (
     write_config,
     write_json_atomic,
 )
+from mnist_jax.storage.results import read_results
 from mnist_jax.storage.workdir import CHECKPOINTS_DIR
 from mnist_jax.training.epoch import EpochLog
 from mnist_jax.training.evaluation import EvaluationResult
@@ -32,15 +33,28 @@ def open_records(
     """Writes ``config.json``, with ``facts`` below ``run``, or checks that the one there is of the same work.
 
     Raises:
+        ConfigError: as `check_records`.
+    """
+    if (folder / CONFIG_FILE).exists():
+        check_records(folder, kind, config, facts, free)
+    else:
+        write_config(folder, as_dict(config), {**facts, "kind": kind})
+
+
+def check_records(
+    folder: Path, kind: str, config: ConfigDict, facts: Mapping[str, Any], free: tuple[str, ...] = ()
+) -> list[dict[str, Any]]:
+    """Checks that a folder, if anything is in it, holds the same work, and returns the results in it.
+
+    Raises:
         ConfigError: the folder holds something else, or the same with other settings or other data; each
             difference is listed.
     """
-    facts = {**facts, "kind": kind}
     if not (folder / CONFIG_FILE).exists():
-        write_config(folder, as_dict(config), facts)
-        return
-    recorded = Settings(*read_config(folder))
-    refuse_differences(recorded, Settings(as_dict(config), facts), free=("log_every_steps", *free))
+        return []
+    wanted = Settings(as_dict(config), {**facts, "kind": kind})
+    refuse_differences(Settings(*read_config(folder)), wanted, free=("log_every_steps", *free))
+    return read_results(folder)
 
 
 def save_member(

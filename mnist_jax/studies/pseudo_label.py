@@ -1,9 +1,10 @@
 """Teacher, pseudo labels, student, and what the same labels give without them."""
 
 import copy
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -15,8 +16,10 @@ from mnist_jax.data.pictures.preparation import Preparation
 from mnist_jax.data.pictures.read import read_pictures
 from mnist_jax.errors import ConfigError, DataError, RunError
 from mnist_jax.metrics.statistics import summarize
+from mnist_jax.models.registry import count_parameters
 from mnist_jax.run.datasets import RunData
 from mnist_jax.run.experiment import Experiment
+from mnist_jax.run.measure import MeasuredSteps
 from mnist_jax.run.summary import RunTotals
 from mnist_jax.runtime.devices import device_faults
 from mnist_jax.runtime.environment import provenance
@@ -38,6 +41,17 @@ from mnist_jax.training.state import TrainState
 STUDENTS_DIR = "students"
 # The seed's own random stream for changing the images that a teacher labels; training has 0 to 2.
 _VIEWS_STREAM = 3
+ROLES = ("teacher", "student", "alone")
+# What may differ between two commands that go on with one folder.
+FREE_FIELDS = ("seed", "pseudo_label.seeds")
+
+
+class Drawn(NamedTuple):
+    """What a seed works with."""
+
+    labeled: tuple[np.ndarray, np.ndarray]  # images and labels
+    pool: np.ndarray  # images whose labels are not used
+    hidden: np.ndarray | None  # their labels where there are any, to judge the pseudo labels
 
 
 def run_pseudo_label(
@@ -54,67 +68,95 @@ def run_pseudo_label(
     folder below ``students``.
     """
     console = console or RunConsole(enabled=False)
-    config, data, measured = prepare_split(config, split, console)
-    seeds = parse_seeds(config.pseudo_label.seeds)
-    if config.pseudo_label.labeled_examples >= data.train.num_examples:
-        raise ConfigError(
-            [
-                f"pseudo_label.labeled_examples: {config.pseudo_label.labeled_examples}; expected fewer "
-                f"than the {data.train.num_examples} training images"
-            ]
-        )
-    transductive = config.pseudo_label.pool == "test"
-    if transductive:
-        console.notice("TRANSDUCTIVE: the student learns from the test images (without their labels).")
-    facts = data.facts()
-    facts |= {"split": split, "transductive": transductive, "measured_sha256": measured.sha256}
+    run = prepare_pseudo_label(config, split, console)
     with open_workdir(workdir) as folder, StopRequest() as stop, device_faults("a smaller batch_size"):
-        open_records(folder, "pseudo_label", config, facts, free=("seed", "pseudo_label.seeds"))
-        run = _PseudoLabelRun(config, data, measured, folder, facts, console, stop)
+        open_records(folder, "pseudo_label", run.config, run.facts, free=FREE_FIELDS)
         records = read_results(folder)
         done = {record["seed"] for record in records}
-        for seed in seeds:
+        for seed in run.seeds:
             if seed not in done:
-                record = run.run_seed(seed)
+                record = run.run_seed(seed, folder, stop)
                 append_results(folder, [record])
                 records.append(record)
                 console.print(describe_seed(record))
-        summary = _summary([record for record in records if record["seed"] in seeds], config, facts)
-        summary |= noted_comparisons(folder)
+        chosen = [record for record in records if record["seed"] in run.seeds]
+        summary = _summary(chosen, run.config, run.facts) | noted_comparisons(folder)
         write_json_atomic(folder / SUMMARY_FILE, summary)
     return summary
 
 
+def prepare_pseudo_label(config: ConfigDict, split: str, console: RunConsole) -> "PseudoLabelRun":
+    """Loads and checks what the work needs. Takes and raises what `prepare_split` does."""
+    config, data, measured = prepare_split(config, split, console)
+    settings = config.pseudo_label
+    if settings.labeled_examples >= data.train.num_examples:
+        raise ConfigError(
+            [
+                f"pseudo_label.labeled_examples: {settings.labeled_examples}; expected fewer "
+                f"than the {data.train.num_examples} training images"
+            ]
+        )
+    transductive = settings.pool == "test"
+    if transductive:
+        console.notice("TRANSDUCTIVE: the student learns from the test images (without their labels).")
+    facts = data.facts()
+    facts |= {"split": split, "transductive": transductive, "measured_sha256": measured.sha256}
+    seeds = parse_seeds(settings.seeds)
+    run = PseudoLabelRun(config, data, measured, seeds, facts, console)
+    # What is wrong with the labels or the folder of pictures is said before the first training.
+    run.draw(seeds[0])
+    return run
+
+
 @dataclass
-class _PseudoLabelRun:
+class PseudoLabelRun:
+    """All that is trained for pseudo labels, settled before its first step."""
+
     config: ConfigDict
     data: RunData
     measured: Dataset
-    folder: Path
+    seeds: Sequence[int]
     facts: dict[str, Any]
     console: RunConsole
-    stop: StopRequest
     trainers: dict[int, MemberTrainer] = field(default_factory=dict)
     folder_pool: np.ndarray | None = None
 
-    def run_seed(self, seed: int) -> dict[str, Any]:
-        """Trains everything for one seed and gives its line of results."""
-        settings = self.config.pseudo_label
-        images, labels = self.data.train.images, self.data.train.labels
+    def draw(self, seed: int) -> Drawn:
+        """Draws the labeled images of a seed, and with them its pool."""
+        train, count = self.data.train, self.config.pseudo_label.labeled_examples
         try:
-            chosen = draw_labeled(labels, settings.labeled_examples, self.data.train.num_classes, seed)
+            chosen = draw_labeled(train.labels, count, train.num_classes, seed)
         except ValueError as error:
             raise ConfigError([f"pseudo_label.labeled_examples: {error}"]) from error
-        labeled = images[chosen], labels[chosen]
-        pool, hidden = self._pool(chosen)
+        return Drawn((train.images[chosen], train.labels[chosen]), *self._pool(chosen))
+
+    def measure(self, role: str) -> MeasuredSteps:
+        """Does the first steps of a role's training, on images of its number, and throws them away."""
+        seed, size, classes = self.seeds[0], self._size(role), self.data.train.num_classes
+        images, labels = supervised_set(*self.draw(seed).labeled, size, seed)
+        if role == "student" and self.config.pseudo_label.targets == "soft":
+            labels = np.eye(classes, dtype=np.float32)[labels]
+        return self.trainer(self.steps(role)).measure([seed], (images, labels))
+
+    @property
+    def num_params(self) -> int:
+        """Trainable parameters of each network."""
+        experiment = self.trainer(self.steps("teacher")).experiment
+        return count_parameters(experiment.abstract_checkpoint()["state"].params)
+
+    def run_seed(self, seed: int, folder: Path, stop: StopRequest) -> dict[str, Any]:
+        """Trains everything for one seed, saves the student, and returns the line of results."""
+        settings = self.config.pseudo_label
+        drawn = self.draw(seed)
+        labeled, pool, hidden = drawn.labeled, drawn.pool, drawn.hidden
         seconds = 0.0
         data = supervised_set(*labeled, self._size("teacher"), seed)
-        state, teacher_result, taken = self._fit("teacher", "teacher", seed, data)
+        state, teacher_result, taken = self._fit("teacher", "teacher", seed, data, stop)
         seconds += taken
         rounds, last = [], "teacher"
         views_key = jax.random.fold_in(jax.random.key(seed), _VIEWS_STREAM)
         for number in range(1, settings.rounds + 1):
-            probabilities = self._trainer(self._steps(last)).probabilities(
+            probabilities = self.trainer(self.steps(last)).probabilities(
                 state, pool, num_views=settings.views, key=jax.random.fold_in(views_key, number)
             )
             accepted = confident(probabilities, settings.threshold)
@@ -129,7 +171,7 @@ class _PseudoLabelRun:
                 soft=settings.targets == "soft",
                 seed=seed,
             )
-            state, result, taken = self._fit("student", f"student {number}", seed, data)
+            state, result, taken = self._fit("student", f"student {number}", seed, data, stop)
             seconds += taken
             last = "student"
             given = probabilities[accepted].argmax(axis=1)
@@ -146,13 +188,13 @@ class _PseudoLabelRun:
                 figures["pool_by_class"] = np.bincount(hidden, minlength=classes).tolist()
             rounds.append(figures | headline(result))
         data = supervised_set(*labeled, self._size("alone"), seed)
-        _, alone_result, _ = self._fit("alone", "supervised only", seed, data)
-        self._keep(seed, state, result, seconds)
+        _, alone_result, _ = self._fit("alone", "supervised only", seed, data, stop)
+        self._keep(folder, seed, state, result, seconds)
         return {
             "seed": seed,
             "split": self.facts["split"],
             "transductive": self.facts["transductive"],
-            "labeled": len(chosen),
+            "labeled": len(labeled[1]),
             "pool": settings.pool,
             "pool_size": len(pool),
             **headline(result),
@@ -161,11 +203,12 @@ class _PseudoLabelRun:
             "supervised_only": headline(alone_result),
             "gain_over_teacher": result.accuracy - teacher_result.accuracy,
             "gain_over_supervised": result.accuracy - alone_result.accuracy,
-            "steps": {name: self._steps(name) for name in ("teacher", "student", "alone")},
+            "steps": {role: self.steps(role) for role in ROLES},
             "train_seconds": seconds,
         }
 
-    def _steps(self, role: str) -> int:
+    def steps(self, role: str) -> int:
+        """Steps of a ``teacher``, a ``student`` or the supervised-only network (``alone``)."""
         settings = self.config.pseudo_label
         teacher, student = int(settings.teacher_steps), int(settings.student_steps)
         return {
@@ -175,9 +218,10 @@ class _PseudoLabelRun:
         }[role]
 
     def _size(self, role: str) -> int:
-        return self._steps(role) * int(self.config.batch_size)
+        return self.steps(role) * int(self.config.batch_size)
 
-    def _trainer(self, steps: int) -> MemberTrainer:
+    def trainer(self, steps: int) -> MemberTrainer:
+        """Returns the one that trains for so many steps."""
         if steps not in self.trainers:
             self.trainers[steps] = MemberTrainer(self._experiment(steps, 0))
         return self.trainers[steps]
@@ -188,10 +232,12 @@ class _PseudoLabelRun:
         config.num_epochs, config.seed = 1, seed
         return member_experiment(config, self.data.train, steps * config.batch_size)
 
-    def _fit(self, role: str, name: str, seed: int, data: Data) -> tuple[TrainState, EvaluationResult, float]:
+    def _fit(
+        self, role: str, name: str, seed: int, data: Data, stop: StopRequest
+    ) -> tuple[TrainState, EvaluationResult, float]:
         """Trains and measures; the float is the seconds of training."""
-        trainer = self._trainer(self._steps(role))
-        trained = trainer.train([seed], data, self.stop)
+        trainer = self.trainer(self.steps(role))
+        trained = trainer.train([seed], data, stop)
         state, seconds = trained.states[0], trained.train_seconds
         result = trainer.evaluate(state, self.measured)
         self.console.print(
@@ -200,7 +246,7 @@ class _PseudoLabelRun:
         return state, result, seconds
 
     def _pool(self, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        """The unlabeled images, and their hidden labels where there are any, to judge the pseudo labels."""
+        """`Drawn.pool` and `Drawn.hidden` of the labeled images ``chosen``."""
         settings = self.config.pseudo_label
         if settings.pool == "test":
             return self.data.test.images, None
@@ -219,11 +265,13 @@ class _PseudoLabelRun:
                 "a lower one, a longer training of the teacher, or no label smoothing"
             )
 
-    def _keep(self, seed: int, state: TrainState, result: EvaluationResult, seconds: float) -> None:
+    def _keep(
+        self, folder: Path, seed: int, state: TrainState, result: EvaluationResult, seconds: float
+    ) -> None:
         dataset = self.facts["dataset"] | {"num_train": self._size("student")}
         save_member(
-            self.folder / STUDENTS_DIR / f"seed-{seed}",
-            self._experiment(self._steps("student"), seed),
+            folder / STUDENTS_DIR / f"seed-{seed}",
+            self._experiment(self.steps("student"), seed),
             state,
             self.facts | {"dataset": dataset},
             RunTotals(train_seconds=seconds),
