@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from mnist_jax import cli
 from mnist_jax.study import SIDE_BY_SIDE, SPLIT
-from mnist_jax.terminal.format import format_percent
+from mnist_jax.terminal.format import format_percent, quote_word
 
 COMMAND = cli.Command(
     "python -m mnist_jax.ensemble",
@@ -76,7 +76,7 @@ def main(arguments: cli.Arguments) -> int:
         console.print(
             f"  {row['size']:>2} members: {format_percent(row['accuracy'], 3)} (mean of {row['groups']})"
         )
-    console.print(f"one model for evaluate and predict: --workdir {workdir}")
+    console.print(f"one model for evaluate and predict: --workdir {quote_word(str(workdir))}")
     return 0
 
 

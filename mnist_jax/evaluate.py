@@ -25,6 +25,7 @@ def main(arguments: cli.Arguments) -> int:
     from mnist_jax.runtime import distributed
     from mnist_jax.runtime.compilation import enable_compile_cache
     from mnist_jax.runtime.devices import device_faults
+    from mnist_jax.terminal.format import printable
     from mnist_jax.training.evaluation import Evaluator
 
     distributed.join()
@@ -57,7 +58,7 @@ def main(arguments: cli.Arguments) -> int:
     }
     by_class = {k: v for k, v in asdict(result).items() if k.startswith(("per_", "conf"))}
     arguments.print_json({**facts, **figures, **by_class})
-    print(f"step {model.step} on {splits.test.name} ({splits.test.source})")
+    print(printable(f"step {model.step} on {splits.test.name} ({splits.test.source})"))
     print(
         f"test_accuracy {result.accuracy:.4f}  test_errors {result.errors} of {result.num_examples}  "
         f"test_loss {result.loss:.4f}"

@@ -235,10 +235,13 @@ class Checkpoints:
                 f"checkpoint {step} in {self.directory} does not fit this model:\n  "
                 + "\n  ".join(differences)
             )
+        self._noise.start()
         try:
             state = _read_state(self._folder.step_path(step) / STATE_DIR, _placed(target), bool(below))
         except Exception as error:
-            raise CheckpointError(f"checkpoint {step} in {self.directory}: {_reason(error)}") from error
+            raise CheckpointError(
+                f"checkpoint {step} in {self.directory}: its state cannot be read ({_reason(error)})"
+            ) from error
         return state, self.read_meta(step)
 
     def remove_after(self, step: int) -> None:
@@ -323,10 +326,14 @@ class Checkpoints:
 def read_meta(folder: CheckpointFolder, step: int) -> dict[str, Any]:
     """As `Checkpoints.read_meta`, of a folder that nothing is saved into."""
     folder.require(step, prefix=META_FILE)
+    path = folder.step_path(step)
     try:
-        return read_json(folder.step_path(step) / META_FILE)
+        meta = read_json(path / META_FILE)
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"checkpoint {folder.step_path(step)}: {META_FILE}: {error}") from error
+        raise CheckpointError(f"checkpoint {step} in {path.parent}: {META_FILE}: {error}") from error
+    if not isinstance(meta, dict) or meta.get("step") != step:
+        raise CheckpointError(f"checkpoint {step} in {path.parent}: {META_FILE} is not that of this step")
+    return meta
 
 
 def _leave_syncing_to_the_manifest() -> None:
@@ -364,5 +371,5 @@ def _read_state(path: Path, target: Any, is_part: bool) -> Any:
 
 def _reason(error: BaseException) -> str:
     """One line, with the cause people can act on."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = " ".join(str(error).split()).partition(" See full TensorStore")[0] or type(error).__name__
     return "no space left on the disk" if "No space left on device" in text else text[:300]

@@ -41,7 +41,7 @@ def main(arguments: cli.Arguments) -> int:
     from mnist_jax.export.stablehlo import from_stablehlo, to_stablehlo
     from mnist_jax.run.load import load
     from mnist_jax.storage.json_files import replace_file
-    from mnist_jax.terminal.format import format_percent
+    from mnist_jax.terminal.format import format_percent, printable
 
     is_onnx = arguments["format"] == "onnx"
     if is_onnx:
@@ -65,8 +65,8 @@ def main(arguments: cli.Arguments) -> int:
     arguments.print_json(facts)
     accuracy = metadata["test_accuracy"]
     measured = "" if accuracy is None else f", test accuracy {format_percent(accuracy)}"
-    print(f"{facts['file']}: {arguments['format']}, {len(content):,} bytes")
-    print(f"step {model.step} on {metadata['dataset']['name']}{measured}")
+    print(printable(f"{facts['file']}: {arguments['format']}, {len(content):,} bytes"))
+    print(printable(f"step {model.step} on {metadata['dataset']['name']}{measured}"))
     print(f"read back: the same labels on {len(images)} images, probabilities within {difference:.1e}")
     return 0
 

@@ -38,13 +38,14 @@ def main(arguments: cli.Arguments) -> int:
         raise ConfigError([f"DIR: {len(folders)} given; expected one folder, as in --workdir runs/default"])
     from mnist_jax.report.page import write_report
     from mnist_jax.runtime.compilation import enable_compile_cache
+    from mnist_jax.terminal.format import printable
 
     enable_compile_cache(lambda note: print(note, file=sys.stderr))
     images = [int(word) for word in arguments["images"].split(",") if word]
     splits = _load(folders[0], arguments["data_dir"]) if arguments["data_dir"] else None
     path = write_report(folders[0], splits=splits, images=images)
     arguments.print_json({"report": path})
-    print(path)
+    print(printable(str(path)))
     return 0
 
 

@@ -40,7 +40,9 @@ def describe_ensemble(record: RunRecord, splits: Splits | None = None) -> dict[s
     }
     if not summary:
         return values
-    members = [f"{member['model']}, seed {member['seed']}" for member in summary["members"]]
+    models = [member["model"].encode("utf-8", "backslashreplace").decode() for member in summary["members"]]
+    seeds = [member["seed"] for member in summary["members"]]
+    members = [f"{model}, seed {seed}" for model, seed in zip(models, seeds, strict=True)]
     votes, images, missing = None, None, ""
     try:
         votes, images = _read_votes(record.folder), _measured(record, splits)

@@ -145,7 +145,7 @@ def stages(names: Sequence[str], wrong: Mapping[str, Sequence[float]], mean: Seq
         axes.plot(x[:-1], percents[:-1], "-o", color=color, linewidth=width, markersize=4, alpha=alpha)
         axes.plot(x[-1:], percents[-1:], "D", color=color, markersize=5, alpha=alpha)
     style.style_axes(axes, ylabel="wrong answers (%)")
-    axes.set_xticks(x, names)
+    axes.set_xticks(x, names, parse_math=False)
     axes.set_xlim(-0.4, x[-1] + 0.4)
     return figure
 

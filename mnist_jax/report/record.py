@@ -4,10 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mnist_jax.config.check import as_dict, from_dict
 from mnist_jax.data.pictures.preparation import Preparation
-from mnist_jax.storage.json_files import METRICS_FILE, read_config, read_summary
+from mnist_jax.errors import RunError
+from mnist_jax.storage.field_types import missing_summary_field, require_run_facts, wrong_result_field
+from mnist_jax.storage.json_files import METRICS_FILE, SUMMARY_FILE, read_config, read_summary
 from mnist_jax.storage.metrics_log import read_metrics
-from mnist_jax.storage.results import read_results
+from mnist_jax.storage.results import read_results, results_path
 
 
 @dataclass(frozen=True)
@@ -45,9 +48,12 @@ class RunRecord:
         """Reads what each seed of a study or of pseudo labels reached, those that its summary counts.
 
         Raises:
-            RunError: ``results.jsonl`` is damaged.
+            RunError: ``results.jsonl`` is damaged, or a line lacks what a page needs.
         """
         lines = read_results(self.folder)
+        wrong = next(filter(None, (wrong_result_field(line, self.kind) for line in lines)), "")
+        if wrong:
+            raise RunError(f"cannot read {results_path(self.folder)}: {wrong} is not what is written there")
         if self.summary:
             lines = [line for line in lines if line["seed"] in self.summary["seeds"]]
         return sorted(lines, key=lambda line: line["seed"])
@@ -60,5 +66,22 @@ def read_run(workdir: Path) -> RunRecord:
         RunError: ``workdir`` is not the folder of a run, or a file is damaged.
     """
     config, run = read_config(workdir)
+    require_run_facts(run, "source", "num_test", "sha256", "test_sha256")
+    summary = read_summary(workdir)
+    missing = _missing_field(summary, run) if summary else ""
+    if missing:
+        raise RunError(
+            f"cannot read {workdir / SUMMARY_FILE}: it does not tell {missing}; delete it to finish the run "
+            "again"
+        )
     metrics = read_metrics(workdir) if (workdir / METRICS_FILE).exists() else []
-    return RunRecord(workdir.absolute(), config, run, read_summary(workdir), metrics)
+    return RunRecord(workdir.absolute(), as_dict(from_dict(config)), run, summary, metrics)
+
+
+def _missing_field(summary: dict[str, Any], run: dict[str, Any]) -> str:
+    kind, count = str(run.get("kind", "run")), len(run["class_names"])
+    missing = missing_summary_field(summary, kind)
+    if not missing and kind in ("run", "ensemble"):
+        shape = [len(row) for row in summary["confusion_matrix"]]
+        missing = "" if shape == [count] * count else f"a confusion_matrix of {count} classes"
+    return missing

@@ -1,6 +1,5 @@
 """The commands that make a run once more."""
 
-import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,6 +7,7 @@ from mnist_jax.config.check import as_dict, check, flatten
 from mnist_jax.config.file import load_config_file, shipped_configs
 from mnist_jax.errors import ConfigError
 from mnist_jax.run.resume import Settings
+from mnist_jax.terminal.format import quote_word
 
 
 def train_command(config: Mapping[str, Any], workdir: str, command: str = "train", flags: str = "") -> str:
@@ -34,7 +34,7 @@ def train_command(config: Mapping[str, Any], workdir: str, command: str = "train
             name, overrides = candidate, differing
     words = [f"python -m mnist_jax.{command} --config {name}", *([flags] if flags else [])]
     words += [_flag(key, value) for key, value in overrides.items()]
-    return " ".join([*words, f"--workdir {shlex.quote(workdir)}"])
+    return " ".join([*words, f"--workdir {quote_word(workdir)}"])
 
 
 def extension_commands(config: Mapping[str, Any], run: Mapping[str, Any], workdir: str) -> list[str]:
@@ -50,7 +50,7 @@ def extension_commands(config: Mapping[str, Any], run: Mapping[str, Any], workdi
     for number, extension in enumerate(settings.extensions, 1):
         then = dict(flatten(settings.until(number).config))
         flags = [_flag(name, then[name]) for name in extension["before"] if name != "num_epochs"]
-        words = [f"--workdir {shlex.quote(workdir)}", f"--extend {then['num_epochs']}", *flags]
+        words = [f"--workdir {quote_word(workdir)}", f"--extend {then['num_epochs']}", *flags]
         commands.append(" ".join(["python -m mnist_jax.train", *words]))
     return commands
 
@@ -62,4 +62,4 @@ def first_configuration(config: Mapping[str, Any], run: Mapping[str, Any]) -> di
 
 def _flag(key: str, value: Any) -> str:
     text = repr(tuple(value)) if isinstance(value, list | tuple) else str(value)
-    return f"--config.{key}={shlex.quote(text) if text else ''}"
+    return f"--config.{key}={quote_word(text) if text else ''}"

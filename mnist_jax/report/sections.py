@@ -1,5 +1,6 @@
 """The sections of a report as plain values for its template: texts, tables and pictures."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,7 +23,7 @@ from mnist_jax.report.predictions import Predictions
 from mnist_jax.report.record import RunRecord
 from mnist_jax.report.reproduce import extension_commands, first_configuration, train_command
 from mnist_jax.runtime.environment import collect_versions
-from mnist_jax.terminal.format import format_duration, format_percent
+from mnist_jax.terminal.format import format_duration, format_percent, quote_word
 
 _CURVE_NAMES = {
     "loss": "Loss over the epochs",
@@ -254,7 +255,8 @@ def commands(record: RunRecord, command: str, flags: str) -> list[tuple[str, str
     folder = f"runs/{record.folder.name}-again"
     lines = []
     commit, _, changed = (record.summary.get("git_commit") or "").partition("-")
-    if commit:
+    # The summary may be somebody else's: what is no commit is no word of a command.
+    if re.fullmatch("[0-9a-f]{7,64}", commit):
         note = (
             "the code of the run; it also had changes that were not committed"
             if changed
@@ -265,8 +267,8 @@ def commands(record: RunRecord, command: str, flags: str) -> list[tuple[str, str
     lines.append(("train again", train_command(first, folder, command, flags)))
     lines += [("made longer", line) for line in extension_commands(record.config, record.run, folder)]
     if command in ("train", "ensemble"):
-        lines.append(("evaluate", f"python -m mnist_jax.evaluate --workdir {folder}"))
-    return [*lines, ("this page", f"python -m mnist_jax.report --workdir {folder}")]
+        lines.append(("evaluate", f"python -m mnist_jax.evaluate --workdir {quote_word(folder)}"))
+    return [*lines, ("this page", f"python -m mnist_jax.report --workdir {quote_word(folder)}")]
 
 
 def _sizes(dataset: dict[str, Any]) -> str:

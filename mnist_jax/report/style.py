@@ -60,8 +60,9 @@ def style_axes(axes: Axes, *, xlabel: str = "", ylabel: str = "", grid: str = "y
 
 
 def legend(axes: Axes, **placement: Any) -> None:
-    """Adds a legend without a frame."""
-    axes.legend(frameon=False, fontsize=FONT_SIZE, labelcolor=INK, **placement)
+    """Adds a legend without a frame; names of layers and runs in it are no formulas."""
+    for text in axes.legend(frameon=False, fontsize=FONT_SIZE, labelcolor=INK, **placement).get_texts():
+        text.set_parse_math(False)
 
 
 def drawable(names: Sequence[str]) -> list[str]:

@@ -101,7 +101,7 @@ def load_recorded(config: ConfigDict, run: Mapping[str, Any], data_dir: str = ""
         DataError: the data is missing or damaged, or the test set is another one.
     """
     splits = load_configured(config, data_dir)
-    expected = run["dataset"]["test_sha256"]
+    expected = str(run.get("dataset", {}).get("test_sha256"))
     if splits.test.sha256 != expected:
         raise DataError(
             f"the test set from {splits.test.source} is not that of the run (sha256 "

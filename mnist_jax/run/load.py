@@ -1,7 +1,6 @@
 """A trained run as an object to use from Python."""
 
 import functools
-import json
 import math
 import os
 from dataclasses import dataclass
@@ -24,7 +23,9 @@ from mnist_jax.models.own import is_own
 from mnist_jax.models.soft_vote import join_variables, make_soft_vote
 from mnist_jax.run.experiment import Experiment, build_experiment
 from mnist_jax.runtime.devices import Layout, make_layout
+from mnist_jax.storage.field_types import require_run_facts
 from mnist_jax.storage.json_files import read_config
+from mnist_jax.storage.regular_file import read_json
 from mnist_jax.training.optimizer import averages_weights
 from mnist_jax.training.step import preprocess
 
@@ -144,6 +145,15 @@ def load(
     which = checkpoint_name(checkpoint)
     if is_ensemble(Path(workdir)):
         return load_ensemble(Path(workdir), which)
+    return _load_run(workdir, which, model, optimizer)
+
+
+def _load_run(
+    workdir: str | os.PathLike[str],
+    which: str | int,
+    model: Any = None,
+    optimizer: optax.GradientTransformation | None = None,
+) -> LoadedModel:
     directory = find_checkpoints(workdir)
     recorded, run = read_config(workdir)
     experiment = recorded_experiment(from_dict(recorded), run, model, optimizer)
@@ -203,10 +213,13 @@ def load_ensemble(workdir: Path, checkpoint: str | int) -> LoadedModel:
     """
     path = workdir / ENSEMBLE_FILE
     try:
-        names = [member["folder"] for member in json.loads(path.read_bytes())["members"]]
+        names = [member["folder"] for member in read_json(path)["members"]]
+        # A member lies in the ensemble's own folder, and is no ensemble itself.
+        if not names or any(name in ("", "..") or name != Path(name).name for name in names):
+            raise ValueError("expected the names of the members' folders")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"cannot read {path}: {error}; start the same ensemble command again") from error
-    members = [load(workdir / MEMBERS_DIR / name, checkpoint) for name in names]
+    members = [_load_run(workdir / MEMBERS_DIR / name, checkpoint) for name in names]
     recorded, run = read_config(workdir)
     first = members[0]
     return LoadedModel(
@@ -251,12 +264,7 @@ def recorded_experiment(
     Raises:
         RunError: it does not tell enough of the data.
     """
-    missing = [name for name in ("image_shape", "class_names", "dataset") if name not in run]
-    if missing:
-        raise RunError(
-            f"config.json does not tell run.{missing[0]}; expected what a run writes: start the same "
-            "training command once more"
-        )
+    require_run_facts(run)
     return build_experiment(
         config,
         make_layout(),

@@ -210,7 +210,7 @@ def _restore_or_create(run: Run, checkpoints: Checkpoints) -> tuple[TrainState, 
     # config.json may have been lost or changed by hand; what a checkpoint was made with is in itself.
     resume.check_checkpoint(checkpoints.read_meta(latest), run.settings)
     restored, meta = checkpoints.restore(latest, experiment.abstract_checkpoint())
-    return restored["state"], restored["log"], RunTotals(**meta["totals"]), int(meta["step"])
+    return restored["state"], restored["log"], resume.read_totals(meta), latest
 
 
 def _is_over(experiment: Experiment, step: int, totals: RunTotals) -> bool:

@@ -2,13 +2,15 @@
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from mnist_jax.checkpoints.folder import CheckpointFolder
 from mnist_jax.config.check import default_config, flatten
 from mnist_jax.errors import CheckpointError, ConfigError
+from mnist_jax.run.summary import RunTotals
+from mnist_jax.storage.field_types import is_metrics_record, is_number, wrong_run_fact
 from mnist_jax.storage.json_files import CONFIG_FILE, SUMMARY_FILE, read_config, read_summary
 from mnist_jax.storage.workdir import CHECKPOINTS_DIR
 
@@ -74,10 +76,14 @@ def check_checkpoint(meta: Mapping[str, Any], settings: Settings) -> None:
     """Compares the settings kept in a checkpoint with those of the run about to go on from it.
 
     Raises:
-        ConfigError: they do not go together; each difference is listed.
-        CheckpointError: it is from before the end of an epoch after which the run was extended.
+        CheckpointError: the checkpoint does not say what a run keeps in it, or is from before the end of an
+            epoch after which the run was extended.
+        ConfigError: the settings do not go together; each difference is listed.
     """
-    recorded = Settings(meta["config"], meta["run"])
+    config, run = meta.get("config"), meta.get("run")
+    if not isinstance(config, dict) or not isinstance(run, dict) or wrong_run_fact(run):
+        raise CheckpointError("the checkpoint does not say how its run was started; give another --workdir")
+    recorded = Settings(config, run)
     count = len(recorded.extensions)
     refuse_differences(recorded, settings.until(count), may_extend=True)
     begins = [extension["after_step"] for extension in settings.extensions[count:]]
@@ -86,6 +92,28 @@ def check_checkpoint(meta: Mapping[str, Any], settings: Settings) -> None:
             f"the run was extended after step {begins[0]}, but its newest intact checkpoint is of step "
             f"{meta['step']}; expected that of step {begins[0]} or later"
         )
+
+
+def read_totals(meta: Mapping[str, Any]) -> RunTotals:
+    """Returns what a run had spent and reached when it saved a checkpoint.
+
+    Raises:
+        CheckpointError: the checkpoint does not say so.
+    """
+    totals = meta.get("totals")
+    if not isinstance(totals, dict) or not _are_totals(totals):
+        raise CheckpointError("the checkpoint does not say what its run had spent; give another --workdir")
+    return RunTotals(**totals)
+
+
+def _are_totals(values: Mapping[str, Any]) -> bool:
+    best, reference = values.get("best"), values.get("reference")
+    return (
+        values.keys() <= {field.name for field in fields(RunTotals)}
+        and all(is_number(value) for name, value in values.items() if name not in ("best", "reference"))
+        and (reference is None or is_number(reference))
+        and (best is None or (is_metrics_record(best) and is_number(best.get("accuracy"))))
+    )
 
 
 def refuse_differences(

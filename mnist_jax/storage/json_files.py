@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from mnist_jax.errors import RunError
+from mnist_jax.storage.field_types import wrong_run_fact, wrong_summary_field
+from mnist_jax.storage.regular_file import read_json
 
 METRICS_FILE = "metrics.jsonl"
 CONFIG_FILE = "config.json"
@@ -41,7 +43,7 @@ def read_config(workdir: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[s
     """
     path = Path(workdir) / CONFIG_FILE
     try:
-        content = json.loads(path.read_bytes())
+        content = read_json(path)
     except OSError as error:
         raise RunError(f"cannot read {path}: {error.strerror}; expected the folder of a run") from error
     except ValueError as error:
@@ -49,6 +51,9 @@ def read_config(workdir: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[s
     if not isinstance(content, dict) or not isinstance(content.get("run", {}), dict):
         raise RunError(f"cannot read {path}: expected one JSON object with an object 'run'")
     run = content.pop("run", {})
+    wrong = wrong_run_fact(run)
+    if wrong:
+        raise RunError(f"cannot read {path}: run.{wrong} is not what a run writes there")
     return content, run
 
 
@@ -63,7 +68,7 @@ def read_summary(workdir: str | os.PathLike[str]) -> dict[str, Any]:
     """
     path = Path(workdir) / SUMMARY_FILE
     try:
-        summary = json.loads(path.read_bytes())
+        summary = read_json(path)
     except FileNotFoundError:
         return {}
     except OSError as error:
@@ -72,6 +77,11 @@ def read_summary(workdir: str | os.PathLike[str]) -> dict[str, Any]:
         raise RunError(f"cannot read {path}: {error}; delete it to finish the run again") from error
     if not isinstance(summary, dict):
         raise RunError(f"cannot read {path}: expected one JSON object; delete it to finish the run again")
+    wrong = wrong_summary_field(summary)
+    if wrong:
+        raise RunError(
+            f"cannot read {path}: {wrong} is not what a run writes there; delete it to finish the run again"
+        )
     return summary
 
 
@@ -92,11 +102,13 @@ def replace_file(path: Path, content: bytes) -> None:
     Raises:
         RunError: the disk is full or the folder cannot be written; ``path`` is as it was.
     """
-    # One run per folder, so a fixed name is enough, and what a killed run left under it is overwritten.
+    # One run per folder, so a fixed name is enough, and what a killed run left under it goes.
     temporary = path.with_name(f".{path.name}.tmp")
     with writing(path):
+        temporary.unlink(missing_ok=True)
         try:
-            with open(temporary, "wb") as file:
+            # "x": a link that somebody left under this name would lead to another file.
+            with open(temporary, "xb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())

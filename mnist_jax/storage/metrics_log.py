@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mnist_jax.errors import RunError
+from mnist_jax.storage.field_types import is_metrics_record
 from mnist_jax.storage.json_files import (
     METRICS_FILE,
     TENSORBOARD_FOLDER,
@@ -20,6 +21,7 @@ from mnist_jax.storage.json_files import (
     replace_file,
     writing,
 )
+from mnist_jax.storage.regular_file import read_regular
 
 # Fields that two runs of the same seed do not share; everything else is equal bit for bit on CPU.
 TIMING_FIELDS = frozenset({"images_per_second", "steps_per_second", "seconds", "eval_seconds"})
@@ -27,6 +29,8 @@ TIMING_FIELDS = frozenset({"images_per_second", "steps_per_second", "seconds", "
 # TensorBoard's files are fsynced when flushed, which costs milliseconds on a slow disk.
 _TENSORBOARD_FLUSH_SECONDS = 10.0
 _LAST_STEP = 2**31
+
+_MAX_METRICS_BYTES = 2**30
 
 
 class MetricsWriter:
@@ -56,7 +60,8 @@ class MetricsWriter:
         self.notice = _mend_metrics(self._path, resume_step)
         with writing(self._path):
             # Unbuffered and appending: one write call is one complete line.
-            self._file = open(self._path, "ab", buffering=0)  # noqa: SIM115  (closed by close)
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
+            self._file = open(os.open(self._path, flags, 0o666), "ab", buffering=0)  # noqa: SIM115  (see close)
         try:
             self._events = _EventLog(self._path.parent / TENSORBOARD_FOLDER, resume_step)
         except BaseException:
@@ -215,7 +220,7 @@ def read_metrics(workdir: str | os.PathLike[str]) -> list[dict[str, Any]]:
     """
     path = Path(workdir) / METRICS_FILE
     try:
-        content = path.read_bytes()
+        content = read_regular(path, _MAX_METRICS_BYTES)
     except OSError as error:
         raise RunError(f"cannot read {path}: {error.strerror}; expected the metrics of a run") from error
     return [record for _, record in _records(content) if record is not None]
@@ -224,7 +229,7 @@ def read_metrics(workdir: str | os.PathLike[str]) -> list[dict[str, Any]]:
 def _mend_metrics(path: Path, resume_step: int) -> str:
     """Keeps the complete lines up to ``resume_step`` (none for 0) and returns what it dropped, in words."""
     try:
-        content = path.read_bytes()
+        content = read_regular(path, _MAX_METRICS_BYTES)
     except FileNotFoundError:
         return ""
     except OSError as error:
@@ -253,10 +258,9 @@ def _records(content: bytes) -> Iterator[tuple[bytes, dict[str, Any] | None]]:
             continue
         try:
             record = json.loads(line, parse_constant=_refuse_constant)
-        except ValueError:
+        except (ValueError, RecursionError):
             record = None
-        is_complete = isinstance(record, dict) and type(record.get("step")) is int
-        yield line, record if is_complete else None
+        yield line, record if is_metrics_record(record) else None
 
 
 def _refuse_constant(token: str) -> None:

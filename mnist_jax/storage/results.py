@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from mnist_jax.errors import RunError
+from mnist_jax.storage.field_types import wrong_result_field
 from mnist_jax.storage.json_files import plain_json, replace_file
+from mnist_jax.storage.regular_file import MAX_JSON_BYTES, read_regular
 
 # One line a finished member, never a part of one.
 RESULTS_FILE = "results.jsonl"
@@ -21,7 +23,7 @@ def read_results(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     """
     path = results_path(path)
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_regular(path, MAX_JSON_BYTES).decode("utf-8").splitlines()
     except FileNotFoundError:
         return []
     except (OSError, UnicodeDecodeError) as error:
@@ -32,10 +34,12 @@ def read_results(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
             record = json.loads(line)
             if not isinstance(record, dict) or not isinstance(record["seed"], int):
                 raise ValueError
-        except (ValueError, KeyError) as error:
+        except (ValueError, KeyError, RecursionError) as error:
             raise RunError(
                 f"{path}, line {number}: expected a JSON object with a seed; got {line[:80]!r}"
             ) from error
+        if wrong := wrong_result_field(record):
+            raise RunError(f"{path}, line {number}: {wrong} is not what is written there")
         records.append(record)
     return records
 

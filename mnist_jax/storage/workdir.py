@@ -14,6 +14,7 @@ from pathlib import Path
 
 from mnist_jax.errors import RunError
 from mnist_jax.runtime.environment import running_commit
+from mnist_jax.terminal.format import quote_word
 
 CHECKPOINTS_DIR = "checkpoints"
 LOCK_NAME = ".lock"
@@ -101,7 +102,7 @@ def hint_if_too_deep(path: Path) -> str | None:
         if folder.name == CHECKPOINTS_DIR and folder.is_dir() and _belongs_to_run(folder):
             return (
                 f"{path} lies inside the checkpoints of a run: give the run's own folder, "
-                f"--workdir {folder.parent}"
+                f"--workdir {quote_word(str(folder.parent))}"
             )
     return None
 
@@ -132,7 +133,7 @@ class RunLock:
         """
         while self._descriptor is None:
             try:
-                descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+                descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
             except OSError as error:
                 raise RunError(f"lock {self._path} cannot be opened: {error.strerror}") from error
             try:

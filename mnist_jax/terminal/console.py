@@ -5,14 +5,13 @@ closed pipe, a terminal that went away, a full disk under a redirected output or
 characters end or bend the printing, and the run goes on.
 """
 
-import shlex
 import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
-from mnist_jax.terminal.format import format_duration, format_percent
+from mnist_jax.terminal.format import format_duration, format_percent, printable, quote_word
 from mnist_jax.terminal.streams import PatientStream
 
 if TYPE_CHECKING:
@@ -102,7 +101,9 @@ class RunConsole:
         if self.enabled:
             from rich.text import Text
 
-            self.rich.print(Text.assemble(*parts), soft_wrap=True)
+            pairs = [(part, "") if isinstance(part, str) else part for part in parts]
+            shown = Text.assemble(*((printable(text), style) for text, style in pairs))
+            self.rich.print(shown, soft_wrap=True)
 
     def notice(self, text: str, title: str = "NOTICE") -> None:
         """Prints a box that cannot be missed."""
@@ -114,7 +115,8 @@ class RunConsole:
 
         width = min(self.width, _BOX_WIDTH)
         style = "bold yellow"
-        panel = Panel(Text(text), title=title, box=box.HEAVY, border_style=style, width=width, padding=(1, 2))
+        lines = Text("\n".join(map(printable, text.split("\n"))))
+        panel = Panel(lines, title=title, box=box.HEAVY, border_style=style, width=width, padding=(1, 2))
         self.rich.print(panel)
 
     def opening(self, run: RunDescription, resume_step: int = 0) -> None:
@@ -181,7 +183,7 @@ class RunConsole:
         self.row("speed", f"{summary['images_per_second']:,.0f} images/s while training")
         self.row("files", run.workdir)
         self.row("", "  ".join(files))
-        self.row("next", f"python -m mnist_jax.evaluate --workdir {shlex.quote(run.workdir)}")
+        self.row("next", f"python -m mnist_jax.evaluate --workdir {quote_word(run.workdir)}")
 
     def row(self, label: str, text: str, style: str = "") -> None:
         """Prints a label and its text; on a terminal what is too long goes on below the text."""

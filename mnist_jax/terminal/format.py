@@ -1,4 +1,6 @@
-"""Numbers and names as text for a terminal."""
+"""Numbers, names and commands as text for a terminal."""
+
+import shlex
 
 
 def format_percent(fraction: float, decimals: int = 2) -> str:
@@ -28,3 +30,19 @@ def format_duration(seconds: float) -> str:
 def printable(text: str) -> str:
     """Escapes what would move the cursor or draw a line of its own: names of files may hold anything."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def quote_word(text: str) -> str:
+    """Quotes a word of a command that a person may copy into a shell; nothing in it acts when pasted."""
+    if text.isprintable():
+        return shlex.quote(text)
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return "$'" + "".join(c if c.isprintable() else _octal(c) for c in escaped) + "'"
+
+
+def _octal(character: str) -> str:
+    try:
+        encoded = character.encode(errors="surrogateescape")
+    except UnicodeEncodeError:
+        encoded = character.encode(errors="surrogatepass")
+    return "".join(f"\\{byte:03o}" for byte in encoded)

@@ -93,6 +93,15 @@ def test_names_of_any_kind_are_drawn_as_they_are():
             assert name in texts
 
 
+def test_names_in_a_legend_are_no_formulas():
+    names = ["$\\foo$", "$x", "z\udce9ro"]
+    drawn = figures.lines_by_layer(range(2), np.ones((2, 3)), names, "norm")
+    compared = figures.overlaid_curves(dict.fromkeys(names, RECORDS), "loss", ("test",))
+    for figure in (drawn, compared):
+        texts = re.findall(r">([^<>]*)</text>", inline_svg(figure, "legend", "Names"))
+        assert {"$\\foo$", "$x", "z\\udce9ro"} <= set(texts)
+
+
 def test_filters_have_a_row_for_each_output_and_a_column_for_each_input():
     kernel = np.arange(3 * 3 * 2 * 5, dtype=np.float32).reshape(3, 3, 2, 5)
     sheet = style.filter_sheet(kernel)

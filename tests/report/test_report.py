@@ -354,3 +354,32 @@ def test_it_prints(finished, browser_page):
     browser_page.open((finished / "report.html").as_uri())
     pdf = base64.b64decode(browser_page.call("Page.printToPDF", preferCSSPageSize=True)["data"])
     assert pdf.startswith(b"%PDF") and 4 <= len(re.findall(rb"/Type\s*/Page\b", pdf)) <= 14
+
+
+def test_a_folder_with_a_name_of_any_kind_is_one_word_of_the_commands(copy, tmp_path):
+    shutil.rmtree(copy / "checkpoints")
+    change(copy / "summary.json", lambda content: content.update(git_commit="main; touch PWN"))
+    folder = copy.rename(tmp_path / "x; touch PWN\n")
+    written = text_of(section(write_report(folder).read_text(), "reproduce"))
+    assert "git checkout" not in written
+    word = "$'runs/x; touch PWN\\012-again'"
+    for name in ("train", "evaluate", "report"):
+        (command,) = re.findall(rf"python -m mnist_jax\.{name} .*?--workdir (.{{{len(word)}}})", written)
+        assert command == word
+
+
+@pytest.mark.parametrize(
+    ("file", "field", "value"),
+    [
+        ("summary.json", "confusion_matrix", [[1, 2]]),
+        ("summary.json", "test_loss", "small"),
+        ("summary.json", "versions", [1]),
+        ("config.json", "run", {}),
+        ("config.json", "augment", 3),
+    ],
+)
+def test_files_of_other_types_are_one_line(copy, capsys, file, field, value):
+    change(copy / file, lambda content: content.update({field: value}))
+    assert cli.run_main(main, COMMAND, ["--workdir", str(copy)]) in (1, 2)
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1 and "--debug" not in error

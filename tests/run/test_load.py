@@ -1,5 +1,8 @@
 """A run's checkpoint as an object: the right step, the right variables, and pictures in any accepted form."""
 
+import json
+import shutil
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,8 +10,9 @@ import pytest
 
 import mnist_jax
 from mnist_jax.checkpoints.manager import Checkpoints
+from mnist_jax.checkpoints.manifest import read_manifest, write_manifest
 from mnist_jax.config.check import as_dict, check, default_config
-from mnist_jax.errors import CheckpointError, RunError
+from mnist_jax.errors import CheckpointError, MnistJaxError, RunError
 from mnist_jax.run.experiment import build_experiment
 from mnist_jax.run.load import checkpoint_name
 from mnist_jax.runtime.devices import make_layout
@@ -163,3 +167,90 @@ def test_numbers_that_are_no_tones_are_refused(small_model, wrong):
     images[1, 3, 4] = wrong
     with pytest.raises(ValueError, match=r"expected floating point in \[0, 1\]"):
         small_model.predict(images)
+
+
+# --- Folders from somebody else ---
+
+
+def put(folder, path, value):
+    """Changes one place of ``config.json``."""
+    content = json.loads((folder / "config.json").read_text())
+    *groups, last = path.split(".")
+    inner = content
+    for name in groups:
+        inner = inner[name]
+    inner[last] = value
+    (folder / "config.json").write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("run", []),
+        ("run.dataset", "mnist"),
+        ("run.dataset.num_train", 0),
+        ("run.dataset.num_train", 10**400),
+        ("run.dataset.name", None),
+        ("run.dataset.preparation", {"form": "mnist"}),
+        ("run.dataset.preparation", {"form": "mnist", "image_shape": [9000, 9000, 1]}),
+        ("run.image_shape", [10, 9]),
+        ("run.image_shape", [10, 9, -1]),
+        ("run.image_shape", [2**40, 2**40, 1]),
+        ("run.class_names", []),
+        ("run.class_names", "abc"),
+        ("model.features", {"a": 1}),
+        ("model", 3),
+        ("optim.learning_rate", "fast"),
+    ],
+)
+def test_a_configuration_of_other_types_is_one_of_our_lines(workdir, tmp_path, path, value):
+    shutil.copytree(workdir, tmp_path / "run")
+    put(tmp_path / "run", path, value)
+    with pytest.raises(MnistJaxError, match=path.split(".")[-1]):
+        mnist_jax.load(tmp_path / "run")
+
+
+@pytest.mark.parametrize("name", ["..", "../..", "/", "", ".", 3])
+def test_the_members_of_an_ensemble_lie_in_its_folder(tmp_path, name):
+    (tmp_path / "ensemble.json").write_text(json.dumps({"members": [{"folder": name}]}))
+    with pytest.raises(RunError, match=r"ensemble\.json"):
+        mnist_jax.load(tmp_path)
+
+
+def test_an_ensemble_that_is_its_own_member_ends(tmp_path):
+    (tmp_path / "ensemble.json").write_text(json.dumps({"members": [{"folder": "0"}]}))
+    (tmp_path / "members").mkdir()
+    (tmp_path / "members" / "0").symlink_to(tmp_path)
+    with pytest.raises(CheckpointError, match="has no folder 'checkpoints'"):
+        mnist_jax.load(tmp_path)
+
+
+def damage_arrays(step):
+    for path in (step / "state").rglob("d/*"):
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2 :] = bytes(len(content) - len(content) // 2)
+        path.write_bytes(content)
+
+
+def damage_description(step):
+    (step / "state" / "_METADATA").write_text("[" * 10_000)
+
+
+def nest_meta(step):
+    (step / "meta" / "metadata").write_text("[" * 100_000)
+
+
+def other_meta(step):
+    (step / "meta" / "metadata").write_text("[1]")
+
+
+@pytest.mark.parametrize("damage", [damage_arrays, damage_description, nest_meta, other_meta])
+def test_damage_with_right_sums_is_one_line(workdir, tmp_path, capfd, damage):
+    shutil.copytree(workdir, tmp_path / "run")
+    step = tmp_path / "run" / "checkpoints" / "3"
+    metrics, leaves = (getattr(read_manifest(step), name) for name in ("metrics", "leaves"))
+    damage(step)
+    write_manifest(step, 3, metrics, leaves)
+    with pytest.raises(CheckpointError, match=r"^checkpoint 3 in [^\n]*$"):
+        mnist_jax.load(tmp_path / "run", 3)
+    assert capfd.readouterr() == ("", "")

@@ -4,7 +4,12 @@ import os
 
 import pytest
 
+from mnist_jax.errors import RunError
+from mnist_jax.storage.json_files import read_config, read_summary, write_json_atomic
+from mnist_jax.storage.metrics_log import MetricsWriter, read_metrics
 from mnist_jax.storage.regular_file import open_regular, read_json, read_regular
+from mnist_jax.storage.results import read_results
+from mnist_jax.storage.workdir import RunLock
 
 
 def link_to_zero(path):
@@ -43,3 +48,63 @@ def test_json_that_python_refuses_is_a_value_error(tmp_path, content):
     (tmp_path / "file.json").write_text(content)
     with pytest.raises(ValueError):
         read_json(tmp_path / "file.json")
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, link_to_zero], ids=["pipe", "zero"])
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("config.json", read_config),
+        ("summary.json", read_summary),
+        ("metrics.jsonl", read_metrics),
+        ("results.jsonl", read_results),
+    ],
+)
+def test_a_file_of_a_run_that_is_none_is_one_line(tmp_path, make, name, read):
+    make(tmp_path / name)
+    with pytest.raises(RunError, match=rf"{name}.*it is not a regular file"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, '{"run": ' + "9" * 5000 + "}"])
+def test_json_that_python_refuses_is_one_line(tmp_path, content):
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(RunError, match=r"^cannot read .*config\.json"):
+        read_config(tmp_path)
+
+
+@pytest.fixture
+def precious(tmp_path):
+    """A file of the person who uses a folder that somebody else has prepared."""
+    path = tmp_path / "precious"
+    path.write_bytes(b"a person's own")
+    yield path
+    assert path.read_bytes() == b"a person's own"
+
+
+def test_a_lock_that_is_a_link_is_not_written_through(tmp_path, precious):
+    (tmp_path / ".lock").symlink_to(precious)
+    with pytest.raises(RunError, match="cannot be opened"):
+        RunLock(tmp_path).acquire()
+
+
+def test_a_link_in_the_place_of_a_temporary_file_is_not_written_through(tmp_path, precious):
+    (tmp_path / ".summary.json.tmp").symlink_to(precious)
+    write_json_atomic(tmp_path / "summary.json", {"final_step": 3})
+    assert read_summary(tmp_path) == {"final_step": 3}
+
+
+def test_metrics_that_are_a_link_are_not_written_through(tmp_path, precious):
+    (tmp_path / "metrics.jsonl").symlink_to(precious)
+    with MetricsWriter(tmp_path) as writer:
+        writer.write(step=1, epoch=1, split="train", loss=0.5)
+    assert [record["loss"] for record in read_metrics(tmp_path)] == [0.5]
+
+
+@pytest.mark.parametrize(
+    "line",
+    ['{"step": 1e999}', '{"step": 1, "loss": 1e999}', '{"step": 1, "epoch": "x"}', '{"step": 1, "loss": []}'],
+)
+def test_a_line_of_other_types_is_none_of_ours(tmp_path, line):
+    (tmp_path / "metrics.jsonl").write_text(line + '\n{"step": 2, "epoch": 1, "split": "train"}\n')
+    assert [record["step"] for record in read_metrics(tmp_path)] == [2]
