@@ -180,7 +180,7 @@ def _name_of(row: dict[str, Any]) -> str:
 
 
 def _printable(text: str, stream: Any) -> str:
-    """Escapes what a stream cannot take, and what would move the cursor: file names may hold anything."""
+    """Escapes what a stream cannot take, and what would move the cursor."""
     encoding = getattr(stream, "encoding", None) or "utf-8"
     return printable(text).encode(encoding, "backslashreplace").decode(encoding)
 

@@ -12,9 +12,11 @@ from PIL import Image
 
 from mnist_jax import cli, predict
 from mnist_jax.data.pictures import read as pictures
+from mnist_jax.data.pictures import worker
 from mnist_jax.data.pictures.preparation import Preparation
 from mnist_jax.data.pictures.read import Picture, read_pictures, split_array
 from mnist_jax.errors import DataError
+from tests.data.pictures.harmful import many_scans
 
 SHAPE = (28, 28, 1)
 
@@ -375,3 +377,50 @@ def test_wrong_tables_are_told(run_predict, tmp_path):
     table.write_text(",".join(f"pixel{i}" for i in range(51)) + "\n")
     code, (row,), _ = run_predict(table, "--json")
     assert code == 1 and "51 columns of pixels; expected a square number" in row["error"]
+
+
+# --- Files that are made to harm ---
+
+
+def test_a_file_that_fails_while_it_is_read_loses_no_other_answer(run_predict, digits, tmp_path, monkeypatch):
+    paths = save(tmp_path, digits[:3])
+
+    def fail(source):
+        if source.name == str(paths[1]):
+            raise OSError(5, "Input/output error")
+        return content(source)
+
+    content = pictures._content
+    monkeypatch.setattr(pictures, "_content", fail)
+    code, rows, _ = run_predict(*paths, "--json")
+    assert code == 1
+    assert [row.get("error", "") for row in rows] == ["", "cannot be read (Input/output error)", ""]
+
+
+def test_pictures_that_ask_for_too_much_lose_no_other_answer(run_predict, digits, tmp_path, monkeypatch):
+    short = worker.PictureWorker(1, 2**28)
+    monkeypatch.setattr(worker, "shared_worker", lambda: short)
+    (good,) = save(tmp_path, digits[:1])
+    (tmp_path / "scans.jpg").write_bytes(many_scans())
+    code, rows, _ = run_predict(tmp_path / "scans.jpg", good, "--json")
+    assert code == 1
+    assert [row.get("error", "") for row in rows] == ["takes more than the 1 seconds accepted to decode", ""]
+    short.close()
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "{'descr': '|u1', 'fortran_order': False, 'shape': (1180591620717411303424,)}",
+        "{'descr': '|u1', 'fortran_order': False, 'shape': " + "(" * 900 + ")" * 900 + "}",
+        "{'descr': '|u1', 'fortran_order': False, 'shape': (2350000, 1000)}",
+    ],
+    ids=["2^70", "nested", "2.35 GB"],
+)
+def test_arrays_that_promise_too_much_are_told(tmp_path, header):
+    with open(tmp_path / "a.npy", "wb") as file:
+        file.write(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode())
+        if "2350000" in header:
+            file.truncate(file.tell() + 2_350_000_000)
+    (picture,) = read(tmp_path / "a.npy")
+    assert picture.image is None and picture.error and "\n" not in picture.error

@@ -1,10 +1,11 @@
 """People's own pictures with labels, wherever they come from, brought to one size as a data set."""
 
+import functools
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from mnist_jax.data.files import readable
 from mnist_jax.data.pictures.decode import background_of, find_white, highest_tone, read_facts
 from mnist_jax.data.pictures.fit import choose_size
 from mnist_jax.data.pictures.preparation import Preparation
+from mnist_jax.data.pictures.worker import shared_worker
 from mnist_jax.errors import DataError
 
 # Transparent pictures that are looked at to see what they are to be laid on.
@@ -76,7 +78,8 @@ def load_picture_sets(
         numbered = np.array([numbers[label] for label in pictures.labels])
         order = interleave_classes(numbered)
         labels[split], items[split] = numbered[order], [pictures.items[i] for i in order]
-        images[split] = np.stack([_of_file(preparation.load, pictures, i) for i in order])
+        prepare = functools.partial(_prepare, preparation)
+        images[split] = np.stack([_of_file(prepare, pictures, i) for i in order])
     if all(array.max() <= 1 for array in images.values()):
         preparation = replace(preparation, is_mask=True)
         images = {split: array * np.uint8(255) for split, array in images.items()}
@@ -129,6 +132,14 @@ def _choose_preparation(sets: Mapping[str, PictureSet], image_size: int) -> tupl
         background = float(np.median(tones) >= 0.5)
         remarks.append(f"transparent pixels are laid on {'white' if background else 'black'}")
     return Preparation("resized", (*size, 3), white=white, background=background), remarks
+
+
+def _prepare(preparation: Preparation, source: Path | IO[bytes]) -> np.ndarray:
+    try:
+        content = source.read_bytes() if isinstance(source, Path) else source.read()
+    except OSError as error:
+        raise DataError(f"cannot be read ({error.strerror or error})") from error
+    return shared_worker().prepare(content, preparation)
 
 
 def _of_file(function: Callable[[Any], Any], pictures: PictureSet, number: int) -> Any:

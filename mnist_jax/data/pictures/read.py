@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Shaped, UInt8
 
+from mnist_jax.data.pictures import worker
 from mnist_jax.data.pictures.decode import PICTURE_SUFFIXES, to_fractions
 from mnist_jax.data.pictures.preparation import Preparation
 from mnist_jax.data.pictures.table import is_table, read_table
@@ -25,6 +26,7 @@ _NPY_MAGIC = b"\x93NUMPY"
 
 # More than any picture that is accepted, and than the 70,000 digits of MNIST in float64.
 _MAX_BYTES = 2**30
+_MAX_NUMBERS = 2**28
 
 
 @dataclass(frozen=True)
@@ -116,15 +118,22 @@ def _read_file(file: str, preparation: Preparation, standard_input: ReadFn | Non
             magic = source.read(len(_NPY_MAGIC))
             source.seek(0)
             if magic != _NPY_MAGIC:
-                yield Picture(file, image=preparation.load(source))
+                yield Picture(file, image=worker.shared_worker().prepare(_content(source), preparation))
                 return
             array = _load_array(source)
+            if array.size > _MAX_NUMBERS:
+                raise DataError(f"{array.size:,} numbers, more than the {_MAX_NUMBERS:,} accepted")
             # Where the data is taken as it is, a dark array is dark, not a mask.
             is_plain = array.dtype == np.uint8 and preparation.form == "resized" and not preparation.is_mask
             arrays, is_several = split_array(array, 255.0 if is_plain else None)
     except DataError as error:
         # The name of the file stands in a field of its own.
         yield Picture(file, error=str(error).removeprefix(f"{file}: ").removeprefix("the picture: "))
+        return
+    except (OSError, MemoryError) as error:
+        # Such as a disk that fails in the middle of one file: the others are answered all the same.
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        yield Picture(file, error=f"cannot be read ({reason})")
         return
     yield from _prepare_arrays(file, arrays, is_several, preparation)
 
@@ -136,8 +145,8 @@ def _prepare_arrays(
         index = number if is_several else None
         try:
             yield Picture(file, index, preparation.apply(pixels))
-        except DataError as error:
-            yield Picture(file, index, error=str(error))
+        except (DataError, MemoryError) as error:
+            yield Picture(file, index, error=str(error) or type(error).__name__)
 
 
 def _open(file: str, standard_input: ReadFn | None) -> io.BufferedReader | io.BytesIO:
@@ -157,10 +166,14 @@ def _open(file: str, standard_input: ReadFn | None) -> io.BufferedReader | io.By
         raise DataError(f"cannot be read ({reason})") from error
 
 
+def _content(source: io.BufferedReader | io.BytesIO) -> bytes:
+    return source.getvalue() if isinstance(source, io.BytesIO) else _read_whole(source.read).getvalue()
+
+
 def _read_whole(read: ReadFn) -> io.BytesIO:
     content = read(_MAX_BYTES + 1)
     if len(content) > _MAX_BYTES:
-        raise DataError(f"more than the {_MAX_BYTES:,} bytes accepted from a pipe")
+        raise DataError(f"more than the {_MAX_BYTES:,} bytes accepted")
     return io.BytesIO(content)
 
 

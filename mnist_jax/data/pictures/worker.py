@@ -1,0 +1,276 @@
+"""Pictures from outside, decoded in a process of their own that may be ended at any moment.
+
+A megabyte can ask for minutes of work or gigabytes of memory, and a decoder of a native library cannot be
+stopped within a process. So a `PictureWorker` starts this file as a program, once there is a picture that may
+take long; of small ones none can. Requests and answers go through pipes as a line of JSON, which says how
+many bytes follow it; nothing is unpickled.
+"""
+
+import atexit
+import contextlib
+import functools
+import io
+import json
+import os
+import queue
+import resource
+import signal
+import subprocess
+import sys
+import threading
+from typing import Any, BinaryIO
+
+import numpy as np
+from jaxtyping import UInt8
+
+from mnist_jax.data.pictures.decode import read_facts
+from mnist_jax.data.pictures.preparation import Preparation
+from mnist_jax.errors import DataError
+
+# A picture of 64 million pixels takes a few seconds and about 1 GB.
+CPU_SECONDS = 20
+MEMORY_BYTES = 3 * 2**29
+
+# A progressive JPEG goes over its pixels once for each ten of its bytes: up to here for about a second.
+_QUICK_BYTES_TIMES_PIXELS = 2**32
+_QUICK_PIXELS = 2**22
+
+
+class PictureWorker:
+    """Prepares pictures one by one, each within limits of processor time and memory.
+
+    A process is started when the first picture comes that needs it (or with `start`), and again where one was
+    ended.
+    """
+
+    def __init__(
+        self, cpu_seconds: int = CPU_SECONDS, memory_bytes: int = MEMORY_BYTES, is_for_all: bool = False
+    ):
+        """Starts nothing yet.
+
+        Args:
+            cpu_seconds: processor time that a picture may take.
+            memory_bytes: memory that it may take beside what the idle process has.
+            is_for_all: whether small pictures, which this process may as well decode, go there too.
+        """
+        self._is_for_all = is_for_all
+        self._lock = threading.Lock()
+        self._cpu_seconds = cpu_seconds
+        self._memory_bytes = memory_bytes
+        self._process: subprocess.Popen[bytes] | None = None
+        self._closed = False
+
+    def start(self) -> None:
+        """Starts the process, so that the first picture does not wait for it."""
+        self._closed = False
+        self._start_where_needed()
+
+    def _start_where_needed(self) -> None:
+        if self._process is None and not self._closed:
+            self._process = subprocess.Popen(
+                # -P: the working folder may be somebody else's as well, and holds no modules of ours.
+                [sys.executable, "-P", "-m", __name__, str(self._cpu_seconds), str(self._memory_bytes)],
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                # Ctrl-C is for the program alone.
+                start_new_session=True,
+            )
+
+    def prepare(self, content: bytes, preparation: Preparation) -> UInt8[np.ndarray, "height width channels"]:
+        """Decodes a picture file and prepares it.
+
+        Args:
+            content: the bytes of the file.
+            preparation: that of the data which the network was trained on.
+
+        Raises:
+            DataError: as `Preparation.load`, or it takes more than the time or the memory accepted.
+        """
+        if not self._is_for_all and _is_quick(content):
+            return _load(content, preparation)
+        with self._lock:
+            return self._prepare_there(content, preparation)
+
+    def _prepare_there(self, content: bytes, preparation: Preparation) -> np.ndarray:
+        self._start_where_needed()
+        process = self._process
+        if process is None:
+            raise DataError("no pictures are taken any more")
+        assert process.stdin is not None and process.stdout is not None
+        try:
+            _write(process.stdin, preparation.as_dict(), content)
+            answer, pixels = _read(process.stdout)
+        except (OSError, EOFError, ValueError):
+            raise DataError(self._why_it_ended(process)) from None
+        if "error" in answer:
+            raise DataError(str(answer["error"]))
+        return np.frombuffer(pixels, np.uint8).reshape(preparation.image_shape)
+
+    def close(self) -> None:
+        """Ends the process at once, also from another thread while it is busy; `start` begins anew."""
+        self._closed = True
+        process = self._process
+        if process is not None:
+            self._discard(process)
+
+    def __enter__(self) -> "PictureWorker":
+        """Starts the process."""
+        self.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Ends the process."""
+        self.close()
+
+    def _why_it_ended(self, process: "subprocess.Popen[bytes]") -> str:
+        code = self._discard(process)
+        if code == -signal.SIGXCPU:
+            return f"takes more than the {self._cpu_seconds} seconds accepted to decode"
+        name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        return f"its decoder ended ({name})"
+
+    def _discard(self, process: "subprocess.Popen[bytes]") -> int:
+        self._process = None
+        process.kill()
+        code = process.wait()
+        for stream in (process.stdin, process.stdout):
+            if stream is not None:
+                # What it did not take in cannot be written any more.
+                with contextlib.suppress(OSError):
+                    stream.close()
+        return code
+
+
+class PictureWorkers:
+    """Several of them, for several threads."""
+
+    def __init__(self, count: int):
+        """Starts none yet."""
+        self._workers = [PictureWorker(is_for_all=True) for _ in range(count)]
+        self._idle: queue.SimpleQueue[PictureWorker] = queue.SimpleQueue()
+        for worker in self._workers:
+            self._idle.put(worker)
+
+    def start(self) -> None:
+        """Starts their processes."""
+        for worker in self._workers:
+            worker.start()
+
+    def prepare(self, content: bytes, preparation: Preparation) -> UInt8[np.ndarray, "height width channels"]:
+        """Prepares a picture file as `PictureWorker.prepare`, once a worker is idle."""
+        worker = self._idle.get()
+        try:
+            return worker.prepare(content, preparation)
+        finally:
+            self._idle.put(worker)
+
+    def close(self) -> None:
+        """Ends their processes at once, whatever they are busy with."""
+        for worker in self._workers:
+            worker.close()
+
+
+@functools.cache
+def shared_worker() -> PictureWorker:
+    """Returns the worker of this program, which ends with it."""
+    worker = PictureWorker()
+    atexit.register(worker.close)
+    return worker
+
+
+def _is_quick(content: bytes) -> bool:
+    try:
+        height, width = read_facts(io.BytesIO(content))[:2]
+    except DataError:
+        return True  # it goes no further than its header
+    pixels = height * width
+    return pixels <= _QUICK_PIXELS and pixels * len(content) <= _QUICK_BYTES_TIMES_PIXELS
+
+
+def _write(stream: BinaryIO | Any, head: dict[str, Any], body: bytes) -> None:
+    stream.write(json.dumps({**head, "bytes": len(body)}).encode() + b"\n")
+    stream.write(body)
+    stream.flush()
+
+
+def _read(stream: BinaryIO | Any) -> tuple[dict[str, Any], bytes]:
+    line = stream.readline()
+    if not line.endswith(b"\n"):
+        raise EOFError
+    head = json.loads(line)
+    body = stream.read(head["bytes"])
+    if len(body) < head["bytes"]:
+        raise EOFError
+    return head, body
+
+
+def serve(requests: BinaryIO, answers: BinaryIO, cpu_seconds: int, memory_bytes: int) -> None:
+    """Answers requests until there are no more.
+
+    Args:
+        requests: for each picture its preparation and the bytes of its file.
+        answers: for each an empty object and the pixels, or an object with ``error``.
+        cpu_seconds: at more a picture the system ends this process.
+        memory_bytes: at more a picture is refused.
+    """
+    # The largest things it imports are imported before memory is counted.
+    _prepare(b"", Preparation("mnist", (28, 28, 1)))
+    limit = _address_space_bytes() + memory_bytes
+    with contextlib.suppress(ValueError, OSError):  # a lower limit is there already
+        resource.setrlimit(resource.RLIMIT_AS, (limit, resource.getrlimit(resource.RLIMIT_AS)[1]))
+    # A core would be as large as what it took.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    while True:
+        try:
+            head, content = _read(requests)
+        except EOFError:
+            return
+        except MemoryError:
+            # The rest of the request is still in the pipe: only a new process knows where the next begins.
+            _write(answers, {"error": _TOO_LARGE}, b"")
+            return
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        seconds = int(used.ru_utime + used.ru_stime) + 1 + cpu_seconds
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, resource.getrlimit(resource.RLIMIT_CPU)[1]))
+        del head["bytes"]
+        _write(answers, *_prepare(content, Preparation.from_dict(head)))
+
+
+_TOO_LARGE = "takes more than the memory accepted to decode"
+
+
+def _prepare(content: bytes, preparation: Preparation) -> tuple[dict[str, Any], bytes]:
+    try:
+        return {}, _load(content, preparation).tobytes()
+    except DataError as error:
+        too_large = isinstance(error.__cause__, MemoryError)
+        return {"error": _TOO_LARGE if too_large else str(error)}, b""
+    except MemoryError:
+        return {"error": _TOO_LARGE}, b""
+
+
+def _load(content: bytes, preparation: Preparation) -> np.ndarray:
+    try:
+        return preparation.load(io.BytesIO(content))
+    except DataError as error:
+        raise DataError(str(error).removeprefix("the picture: ")) from error.__cause__
+    except ValueError as error:
+        # Files of floating-point pixels may hold numbers that are no tones.
+        raise DataError(str(error)) from error
+
+
+def _address_space_bytes() -> int:
+    try:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[0]) * resource.getpagesize()
+    except (OSError, ValueError):  # not Linux, where RLIMIT_AS means little
+        return 2**40
+
+
+if __name__ == "__main__":
+    # Nothing that a library prints may get among the answers.
+    _answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    serve(sys.stdin.buffer, _answers, int(sys.argv[1]), int(sys.argv[2]))

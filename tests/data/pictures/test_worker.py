@@ -1,0 +1,78 @@
+"""Pictures from outside are decoded within limits, in a process that may be ended."""
+
+import io
+import threading
+
+import numpy as np
+import pytest
+
+from mnist_jax.data.pictures.preparation import Preparation
+from mnist_jax.data.pictures.worker import PictureWorker, PictureWorkers
+from mnist_jax.errors import DataError
+from tests.data.pictures.conftest import STROKES, draw, saved
+from tests.data.pictures.harmful import large, many_scans
+
+MNIST = Preparation.of_data_set("mnist", (28, 28, 1))
+SEVEN = saved(draw(STROKES["7"])).getvalue()
+
+
+def test_it_prepares_as_this_process_does():
+    content = SEVEN
+    resized = Preparation("resized", (12, 14, 3))
+    with PictureWorker(is_for_all=True) as worker:
+        for preparation in (MNIST, resized):
+            expected = preparation.load(io.BytesIO(SEVEN))
+            np.testing.assert_array_equal(worker.prepare(content, preparation), expected)
+        with pytest.raises(DataError, match="^empty, or not a picture"):
+            worker.prepare(b"seven", MNIST)
+
+
+def test_a_picture_that_takes_too_long_is_refused_and_the_next_is_answered():
+    with PictureWorker(cpu_seconds=1, is_for_all=True) as worker:
+        with pytest.raises(DataError, match="^takes more than the 1 seconds accepted to decode$"):
+            worker.prepare(many_scans(), MNIST)
+        assert worker.prepare(SEVEN, MNIST).shape == (28, 28, 1)
+
+
+def test_a_picture_that_takes_too_much_memory_is_refused_and_the_next_is_answered():
+    with PictureWorker(memory_bytes=2**26, is_for_all=True) as worker:
+        with pytest.raises(DataError, match="^takes more than the memory accepted to decode$"):
+            worker.prepare(large(), Preparation("resized", (28, 28, 3)))
+        assert worker.prepare(SEVEN, MNIST).shape == (28, 28, 1)
+
+
+def test_closing_does_not_wait_for_what_is_decoded():
+    workers = PictureWorkers(1)
+    workers.start()
+    told = []
+
+    def prepare():
+        try:
+            workers.prepare(many_scans(), MNIST)
+        except DataError as error:
+            told.append(str(error))
+
+    thread = threading.Thread(target=prepare)
+    thread.start()
+    workers.close()
+    thread.join()
+    assert told and workers._workers[0]._process is None
+
+
+def test_a_process_is_started_only_for_what_may_take_long():
+    worker = PictureWorker(cpu_seconds=1)
+    worker.prepare(SEVEN, MNIST)
+    with pytest.raises(DataError, match="^empty, or not a picture"):
+        worker.prepare(b"seven", MNIST)
+    assert worker._process is None
+    with pytest.raises(DataError, match="^takes more than the 1 seconds"):
+        worker.prepare(many_scans(side=1000, scans=100_000), MNIST)
+    worker.close()
+
+
+def test_the_working_folder_holds_no_modules_of_ours(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("PIL", "numpy", "mnist_jax"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('run from a folder of pictures')")
+    with PictureWorker(is_for_all=True) as worker:
+        assert worker.prepare(SEVEN, MNIST).shape == (28, 28, 1)
