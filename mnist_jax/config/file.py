@@ -55,9 +55,10 @@ def load_config_file(name: str) -> ConfigDict:
         if not callable(get_config):
             raise ConfigError([f"{path}: there is no function get_config() in this file"])
         config = get_config(argument) if colon else get_config()
-    except ConfigError:
+    except (ConfigError, KeyboardInterrupt):
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
+        # It is anybody's Python: it may raise what is no Exception, or call sys.exit.
         raise ConfigError([_describe(error, path)]) from error
     if not isinstance(config, ConfigDict):
         forgotten = " (is its return missing?)" if config is None else ""

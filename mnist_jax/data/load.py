@@ -93,13 +93,13 @@ def _load(
             raise DataError(
                 f"data.dir is {str(data_dir)!r}, but {name} is embedded; expected data.dir='' with it"
             )
-        return load_folder(name, Path(data_dir).expanduser(), image_size)
+        return load_folder(name, Path(os.path.expanduser(data_dir)), image_size)
     if name == EMBEDDED_NAME:
         return load_embedded()
     if manual_dir:
-        return tfds.load_tfds(name, Path(manual_dir).expanduser())
+        return tfds.load_tfds(name, Path(os.path.expanduser(manual_dir)))
     if variable := os.environ.get(VARIABLE):
-        splits = load_from_variable(name, Path(variable).expanduser(), image_size)
+        splits = load_from_variable(name, Path(os.path.expanduser(variable)), image_size)
         if splits:
             return splits
     return _load_cached_or_fetch(name, fallback, Path(cache_dir) if cache_dir else user_cache_dir())

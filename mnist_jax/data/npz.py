@@ -1,8 +1,6 @@
 """NumPy's files, ``.npz`` and ``.npy``, whatever state they are in and whatever people call the arrays."""
 
 import re
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -119,8 +117,11 @@ def _read(path: Path, keys: Sequence[str] | None, expected: str) -> dict[str, np
             if missing:
                 raise DataError(f"{path}: lacks {', '.join(missing)}; expected {expected}")
             return {key: archive[key] for key in keys}
+    except DataError:
+        raise
     except OSError as error:
         reason = error.strerror or str(error)
-    except (ValueError, EOFError, MemoryError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+    except Exception as error:
+        # Encrypted, nested, damaged in any way: zipfile and NumPy raise whatever that brings about.
         reason = " ".join(str(error).split()) or type(error).__name__
     raise DataError(f"{path}: cannot be read: {reason}; expected an .npz archive with {expected}")

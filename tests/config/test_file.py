@@ -164,3 +164,13 @@ def test_the_configuration_of_a_run_is_read_from_its_json(tmp_path):
     path.write_text('["seed"]')
     with pytest.raises(ConfigError, match="config.json: expected the JSON that a run writes"):
         load_config_file(str(path))
+
+
+@pytest.mark.parametrize(
+    "raised", ["GeneratorExit", "BaseException('no')", "type('Own', (BaseException,), {})()"]
+)
+def test_what_is_no_exception_is_one_line_too(tmp_path, raised):
+    path = tmp_path / "odd.py"
+    path.write_text(f"def get_config():\n    raise {raised}\n")
+    with pytest.raises(ConfigError, match=r"odd\.py, line 2: \w+"):
+        load_config_file(str(path))

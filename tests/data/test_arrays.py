@@ -1,9 +1,12 @@
 """NumPy arrays, whatever people call them and keep in them, become a data set."""
 
+import zipfile
+
 import numpy as np
 import pytest
 
 from mnist_jax.data.folder import load_folder
+from mnist_jax.data.load import load_splits
 from mnist_jax.data.npz import find_roles
 from mnist_jax.data.pictures.read import read_pictures
 from mnist_jax.errors import DataError
@@ -162,3 +165,33 @@ def test_what_white_is_is_told_by_both_splits(folder):
     np.save(folder / "dark.npy", dark)
     read = list(read_pictures([str(folder / "dark.npy")], splits.preparation))
     np.testing.assert_array_equal([picture.image for picture in read], splits.test.images)
+
+
+@pytest.mark.parametrize("damage", ["encrypted", "nested", "cut"])
+def test_archives_that_are_made_to_harm_are_one_line(tmp_path, damage):
+    path = tmp_path / "mnist.npz"
+    np.savez(path, x_train=np.zeros((4, 28, 28), np.uint8), y_train=np.zeros(4, np.int64))
+    content = bytearray(path.read_bytes())
+    if damage == "encrypted":
+        for signature, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+            place = -1
+            while (place := content.find(signature, place + 1)) >= 0:
+                content[place + offset] |= 1
+    elif damage == "cut":
+        content = content[: len(content) // 2]
+    else:
+        header = b"(" * 50_000
+        array = b"\x93NUMPY\x02\x00" + len(header).to_bytes(4, "little") + header
+        with zipfile.ZipFile(path, "w") as archive:
+            for name in ("x_train.npy", "y_train.npy"):
+                archive.writestr(name, array)
+        content = bytearray(path.read_bytes())
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"mnist\.npz"):
+        load_splits("mnist", data_dir=tmp_path)
+
+
+@pytest.mark.parametrize("name", ["~nouser", "~nouser/data"])
+def test_a_home_that_does_not_exist_is_one_line(name):
+    with pytest.raises(DataError, match="~nouser"):
+        load_splits("mnist", data_dir=name)
