@@ -100,7 +100,8 @@ class _Group:
     def run(self, command: Sequence[str], environment: Mapping[str, str], count: int) -> int:
         """Starts them, and returns the first failure's exit code once all have ended."""
         handlers = {
-            number: signal.signal(number, self._forward) for number in (signal.SIGTERM, signal.SIGINT)
+            number: signal.signal(number, self._forward)
+            for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
         }
         readers: list[threading.Thread] = []
         try:

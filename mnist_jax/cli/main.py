@@ -31,7 +31,8 @@ from mnist_jax.cli.help import help_text
 from mnist_jax.cli.parse import JSON, Arguments, Command, parse
 from mnist_jax.errors import ConfigError, MnistJaxError
 from mnist_jax.runtime.distributed import end_at_once
-from mnist_jax.runtime.environment import package_version
+from mnist_jax.runtime.environment import package_version, require_address_space
+from mnist_jax.terminal.format import printable
 from mnist_jax.terminal.streams import hold_standard_streams
 
 EXIT_FAULT = 1
@@ -49,9 +50,9 @@ def run_main(main: Callable[[Arguments], int], command: Command, argv: Sequence[
 
     Returns:
         What `main` returned; 0 for help; 1 for a fault of the run; 2 for a wrong command line or
-        configuration; 130 for Ctrl-C, 143 for SIGTERM. A fault is told in lines that begin with ``error:``;
-        its traceback is shown only with ``--debug``. With ``--json`` standard output holds what `main` gave
-        to `Arguments.print_json` and nothing else.
+        configuration; 130 for Ctrl-C, 143 for SIGTERM and SIGUSR1. A fault is told in lines that begin with
+        ``error:``; its traceback is shown only with ``--debug``. With ``--json`` standard output holds what
+        `main` gave to `Arguments.print_json` and nothing else.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     debug = bool({"--debug", "-debug"}.intersection(words))
@@ -71,6 +72,8 @@ def run_main(main: Callable[[Arguments], int], command: Command, argv: Sequence[
     except MnistJaxError as error:
         return _report([str(error)], error, debug, error.exit_code)
     except Exception as error:
+        if isinstance(error, OSError) and error.filename is not None and error.strerror:
+            return _report([f"{error.filename}: {error.strerror}"], error, debug, EXIT_FAULT)
         text = " ".join(str(error).split())[:500]
         hint = "" if debug else " (rerun with --debug for the traceback)"
         return _report([f"{type(error).__name__}: {text}{hint}"], error, debug, EXIT_FAULT)
@@ -96,6 +99,7 @@ def _run(main: Callable[[Arguments], int], command: Command, words: list[str]) -
         print(f"mnist-jax {package_version()}")
         return 0
     arguments = parse(command, words)
+    require_address_space()
     if not (JSON in command.common_flags and arguments["json"]):
         return main(arguments)
     answers = sys.stdout
@@ -105,7 +109,7 @@ def _run(main: Callable[[Arguments], int], command: Command, words: list[str]) -
 
 @contextlib.contextmanager
 def _sigterm_ends() -> Iterator[None]:
-    """Ends the program at SIGTERM where nobody else takes it, as `signals.StopRequest` does in a run.
+    """Ends the program at SIGTERM and SIGUSR1 where nobody else takes them, as `signals.StopRequest` does.
 
     Raising from the handler instead would unwind native libraries in the middle of their loading, which
     crashes them, and be swallowed by their callbacks. Files are written atomically, so this is sound.
@@ -116,14 +120,15 @@ def _sigterm_ends() -> Iterator[None]:
 
     def end(number: int, frame: FrameType | None) -> None:
         with contextlib.suppress(OSError):
-            os.write(2, b"error: stopped by SIGTERM\n")
+            os.write(2, f"error: stopped by {signal.Signals(number).name}\n".encode())
         os._exit(EXIT_TERMINATED)
 
-    before = signal.signal(signal.SIGTERM, end)
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGUSR1)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 def _report(problems: Sequence[str], error: BaseException, debug: bool, code: int) -> int:
@@ -132,7 +137,8 @@ def _report(problems: Sequence[str], error: BaseException, debug: bool, code: in
         if debug:
             traceback.print_exception(error)
         for problem in problems:
-            print(f"error: {problem}", file=sys.stderr)
+            # A list of differences goes on in indented lines; a name of a file can begin none of its own.
+            print("error: " + "\n  ".join(map(printable, problem.split("\n  "))), file=sys.stderr)
     except OSError:
         # stderr is closed or its disk is full; the exit code still tells.
         pass

@@ -5,12 +5,17 @@ import functools
 import importlib.metadata
 import os
 import platform
+import resource
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
+from mnist_jax.errors import RunError
+
+# The smallest training went through with 4 GB and was aborted with 2.
+_LEAST_ADDRESS_SPACE = 3_000_000_000
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
@@ -33,6 +38,20 @@ def package_version() -> str:
     except importlib.metadata.PackageNotFoundError:
         # Loaded long before anything asks; importing it from here would close a circle.
         return sys.modules["mnist_jax"].__version__
+
+
+def require_address_space() -> None:
+    """Makes sure that ``ulimit -v`` leaves enough for XLA, whose compiler aborts without a word of ours.
+
+    Raises:
+        RunError: it does not.
+    """
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit != resource.RLIM_INFINITY and limit < _LEAST_ADDRESS_SPACE:
+        raise RunError(
+            f"this process may address {limit / 1e9:.1f} GB (ulimit -v), but JAX needs at least "
+            f"{_LEAST_ADDRESS_SPACE / 1e9:.0f} GB to compile: raise the limit, or bound memory with a cgroup"
+        )
 
 
 def user_cache_dir() -> Path:

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C as a request the training loop answers between two chunks."""
+"""SIGTERM, SIGUSR1 and Ctrl-C as a request the training loop answers between two chunks."""
 
 import contextlib
 import os
@@ -9,14 +9,15 @@ import time
 from types import FrameType
 from typing import Any
 
-_EXIT_CODES = {signal.SIGTERM: 143, signal.SIGINT: 130}
+# SIGUSR1 is the warning that batch systems such as SLURM send before their time limit.
+_EXIT_CODES = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGUSR1: 143}
 
 # `timeout` and `make` hand the same signal on twice, to the process and to its group: that is one request.
 _SAME_REQUEST_SECONDS = 0.1
 
 
 class StopRequest:
-    """Inside this context the first SIGTERM or SIGINT asks the run to stop, a second one exits at once.
+    """Inside this context the first SIGTERM, SIGUSR1 or SIGINT asks the run to stop, a second exits at once.
 
     Before ``work_begins`` there is nothing to save, and the first signal exits at once as well: compiling can
     take longer than anyone waits. That exit is ``os._exit``, which works while the main thread waits for the
@@ -52,7 +53,7 @@ class StopRequest:
 
     @property
     def exit_code(self) -> int:
-        """143 after SIGTERM, 130 after SIGINT, 0 where nothing was received."""
+        """143 after SIGTERM or SIGUSR1, 130 after SIGINT, 0 where nothing was received."""
         return 0 if self.signal is None else _EXIT_CODES[self.signal]
 
     def __enter__(self) -> "StopRequest":

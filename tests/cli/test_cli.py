@@ -2,6 +2,8 @@
 
 import os
 import pwd
+import re
+import resource
 import signal
 import subprocess
 import sys
@@ -261,17 +263,18 @@ def test_what_main_raises_becomes_a_line_and_an_exit_code(capsys):
     ]
 
 
-def test_sigterm_ends_the_program_with_one_line():
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])
+def test_sigterm_ends_the_program_with_one_line(name):
     program = (
         "import signal, time\n"
         "from mnist_jax import cli\n"
         "def main(arguments):\n"
-        "    signal.raise_signal(signal.SIGTERM)\n"
+        f"    signal.raise_signal(signal.{name})\n"
         "    time.sleep(60)\n"
         "cli.run_and_exit(main, cli.Command('python -m nothing', 'Nothing.'))\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=50)
-    assert (done.returncode, done.stderr) == (143, "error: stopped by SIGTERM\n")
+    assert (done.returncode, done.stderr) == (143, f"error: stopped by {name}\n")
 
 
 def test_the_old_handler_of_sigterm_comes_back():
@@ -422,3 +425,30 @@ def test_a_home_folder_that_is_not_known_is_one_line(monkeypatch):
     for path in ("~/a", "~nobody-of-this-name/a"):
         with pytest.raises(ConfigError, match=r"--workdir: ~.* is not known here; give the folder in full"):
             cli.parse(cli.Command("x", "", (cli.WORKDIR,)), [f"--workdir={path}"])
+
+
+def test_too_little_address_space_is_one_line_and_no_abort(capsys, monkeypatch):
+    monkeypatch.setattr("resource.getrlimit", lambda kind: (2**30, resource.RLIM_INFINITY))
+    assert run(lambda arguments: 0) == 1
+    assert re.fullmatch(r"error: .* 1\.1 GB \(ulimit -v\), but JAX needs .*\n", capsys.readouterr().err)
+
+
+def test_a_name_of_a_file_draws_no_line_of_its_own(capsys):
+    def main(arguments):
+        raise DataError("\x1b[2Ja\nerror: all is lost: there are differences:\n  one\n  two")
+
+    assert run(main) == 1
+    assert capsys.readouterr().err.splitlines() == [
+        "error: \\x1b[2Ja\\nerror: all is lost: there are differences:",
+        "  one",
+        "  two",
+    ]
+
+
+@pytest.mark.parametrize("name", ["a" * 5000, "a/" * 2500])
+def test_a_path_that_the_system_refuses_is_one_line(capsys, name):
+    def main(arguments):
+        Path(name).is_dir()
+
+    assert run(main) == 1
+    assert capsys.readouterr().err == f"error: {name.rstrip('/')}: File name too long\n"

@@ -47,7 +47,9 @@ def start(code: str, *arguments: str) -> subprocess.Popen:
     return process
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGUSR1, 143), (signal.SIGINT, 130)]
+)
 def test_first_signal_lets_the_run_save(number, code):
     process = start(LOOP, "0")
     process.send_signal(number)
