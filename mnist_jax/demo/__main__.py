@@ -26,6 +26,14 @@ COMMAND = cli.Command(
             non_empty=True,
             metavar="ADDRESS",
         ),
+        cli.Flag(
+            "allow_host",
+            "",
+            "further host names to answer to, such as that of a proxy in front, with commas between them",
+            pattern=r"[A-Za-z0-9._-]*(,[A-Za-z0-9._-]+)*",
+            pattern_means="host names with commas between them",
+            metavar="NAME,...",
+        ),
     ),
 )
 
@@ -39,6 +47,7 @@ def main(arguments: cli.Arguments) -> int:
     from mnist_jax.demo.server import names_of, open_socket, serve, url_of
     from mnist_jax.run.load import load
     from mnist_jax.runtime.compilation import enable_compile_cache
+    from mnist_jax.terminal.format import printable
 
     enable_compile_cache(lambda note: print(note, file=sys.stderr))
     with open_socket(arguments["host"], arguments["port"]) as opened:
@@ -46,12 +55,15 @@ def main(arguments: cli.Arguments) -> int:
         recognizer = Recognizer(load(workdir, arguments["checkpoint"]))
         recognizer.warm_up()
         model = recognizer.model
-        app = create_app(recognizer, describe_model(workdir, recognizer), names_of(arguments["host"]))
+        names = names_of(arguments["host"], arguments["allow_host"])
+        app = create_app(recognizer, describe_model(workdir, recognizer), names)
 
         def say_ready() -> None:
-            facts = {"workdir": workdir, "step": model.step, "url": url_of(opened)}
-            arguments.print_json(facts | {"dataset": model.run["dataset"]["name"]})
-            print(f"{workdir}, step {model.step}, trained on {model.run['dataset']['name']}")
+            data = model.run["dataset"]["name"]
+            arguments.print_json(
+                {"workdir": workdir, "step": model.step, "url": url_of(opened), "dataset": data}
+            )
+            print(printable(f"{workdir}, step {model.step}, trained on {data}"))
             print(f"draw at {url_of(opened)}   (Ctrl-C ends this)", flush=True)
 
         return serve(app, opened, say_ready)

@@ -19,19 +19,19 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Lifespan
 
+from mnist_jax.data.pictures.worker import PictureWorkers
 from mnist_jax.demo.batching import Batcher
-from mnist_jax.demo.guard import Guard, error_response, read_body
-from mnist_jax.demo.recognition import BATCH_SIZES, Recognition, Recognizer
+from mnist_jax.demo.guard import Bodies, Guard, error_response
+from mnist_jax.demo.recognition import BATCH_SIZES, NUM_DECODERS, Recognition, Recognizer
 from mnist_jax.errors import DataError
 
 MAX_BODY_BYTES = 16 * 2**20
 _BODY_SECONDS = 30.0
 
-# More than these wait their turn before their bodies are read: 1 GiB of the largest bodies at worst.
-_OPEN_REQUESTS = 64
-
-# A picture of the largest size needs about 1 GB while it is decoded.
-_DECODERS = 2
+# Bodies together while they arrive and wait for a decoder. Drawings are a few kilobytes: what is larger than
+# a small body makes room for them.
+_ALL_BODIES_BYTES = 2**29
+_SMALL_BODY_BYTES = 2**20
 
 _MEDIA_TYPES = {
     "html": "text/html; charset=utf-8",
@@ -57,20 +57,18 @@ def create_app(
         names: host names to answer to besides addresses and ``localhost``, in lower case.
     """
     batcher: Batcher[np.ndarray, Recognition] = Batcher(recognizer.recognize, BATCH_SIZES[-1])
-    decoders = ThreadPoolExecutor(_DECODERS, "decode")
-    turns = asyncio.Semaphore(_OPEN_REQUESTS)
+    decoders = ThreadPoolExecutor(NUM_DECODERS, "decode")
+    bodies = Bodies(_SMALL_BODY_BYTES, _ALL_BODIES_BYTES, _BODY_SECONDS)
 
     async def tell_model(request: Request) -> Response:
         return JSONResponse(dict(about), headers={"Cache-Control": "no-store"})
 
     async def recognize(request: Request) -> Response:
         try:
-            async with turns:
-                content = await read_body(request, MAX_BODY_BYTES, _BODY_SECONDS)
+            async with bodies.read(request, MAX_BODY_BYTES) as content:
                 loop = asyncio.get_running_loop()
                 image = await loop.run_in_executor(decoders, recognizer.read, content)
-                del content
-                answer = await batcher.ask(image)
+            answer = await batcher.ask(image)
         except ClientDisconnect:
             return error_response(400, "the client hung up")
         except DataError as error:
@@ -85,18 +83,24 @@ def create_app(
         ],
         middleware=[Middleware(Guard, names=names)],
         exception_handlers={HTTPException: _tell_refusal, Exception: _tell_fault},
-        lifespan=_lifespan(batcher, decoders),
+        lifespan=_lifespan(batcher, decoders, recognizer.workers),
     )
     app.router.redirect_slashes = False
     return app
 
 
-def _lifespan(batcher: Batcher[Any, Any], decoders: ThreadPoolExecutor) -> Lifespan[Starlette]:
+def _lifespan(
+    batcher: Batcher[Any, Any], decoders: ThreadPoolExecutor, workers: PictureWorkers
+) -> Lifespan[Starlette]:
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        async with batcher.running():
-            yield
-        decoders.shutdown(wait=False, cancel_futures=True)
+        workers.start()
+        try:
+            async with batcher.running():
+                yield
+        finally:
+            decoders.shutdown(wait=False, cancel_futures=True)
+            workers.close()
 
     return lifespan
 

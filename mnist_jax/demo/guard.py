@@ -1,7 +1,9 @@
 """What stands between the network and the app: whose requests are answered, and how much is read of them."""
 
 import asyncio
+import contextlib
 import ipaddress
+from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -79,32 +81,62 @@ def error_response(status: int, message: str, headers: dict[str, str] | None = N
     return JSONResponse({"error": message}, status, headers)
 
 
-async def read_body(request: Request, max_bytes: int, seconds: float) -> bytes:
-    """Reads a body of limited size within limited time, never holding more than ``max_bytes``.
+class Bodies:
+    """Reads bodies of limited size within limited time, all of them together within limited memory."""
 
-    Raises:
-        HTTPException: 400 for an empty body, 408 for a slow one, 413 for a large one.
-        ClientDisconnect: the client has hung up.
-    """
-    chunks: list[bytes] = []
-    size = 0
-    try:
-        async with asyncio.timeout(seconds):
-            async for chunk in request.stream():
-                size += len(chunk)
-                if size <= max_bytes:
-                    chunks.append(chunk)
-                else:
-                    chunks.clear()
-                if size > _DRAIN_FACTOR * max_bytes:
-                    break
-    except TimeoutError:
-        raise HTTPException(408, f"the picture did not arrive within {seconds:g} seconds") from None
-    if size > max_bytes:
-        raise HTTPException(413, f"the picture is larger than the {max_bytes // 2**20} MiB accepted")
-    if not size:
-        raise HTTPException(400, "the body is empty; send a picture file as the body")
-    return b"".join(chunks)
+    def __init__(self, small_bytes: int, all_bytes: int, seconds: float):
+        """Takes the limits.
+
+        Args:
+            small_bytes: a body up to this size is read however much the others hold.
+            all_bytes: what all bodies may hold before larger ones are refused.
+            seconds: the time that a body may take to arrive.
+        """
+        self._small_bytes = small_bytes
+        self._all_bytes = all_bytes
+        self._seconds = seconds
+        self._held = 0
+
+    @contextlib.asynccontextmanager
+    async def read(self, request: Request, max_bytes: int) -> AsyncIterator[bytes]:
+        """Reads a body of up to ``max_bytes``, which counts as held until the context ends.
+
+        Raises:
+            HTTPException: 400 for an empty body, 408 for a slow one, 413 for a large one, 429 for one that is
+                not small while the others hold all there is.
+            ClientDisconnect: the client has hung up.
+        """
+        chunks: list[bytes] = []
+        size = held = 0
+        try:
+            try:
+                async with asyncio.timeout(self._seconds):
+                    async for chunk in request.stream():
+                        size += len(chunk)
+                        if size <= max_bytes:
+                            chunks.append(chunk)
+                            held += len(chunk)
+                            self._held += len(chunk)
+                        else:
+                            chunks.clear()
+                            self._held, held = self._held - held, 0
+                        if size > _DRAIN_FACTOR * max_bytes:
+                            break
+                        if size > self._small_bytes and self._held > self._all_bytes:
+                            raise HTTPException(429, "too many large pictures at once; try again soon")
+            except TimeoutError:
+                raise HTTPException(
+                    408, f"the picture did not arrive within {self._seconds:g} seconds"
+                ) from None
+            if size > max_bytes:
+                raise HTTPException(413, f"the picture is larger than the {max_bytes // 2**20} MiB accepted")
+            if not size:
+                raise HTTPException(400, "the body is empty; send a picture file as the body")
+            content = b"".join(chunks)
+            chunks.clear()
+            yield content
+        finally:
+            self._held -= held
 
 
 def _netloc(origin: str) -> str:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from io import BytesIO
 
 import flax.linen as nn
 import jax
@@ -10,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree, UInt8
 
+from mnist_jax.data.pictures.worker import PictureWorkers
 from mnist_jax.errors import DataError
 from mnist_jax.models.registry import summarize_layers
 from mnist_jax.run.load import LoadedModel
@@ -17,6 +17,9 @@ from mnist_jax.training.step import preprocess
 
 # Two programs are enough: a lone user gets the small one, and a crowd seldom fills the large one.
 BATCH_SIZES = (1, 16)
+
+# A picture of the largest size needs about 1 GB while it is decoded.
+NUM_DECODERS = 2
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,14 @@ class Recognition:
 
 
 class Recognizer:
-    """Turns picture files into what the network takes, and those into recognitions."""
+    """Turns what the network takes into recognitions.
+
+    Attributes:
+        model: the network it uses.
+        layer: name of the layer whose activations it gives, empty where there is none.
+        num_maps: how many maps that layer has.
+        workers: the processes that decode pictures, to be started and closed by whoever uses them.
+    """
 
     def __init__(self, model: LoadedModel):
         """Compiles nothing yet, see `warm_up`."""
@@ -40,6 +50,7 @@ class Recognizer:
         # One device: a handful of pictures is not worth spreading.
         self._variables = jax.device_put(jax.device_get(model.variables), jax.local_devices()[0])
         self._forward = jax.jit(self._compute)
+        self.workers = PictureWorkers(NUM_DECODERS)
 
     def warm_up(self) -> None:
         """Compiles for every batch size, so that nobody waits for it later."""
@@ -50,12 +61,11 @@ class Recognizer:
         """Brings the bytes of a picture file to the form of the data that the network was trained on.
 
         Raises:
-            DataError: it is no picture, damaged, too large or blank.
+            DataError: it is no picture, damaged, too large, blank, or takes too much to decode.
         """
         try:
-            return self.model.preparation.load(BytesIO(content))
-        except ValueError as error:
-            # Files of floating-point pixels may hold numbers that are no tones.
+            return self.workers.prepare(content, self.model.preparation)
+        except DataError as error:
             raise DataError(f"the picture: {error}") from error
 
     def recognize(self, images: Sequence[UInt8[np.ndarray, "height width channels"]]) -> list[Recognition]:

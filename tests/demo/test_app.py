@@ -1,5 +1,6 @@
 """The app: the page, the two questions, and what becomes of nonsense."""
 
+import asyncio
 import base64
 import random
 import re
@@ -7,10 +8,13 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.testclient import TestClient
 
 from mnist_jax.data.pictures.mnist_form import to_mnist
 from mnist_jax.demo import app as app_module
+from mnist_jax.demo import guard
 from mnist_jax.demo.about import describe_model
 from mnist_jax.demo.app import create_app
 from mnist_jax.demo.recognition import BATCH_SIZES, Recognizer, first_layer
@@ -220,6 +224,22 @@ def malformed(chance):
             damaged[chance.randrange(min(len(damaged), chance.choice((40, 10**6))))] = chance.randrange(256)
         body = bytes(damaged)
     return {"method": method, "url": path, "headers": headers, "content": body}
+
+
+def test_a_large_body_makes_room_for_small_ones():
+    bodies = guard.Bodies(small_bytes=2**20, all_bytes=0, seconds=30)
+
+    async def read(size):
+        async def receive():
+            return {"type": "http.request", "body": b"x" * size, "more_body": False}
+
+        async with bodies.read(Request({"type": "http"}, receive), 2**24) as content:
+            return len(content)
+
+    assert asyncio.run(read(2**20)) == 2**20
+    with pytest.raises(HTTPException, match="too many large pictures"):
+        asyncio.run(read(2**20 + 1))
+    assert bodies._held == 0
 
 
 def test_malformed_requests_are_never_the_servers_fault(client):

@@ -1,8 +1,11 @@
 """The demo as a process: start, faults of the command line, many users at once, the end."""
 
+import asyncio
+import contextlib
 import errno
 import http.client
 import json
+import logging
 import os
 import re
 import shutil
@@ -16,8 +19,9 @@ from pathlib import Path
 
 import pytest
 
-from mnist_jax.demo.server import open_socket, url_of
+from mnist_jax.demo.server import Connections, _Faults, make_server, names_of, open_socket, url_of
 from mnist_jax.errors import RunError
+from tests.data.pictures.harmful import many_scans
 from tests.demo.conftest import ROOT, plain_environment, start_demo, wait_for_demo
 from tests.demo.pictures import encode, seven
 
@@ -174,3 +178,116 @@ def test_many_users_at_once(demo, seconds, record_property):
     answered = f"{len(latencies)} answers in {seconds} s, median {latencies[len(latencies) // 2]:.3f} s"
     record_property("many_users", answered)
     print(answered, f"slowest {latencies[-1]:.3f} s, load average {os.getloadavg()[0]:.1f}")
+
+
+# --- Clients that are slow on purpose ---
+
+HALF = b"GET /api/model HTTP/1.1\r\nHost: localhost\r\nX-Slow: "
+
+
+def serve_for(client, limit, header_seconds):
+    """Runs a server in this process while `client(port)` runs, and gives what that gives."""
+
+    async def app(scope, receive, send):
+        if scope["type"] == "lifespan":
+            for done in ("startup", "shutdown"):
+                await receive()
+                await send({"type": f"lifespan.{done}.complete"})
+            return
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    async def run():
+        with open_socket("127.0.0.1", 0) as opened:
+            server = make_server(app, Connections(limit, header_seconds), 128)
+            serving = asyncio.create_task(server.serve(sockets=[opened]))
+            try:
+                return await client(opened.getsockname()[1])
+            finally:
+                server.should_exit = True
+                await serving
+
+    return asyncio.run(run())
+
+
+def test_headers_that_do_not_come_end_the_connection():
+    async def client(port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(HALF)
+        first = await reader.read()
+        writer.close()
+        # A second request of one connection is waited for no longer.
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(HALF + b"\r\n\r\n")
+        await reader.readuntil(b"ok")
+        writer.write(HALF)
+        second = await reader.read()
+        writer.close()
+        return first, second
+
+    assert serve_for(client, limit=10, header_seconds=0.3) == (b"", b"")
+
+
+def test_one_connection_too_many_ends_the_one_that_has_waited_longest():
+    async def client(port):
+        slow = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
+        for _, writer in slow:
+            writer.write(HALF)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(HALF + b"\r\n\r\n")
+        answer = await reader.readuntil(b"ok")
+        ended = await slow[0][0].read()
+        for _, each in (*slow, (reader, writer)):
+            each.close()
+        return answer[:15], ended
+
+    assert serve_for(client, limit=3, header_seconds=600.0) == (b"HTTP/1.1 200 OK", b"")
+
+
+def test_faults_of_the_loop_are_a_few_lines(capsys):
+    tell = _Faults()
+    for _ in range(1000):
+        tell(
+            None,
+            {"message": "socket.accept() out of\x1b system resource", "exception": OSError(24, "Too many")},
+        )
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 20 and lines[-1].endswith("no more of these are told")
+    record = logging.LogRecord("uvicorn.error", logging.ERROR, "", 0, "a fault", None, None)
+    assert sum(tell.filter(record) for _ in range(1000)) == 20
+    assert lines[0] == "socket.accept() out of\\x1b system resource: OSError: [Errno 24] Too many"
+
+
+def test_slow_bodies_do_not_keep_others_waiting(demo):
+    head = b"POST /api/recognise HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\nx"
+    with contextlib.ExitStack() as opened:
+        for _ in range(80):
+            connection = opened.enter_context(socket.create_connection(("127.0.0.1", demo.port), timeout=20))
+            connection.sendall(head)
+        # Their bodies are waited for 30 s.
+        client = http.client.HTTPConnection("127.0.0.1", demo.port, timeout=20)
+        client.request("POST", "/api/recognise", encode(seven(168)))
+        assert client.getresponse().status == 200
+        client.close()
+
+
+def test_ctrl_c_ends_it_while_the_decoders_are_busy(run):
+    body = many_scans()
+    head = f"POST /api/recognise HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
+    with start_demo("--workdir", run) as process, contextlib.ExitStack() as opened:
+        demo = wait_for_demo(process)
+        for _ in range(3):
+            connection = opened.enter_context(socket.create_connection(("127.0.0.1", demo.port), timeout=20))
+            connection.sendall(head.encode() + body)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 130
+        assert process.stdout.read() == ""
+
+
+@pytest.mark.parametrize(
+    ("allowed", "names"),
+    [("", set()), ("proxy.example", {"proxy.example"}), ("A.example,b", {"a.example", "b"})],
+)
+def test_further_names_are_answered_where_they_are_allowed(allowed, names):
+    assert names_of("127.0.0.1", allowed) == names
+    assert names <= names_of("0.0.0.0", allowed)
