@@ -20,6 +20,7 @@ def main(arguments: cli.Arguments) -> int:
     """Evaluates one checkpoint and prints what came out."""
     from dataclasses import asdict
 
+    from mnist_jax.models.forward import forward_fn
     from mnist_jax.run.datasets import load_recorded
     from mnist_jax.run.load import load
     from mnist_jax.runtime import distributed
@@ -33,7 +34,7 @@ def main(arguments: cli.Arguments) -> int:
     model = load(arguments["workdir"], arguments["checkpoint"])
     splits = load_recorded(model.config, model.run, arguments["data_dir"])
     evaluator = Evaluator(
-        model.module.apply,
+        forward_fn(model.module),
         batch_size=arguments["batch_size"] or model.config.eval_batch_size,
         num_classes=len(model.class_names),
         batch_sharding=model.layout.batch,

@@ -11,6 +11,7 @@ from mnist_jax.api.trained import TrainedRun
 from mnist_jax.data.pictures.decode import to_fractions
 from mnist_jax.data.pictures.read import read_pictures
 from mnist_jax.errors import DataError
+from mnist_jax.models.forward import forward_fn
 from mnist_jax.run.datasets import load_recorded
 from mnist_jax.run.load import LoadedModel, load
 from mnist_jax.runtime.devices import device_faults
@@ -78,7 +79,7 @@ def evaluate(
         if not len(images):
             raise DataError("images: there is none; expected at least one")
     evaluator = Evaluator(
-        model.module.apply,
+        forward_fn(model.module),
         batch_size=batch_size or model.config.eval_batch_size,
         num_classes=len(model.class_names),
         batch_sharding=model.layout.batch,

@@ -5,6 +5,7 @@ import time
 import numpy as np
 
 from mnist_jax.errors import RunError
+from mnist_jax.models.forward import forward_fn
 from mnist_jax.run.datasets import RunData
 from mnist_jax.run.experiment import Experiment
 from mnist_jax.run.log import RunLog
@@ -16,7 +17,7 @@ from mnist_jax.training.state import TrainState
 def make_evaluator(experiment: Experiment) -> Evaluator:
     """Prepares the evaluation of an experiment's network; nothing is compiled yet."""
     return Evaluator(
-        experiment.model.apply,
+        forward_fn(experiment.model),
         batch_size=experiment.config.eval_batch_size,
         num_classes=experiment.num_classes,
         batch_sharding=experiment.layout.batch,

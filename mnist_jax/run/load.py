@@ -19,6 +19,7 @@ from mnist_jax.checkpoints.manager import Checkpoints
 from mnist_jax.config.check import from_dict
 from mnist_jax.data.pictures.preparation import Preparation
 from mnist_jax.errors import CheckpointError, RunError
+from mnist_jax.models.forward import forward_fn
 from mnist_jax.models.own import is_own
 from mnist_jax.models.soft_vote import join_variables, make_soft_vote
 from mnist_jax.run.experiment import Experiment, build_experiment
@@ -114,7 +115,7 @@ class LoadedModel:
 
 @functools.partial(jax.jit, static_argnums=0)
 def _probabilities(module: nn.Module, variables: dict[str, PyTree], images: Array) -> Array:
-    logits: Any = module.apply(variables, preprocess(images), train=False)
+    logits: Any = forward_fn(module)(variables, preprocess(images), train=False)
     return jax.nn.softmax(logits)
 
 

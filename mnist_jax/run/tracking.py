@@ -11,6 +11,7 @@ from scipy.special import softmax
 
 from mnist_jax.config.check import flatten
 from mnist_jax.metrics.predictions import most_confident_mistakes
+from mnist_jax.models.forward import forward_fn
 from mnist_jax.run.datasets import RunData
 from mnist_jax.run.experiment import Experiment
 from mnist_jax.runtime.distributed import is_primary
@@ -67,7 +68,9 @@ class Tracking:
         step, test = int(summary["final_step"]), self._data.test
         # Off the run's devices: of several processes only this one does it.
         variables = jax.device_put(jax.device_get(state.eval_variables()), jax.local_devices()[0])
-        logits_fn = make_logits_fn(self._experiment.model.apply, self._experiment.config.eval_batch_size)
+        logits_fn = make_logits_fn(
+            forward_fn(self._experiment.model), self._experiment.config.eval_batch_size
+        )
         probabilities = softmax(np.asarray(logits_fn(variables, test.images)), axis=1)
         mistakes = most_confident_mistakes(probabilities, test.labels, _NUM_PICTURES)
         if len(mistakes):

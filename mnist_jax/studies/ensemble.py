@@ -14,6 +14,7 @@ from mnist_jax.config.seeds import parse_seeds
 from mnist_jax.data import Dataset
 from mnist_jax.errors import ConfigError
 from mnist_jax.metrics.voting import describe_vote, soft_vote
+from mnist_jax.models.forward import forward_fn
 from mnist_jax.models.registry import MODELS, count_parameters
 from mnist_jax.run.experiment import Experiment
 from mnist_jax.run.load import ENSEMBLE_FILE, MEMBERS_DIR, load
@@ -194,5 +195,5 @@ class _EnsembleRun:
 
     def _logits(self, member: Member) -> np.ndarray:
         model = load(self.folder / MEMBERS_DIR / member.folder, "latest")
-        logits_fn = make_logits_fn(model.module.apply, self.config.eval_batch_size)
+        logits_fn = make_logits_fn(forward_fn(model.module), self.config.eval_batch_size)
         return np.asarray(logits_fn(model.variables, self.measured.images))

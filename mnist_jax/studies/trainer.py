@@ -11,6 +11,7 @@ from scipy.special import softmax
 
 from mnist_jax.data import Dataset
 from mnist_jax.errors import RunError
+from mnist_jax.models.forward import forward_fn
 from mnist_jax.run.experiment import Experiment, experiment_for
 from mnist_jax.run.measure import MeasuredSteps, measure_steps
 from mnist_jax.runtime.compilation import CompiledFunction
@@ -81,7 +82,7 @@ class MemberTrainer:
         """Takes an experiment of `member_experiment`, whose seed is not used; compiles nothing yet."""
         self.experiment = experiment
         self._programs: dict[int, CompiledFunction] = {}
-        self._logits_fn = make_logits_fn(experiment.model.apply, experiment.config.eval_batch_size)
+        self._logits_fn = make_logits_fn(forward_fn(experiment.model), experiment.config.eval_batch_size)
 
     def train_groups(
         self, seeds: Sequence[int], size: int, data: Data, stop: StopRequest, console: RunConsole
@@ -211,7 +212,7 @@ class MemberTrainer:
         if experiment.augment_fn is None:
             raise ValueError("changed copies of images; expected none without augmentation")
         return make_view_probabilities_fn(
-            experiment.model.apply, experiment.augment_fn, experiment.config.eval_batch_size
+            forward_fn(experiment.model), experiment.augment_fn, experiment.config.eval_batch_size
         )
 
     def choose_group_size(self, requested: int, num_members: int, data: Data) -> int:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Int, PyTree
 
+from mnist_jax.models.forward import forward_fn
 from mnist_jax.training.optimizer import evaluation_params
 
 
@@ -26,7 +27,7 @@ class TrainState(flax.struct.PyTreeNode):
     batch_stats: PyTree  # running means and variances of BatchNorm
     opt_state: PyTree  # the optimizer's
     ema: PyTree | None  # ``{"params", "batch_stats"}``, the exponential moving average of both, or None
-    apply_fn: Callable[..., Any] = flax.struct.field(pytree_node=False)  # the module's ``apply``
+    apply_fn: Callable[..., Any] = flax.struct.field(pytree_node=False)  # `forward_fn` of the module
     tx: optax.GradientTransformation = flax.struct.field(pytree_node=False)  # the optimizer
 
     def variables(self) -> dict[str, PyTree]:
@@ -50,8 +51,7 @@ def create_train_state(
 ) -> TrainState:
     """Initializes a model, called as ``model(images, train=...)``, and its optimizer.
 
-    A moving average of parameters and statistics, where one is carried (``use_ema``), starts at their first
-    values.
+    A moving average of parameters and statistics (``use_ema``) starts at their first values.
     """
 
     def initialize(key: jax.Array) -> TrainState:
@@ -64,7 +64,7 @@ def create_train_state(
             batch_stats=batch_stats,
             opt_state=tx.init(params),
             ema=jax.tree.map(jnp.copy, {"params": params, "batch_stats": batch_stats}) if use_ema else None,
-            apply_fn=model.apply,
+            apply_fn=forward_fn(model),
             tx=tx,
         )
 
