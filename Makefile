@@ -4,11 +4,12 @@ VENV ?= .venv
 CONFIG ?= configs/default.py
 WORKDIR ?= runs/default
 ARGS ?=
+EXAMPLES ?= 2000
 # Two test processes; whole files, for a file's tests share what they train. PARALLEL= runs one after another.
 PARALLEL ?= -n 2 --dist loadfile
 BIN = $(VENV)/bin
 
-.PHONY: train test test-all storm mutants lint format docs bench clean
+.PHONY: train test test-all storm fuzz audit mutants lint format docs bench clean
 
 # One stamp for each set of extras, renewed when pyproject.toml changes; "main" is what training needs, no extra.
 $(VENV)/.installed-%: pyproject.toml setup.py | $(VENV)/bin/python
@@ -33,6 +34,15 @@ test-all: $(VENV)/.installed-test
 
 storm: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m storm $(ARGS)
+
+# Minutes: EXAMPLES=100000 for hours, ARGS="-k npz" for one kind of input.
+fuzz: $(VENV)/.installed-test
+	FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest tests/fuzz -m fuzz $(ARGS)
+
+# What is installed for training: known vulnerabilities (from the network), and licenses.
+audit: $(VENV)/.installed-audit
+	$(BIN)/python tools/licenses.py
+	$(BIN)/pip-audit --strict --skip-editable $(ARGS)
 
 # Minutes to hours: ARGS="mnist_jax/metrics/voting.py --sample 0" for every change of one file.
 mutants: $(VENV)/.installed-mutants
