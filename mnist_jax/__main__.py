@@ -16,6 +16,7 @@ COMMANDS = {
     "predict": ("classify picture files", "mnist_jax.predict"),
     "report": ("write a run, study or ensemble as one HTML page", "mnist_jax.report.__main__"),
     "compare": ("write several runs on one HTML page", "mnist_jax.compare.__main__"),
+    "verify": ("check a run against its certificate, or train it again", "mnist_jax.verify.__main__"),
     "demo": ("serve a page to draw digits on", "mnist_jax.demo.__main__"),
     "export": ("write a network as StableHLO or ONNX", "mnist_jax.export.__main__"),
     "find_rate": ("suggest a learning rate from one epoch", "mnist_jax.find_rate.__main__"),

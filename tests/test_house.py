@@ -19,7 +19,7 @@ FLOORS = {
     for floor, rooms in {
         8: "__main__",
         7: "train study ensemble pseudo_label find_rate",
-        6: "__init__ api evaluate predict studies report compare export demo",
+        6: "__init__ api evaluate predict studies report compare export demo verify",
         5: "run",
         4: "checkpoints launch",
         3: "training storage cli",

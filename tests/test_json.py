@@ -41,6 +41,7 @@ CASES = {
     "predict": (["--workdir={run}", "{folder}/seven.png"], {"file", "label", "probability", "probabilities"}),
     "report": (["--workdir={run}"], {"report"}),
     "compare": (["{run}", "{folder}/other", "--output={folder}/c.html"], {"runs", "tests", "page"}),
+    "verify": (["{run}"], {"workdir", "sha256", "intact", "checked", "faults"}),
     "demo": (["--workdir={run}", "--port=0"], {"url", "workdir", "step", "dataset"}),
     "export": (["--workdir={run}", "--out={folder}/net.bin"], {"file", "bytes", "metadata"}),
     "find_rate": (

@@ -9,6 +9,7 @@ import numpy as np
 from mnist_jax.config.optimizers import OPTIMIZERS
 from mnist_jax.errors import RunError
 from mnist_jax.models.registry import count_parameters, summarize_layers
+from mnist_jax.run.certificate import RunCertificate
 from mnist_jax.run.datasets import RunData
 from mnist_jax.run.epochs import EpochWriter
 from mnist_jax.run.experiment import Experiment
@@ -58,6 +59,7 @@ class RunLog:
         self._epochs = EpochWriter(folder, resume_step=step, adam_b2=b2, enabled=is_primary())
         if step == 0:
             self._epochs.write(state, 0, 0)
+        self._certificate = RunCertificate(folder, state, step, enabled=is_primary())
         self.writer = MetricsWriter(folder, resume_step=step, enabled=is_primary())
         self.tracking = Tracking(experiment, data, folder, console, self.writer)
         if step == 0:
@@ -159,6 +161,7 @@ class RunLog:
     def epoch_done(self, state: TrainState, log: EpochLog, step: int, result: EvaluationResult) -> None:
         """Keeps what the network looks like after an epoch that was evaluated, and prints its row."""
         self._epochs.write(state, step, step // self._experiment.steps_per_epoch)
+        self._certificate.add(state)
         num_images = self._experiment.steps_per_epoch * self._experiment.config.batch_size
         self.progress.epoch_done(
             step // self._experiment.steps_per_epoch,
@@ -172,9 +175,19 @@ class RunLog:
             eval_seconds=self._eval_seconds,
         )
 
+    def before_checkpoint(self, state: TrainState) -> None:
+        """Brings what is written so far to the disk, and the state about to be saved into the certificate."""
+        self.writer.sync()
+        self._certificate.add(state)
+        self._certificate.save()
+
     def closing(self, summary: dict[str, Any], state: TrainState) -> None:
-        """Prints what the run reached, from its summary, and shows ``state`` to the trackers."""
+        """Prints what the run reached, from its summary, and shows ``state`` to the trackers.
+
+        The certificate is the last file of a run.
+        """
         self.tracking.finish(summary, state)
+        self._certificate.finish(state)
         best = summary["best"]
         self._console.closing(
             self._description,

@@ -180,7 +180,7 @@ def _train(run: Run, checkpoints: Checkpoints) -> RunResult:
             seconds, since_save, stopping = _agree(run.stop, seconds, time.monotonic() - last_save)
             steps_per_call.measured(num_steps, seconds)
             if _checkpoint_is_due(experiment, step, totals, since_save, stopping):
-                log.writer.sync()
+                log.before_checkpoint(state)
                 _save(run, checkpoints, state, epoch_log, totals, results.get("validation"))
                 last_save = time.monotonic()
 

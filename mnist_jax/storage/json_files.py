@@ -92,8 +92,12 @@ def write_json_atomic(path: str | os.PathLike[str], content: Any) -> None:
         RunError: the disk is full or the folder cannot be written; ``path`` is as it was.
         TypeError: a value has no place in JSON.
     """
-    text = json.dumps(plain_json(content), indent=2, allow_nan=False) + "\n"
-    replace_file(Path(path).absolute(), text.encode())
+    replace_file(Path(path).absolute(), as_json_bytes(content))
+
+
+def as_json_bytes(content: Any) -> bytes:
+    """Returns indented JSON as `write_json_atomic` writes it."""
+    return (json.dumps(plain_json(content), indent=2, allow_nan=False) + "\n").encode()
 
 
 def replace_file(path: Path, content: bytes) -> None:
