@@ -42,7 +42,7 @@ def find_extensions(folder: Path, config: ConfigDict, num_train: int, extend: bo
         the entries of ``run.extensions``.
 
     Raises:
-        ConfigError: there is nothing to extend, or it has as many epochs already.
+        ConfigError: there is nothing to extend, it has as many epochs already, or early stopping ends it.
         CheckpointError: the run is not finished, or its last checkpoint is not intact.
     """
     checkpoints = CheckpointFolder(folder / CHECKPOINTS_DIR, BEST_METRIC, lambda warning: None)
@@ -60,10 +60,19 @@ def find_extensions(folder: Path, config: ConfigDict, num_train: int, extend: bo
     done, wanted = recorded["num_epochs"], config.num_epochs
     if not extend or (history and wanted == done):
         return history
+    patience = recorded["early_stopping"]["patience"]
+    if patience or config.early_stopping.patience:
+        ended = (
+            f"ends by early stopping (early_stopping.patience={patience})" if patience else "would end early"
+        )
+        raise ConfigError(
+            [
+                f"--extend: {folder} {ended}; expected a run with early_stopping.patience=0. To train on "
+                "from its weights, start another run with --init_from"
+            ]
+        )
     if wanted <= done:
         raise ConfigError([f"--extend: {folder} has {done} epochs already; expected more, got {wanted}"])
-    if config.early_stopping.patience:
-        raise ConfigError(["--extend: early_stopping.patience decides when this run ends; expected 0"])
     steps_per_epoch = num_train // config.batch_size
     if latest != done * steps_per_epoch:
         raise CheckpointError(

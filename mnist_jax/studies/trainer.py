@@ -175,13 +175,20 @@ class MemberTrainer:
 
     def create_state(self, keys: RunKeys) -> TrainState:
         """The state of step 0 for the streams of one seed."""
-        return create_train_state(
-            keys.params,
-            self.experiment.model,
-            self.experiment.image_shape,
-            self.experiment.tx,
-            use_ema=self.experiment.config.optim.ema_fraction > 0,
+        return self._create_state(keys.params)
+
+    @functools.cached_property
+    def _create_state(self) -> Callable[[jax.Array], TrainState]:
+        # Compiled once, for any number of seeds.
+        experiment = self.experiment
+        create = functools.partial(
+            create_train_state,
+            model=experiment.model,
+            image_shape=experiment.image_shape,
+            tx=experiment.tx,
+            use_ema=experiment.config.optim.ema_fraction > 0,
         )
+        return jax.jit(create)
 
     def evaluate(self, state: TrainState, dataset: Dataset) -> EvaluationResult:
         """Measures a member on all images of a data set."""

@@ -17,6 +17,7 @@ from ml_collections import config_flags
 
 from mnist_jax import cli
 from mnist_jax.config.check import check, default_config, flatten
+from mnist_jax.config.optimizers import OPTIMIZERS, OWN_FIELDS
 from mnist_jax.config.schema import FIELDS
 from mnist_jax.errors import ConfigError, DataError
 
@@ -165,6 +166,26 @@ def test_overrides_may_come_before_the_file_and_the_last_file_counts():
 def test_one_slip_is_one_line(words, problem):
     (found,) = problems_of(TRAIN, f"--config={DEFAULT}", *words)
     assert problem in found
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_field_of_an_optimizer_is_taken_or_refused_in_one_line(name):
+    words = [f"--config={DEFAULT}", f"--config.optim.name={name}"]
+    words += ["--config.optim.schedule=constant", "--config.optim.ema_fraction=0"]
+    values = {"b1": 0.8, "b2": 0.9, "epsilon": 1e-5, "momentum": 0.5, "nesterov": False, "weight_decay": 1e-4}
+    assert set(values) == set(OWN_FIELDS)
+    taken = OPTIMIZERS[name].fields
+    for field, value in values.items():
+        given = f"--config.optim.{field}={value}"
+        if field in taken:
+            assert cli.parse(TRAIN, [*words, given]).config.optim[field] == value
+        else:
+            line = f"--config.optim.{field}: optim.name={name} does not take it; it takes {', '.join(taken)}"
+            assert problems_of(TRAIN, *words, given) == [line]
+        (found,) = problems_of(TRAIN, *words, f"--config.optim.{field}x={value}")
+        assert found == (f"--config.optim.{field}x: there is no such field; did you mean 'optim.{field}'?")
+        (found,) = problems_of(TRAIN, *words, f"--config.optim.{field}=much")
+        assert found.startswith(f"--config.optim.{field}: expected ") and found.endswith(", got 'much'")
 
 
 def test_a_wrong_value_raises_no_second_problem_through_the_value_it_was_to_replace():

@@ -83,6 +83,16 @@ def test_a_finished_one_says_so(commands, stopped):
     assert "this run is finished, nothing to do" in done.stdout
 
 
+def test_it_is_not_extended_whatever_is_said_of_patience(in_process, stopped):
+    workdir, _ = stopped
+    there = sorted(workdir.rglob("*"))
+    lines = "ends by early stopping (early_stopping.patience=2)", "start another run with --init_from"
+    for words in (STOPPING, [], ["--config.early_stopping.patience=0"]):
+        done = in_process("train", f"--workdir={workdir}", *words, "--extend=20")
+        expect_one_line(done, 2, f"--extend: {workdir} ", *lines)
+    assert sorted(workdir.rglob("*")) == there
+
+
 @pytest.mark.slow
 def test_stopped_by_a_signal_and_killed_twice_at_the_end_it_ends_the_same(commands, stopped, tmp_path):
     workdir = tmp_path / "run"
