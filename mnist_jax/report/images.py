@@ -15,6 +15,7 @@ from mnist_jax.metrics.predictions import (
     most_confident_mistakes,
 )
 from mnist_jax.metrics.sums import count_confusions
+from mnist_jax.models.registry import with_plain_convolutions
 from mnist_jax.report import style
 from mnist_jax.report.activations import layer_outputs
 from mnist_jax.report.inline import png_uri
@@ -191,7 +192,8 @@ def activations(predictions: Predictions, chosen: Sequence[int], card: Cards) ->
     beyond = [str(index) for index in indices if index >= test.num_examples]
     if beyond:
         raise RunError(f"no test image {', '.join(beyond)}; expected numbers below {test.num_examples}")
-    outputs = layer_outputs(predictions.model.module, predictions.model.variables, test.images[indices])
+    module = with_plain_convolutions(predictions.model.module)
+    outputs = layer_outputs(module, predictions.model.variables, test.images[indices])
     # The blocks, which end in a ReLU; a network without them shows all its layers.
     blocks = {name: values for name, values in outputs.items() if name.startswith(("conv", "dense"))}
     drawable = [(name, values) for name, values in (blocks or outputs).items() if values.ndim in (2, 4)]

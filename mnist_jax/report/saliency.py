@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PyTree, Shaped
 
+from mnist_jax.models.registry import with_plain_convolutions
 from mnist_jax.training.step import preprocess
 
 NUM_COPIES = 8
@@ -34,7 +35,13 @@ def saliency(
         predicted: a class for each image.
         labels: another one.
     """
-    maps = np.asarray(_smooth_gradient(module, variables, images, predicted, labels).sum(axis=-1), np.float32)
+    module = with_plain_convolutions(module)
+    # A loop within the program would slow convolutions down on a CPU.
+    copies = [
+        np.asarray(_noisy_gradient(module, variables, images, predicted, labels, copy), np.float32)
+        for copy in range(NUM_COPIES)
+    ]
+    maps = np.mean(copies, axis=0, dtype=np.float32)
     padded = np.pad(maps, ((0, 0), (1, 1), (1, 1)))
     height, width = maps.shape[1:]
     shifted = [padded[:, i : i + height, j : j + width] for i in range(3) for j in range(3)]
@@ -42,18 +49,21 @@ def saliency(
 
 
 @partial(jax.jit, static_argnums=0)
-def _smooth_gradient(
-    module: nn.Module, variables: dict[str, PyTree], images: Array, predicted: Array, labels: Array
+def _noisy_gradient(
+    module: nn.Module,
+    variables: dict[str, PyTree],
+    images: Array,
+    predicted: Array,
+    labels: Array,
+    copy: Array,
 ) -> Array:
+    """Of the images with the noise of one copy: ``[B, H, W]``, summed over channels."""
     tones = preprocess(images)
+    noise = _NOISE * jax.random.normal(jax.random.fold_in(jax.random.key(0), copy), tones.shape)
 
     def difference(tones: Array) -> Array:
         logits: Any = module.apply(variables, tones, train=False)
         rows = jnp.arange(len(logits))
         return jnp.sum(logits[rows, predicted] - logits[rows, labels])
 
-    def add_copy(i: Array, total: Array) -> Array:
-        noise = _NOISE * jax.random.normal(jax.random.fold_in(jax.random.key(0), i), tones.shape)
-        return total + jax.grad(difference)(tones + noise)
-
-    return jax.lax.fori_loop(0, NUM_COPIES, add_copy, jnp.zeros_like(tones)) / NUM_COPIES
+    return jax.grad(difference)(tones + noise).sum(axis=-1)

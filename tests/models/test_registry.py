@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import pytest
 
 from mnist_jax.models.cnn import CNN
-from mnist_jax.models.registry import MODELS, create_model, summarize_layers
+from mnist_jax.models.registry import MODELS, create_model, summarize_layers, with_plain_convolutions
 
 
 def test_the_table_is_keras_table():
@@ -51,3 +51,10 @@ def test_the_named_networks_have_the_published_sizes(name, features, kernel, fla
     kernels = [params[f"conv{i}"]["kernel"].shape for i in range(len(features))]
     assert kernels == [(kernel, kernel, a, b) for a, b in zip((1, *features), features, strict=False)]
     assert {key: leaf.shape for key, leaf in params["head"].items()} == {"kernel": (flat, 10)}
+
+
+def test_plain_convolutions_are_of_the_same_network(tiny_model, tiny_perceptron):
+    plain = with_plain_convolutions(tiny_model)
+    assert (tiny_model.conv, plain.conv) == ("gemm", "lax") and plain.clone(conv="gemm") == tiny_model
+    assert with_plain_convolutions(create_model("simple_m5", 10, conv="gemm")).conv == "lax"
+    assert with_plain_convolutions(tiny_perceptron) is tiny_perceptron
