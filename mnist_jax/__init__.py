@@ -15,13 +15,16 @@ _CALLABLE_MODULES = ("evaluate", "predict", "study", "train")
 _PLACES = {"LoadedModel": "mnist_jax.run.load", "TrainedRun": "mnist_jax.api", "load": "mnist_jax.run.load"}
 
 
-def __getattr__(name: str) -> Any:
-    """Imports what needs JAX only when it is used, so that ``--help`` does not wait for it."""
-    if name in _CALLABLE_MODULES:
-        return importlib.import_module(f"mnist_jax.{name}")
-    if name in _PLACES:
-        return getattr(importlib.import_module(_PLACES[name]), name)
-    raise AttributeError(f"module 'mnist_jax' has no attribute {name!r}")
+# A type checker is told the names above, and so finds one that is mistyped.
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        """Imports what needs JAX only when it is used, so that ``--help`` does not wait for it."""
+        if name in _CALLABLE_MODULES:
+            return importlib.import_module(f"mnist_jax.{name}")
+        if name in _PLACES:
+            return getattr(importlib.import_module(_PLACES[name]), name)
+        raise AttributeError(f"module 'mnist_jax' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
