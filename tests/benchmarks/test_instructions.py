@@ -81,6 +81,7 @@ print(json.dumps(sorted({described[name]["kind"] for name in milliseconds if nam
 """
 
 
+@pytest.mark.slow
 def test_a_trace_of_real_steps_finds_every_big_kind(monkeypatch):
     # In a process of its own, on one device.
     monkeypatch.delenv("XLA_FLAGS", raising=False)

@@ -23,12 +23,13 @@ def test_collectives_are_read_from_a_program():
     assert collectives(hlo) == [("all-reduce", 32 * 4 + 6 * 4), ("all-gather", 16)]
 
 
+@pytest.mark.slow
 def test_one_device_needs_nobody():
     assert collectives(compiled_step(1)) == []
 
 
 @pytest.mark.parametrize(("conv", "extra"), [("gemm", WINOGRAD_BYTES), ("lax", 0)])
-@pytest.mark.parametrize("devices", [2, 8])
+@pytest.mark.parametrize("devices", [pytest.param(2, marks=pytest.mark.slow), 8])
 def test_a_step_reduces_gradients_and_batch_norm_and_moves_nothing_else(devices, conv, extra):
     """Images, activations and random numbers stay where they are, whatever the number of devices."""
     found = collectives(compiled_step(devices, conv))

@@ -99,6 +99,7 @@ def test_a_convolution_block_equals_linen(shape, features, pool, implementation)
     assert_equal_to_plain(conv_block(features, 3, pool, implementation), plain_conv(features, pool=pool), x)
 
 
+@pytest.mark.slow
 @settings(max_examples=8, derandomize=True)
 @given(
     batch=st.integers(2, 4),
