@@ -9,8 +9,7 @@ from jaxtyping import Float
 _DIVERGED = 4.0
 # The average goes over this share of the sweep: a single batch says little.
 _MEMORY = 0.04
-_SHARE_OF_LOWEST = 0.1
-HOW = "a tenth of the rate at which the smoothed loss was lowest"
+HOW = "the rate at which the smoothed loss had done half of its fall"
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,10 @@ def count_used(losses: Float[np.ndarray, " updates"]) -> int:
 
 
 def suggest(rates: Float[np.ndarray, " updates"], losses: Float[np.ndarray, " updates"]) -> Suggestion:
-    """Suggests a learning rate: a tenth of that with the lowest smoothed loss (Smith 2017; Gugger 2018).
+    """Suggests a learning rate: that at which the smoothed loss was halfway down (after Smith 2017).
+
+    There every update still helps. The lowest loss is where they begin to harm, and how far that is above a
+    rate that trains well differs by optimizer and from seed to seed.
 
     Args:
         rates: rising, one an update.
@@ -59,5 +61,7 @@ def suggest(rates: Float[np.ndarray, " updates"], losses: Float[np.ndarray, " up
     lowest = first + int(smoothed[first:].argmin()) if used > first else first
     if lowest == first:
         raise ValueError("the loss never fell")
-    lowest_at = float(rates[lowest])
-    return Suggestion(_SHARE_OF_LOWEST * lowest_at, float(smoothed[lowest]), lowest_at, used, smoothed)
+    highest = first + int(smoothed[first:lowest].argmax())
+    is_halfway = smoothed[highest : lowest + 1] <= (smoothed[highest] + smoothed[lowest]) / 2
+    halfway = highest + int(is_halfway.argmax())
+    return Suggestion(float(rates[halfway]), float(smoothed[lowest]), float(rates[lowest]), used, smoothed)

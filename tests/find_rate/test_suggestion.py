@@ -21,13 +21,27 @@ def test_the_average_starts_at_the_first_loss_and_follows():
     assert smoothed[99] == 0 and smoothed[100] == pytest.approx(1 / 8, rel=1e-5) and smoothed[-1] > 0.99
 
 
-def test_a_tenth_of_the_rate_with_the_lowest_loss():
+def test_the_rate_halfway_down():
     suggestion = suggest(RATES, bowl())
     # The average lags behind by its memory, a 25th of seven powers of ten.
-    assert 0.05 <= suggestion.lowest_at <= 0.05 * 10 ** (2 * 7 / 25)
-    assert suggestion.learning_rate == pytest.approx(suggestion.lowest_at / 10)
+    lag = 10 ** (2 * 7 / 25)
+    assert 0.05 <= suggestion.lowest_at <= 0.05 * lag
+    halfway = 0.05 * 10 ** -((2.3 - 0.3) / 2 / 0.9)
+    assert halfway <= suggestion.learning_rate <= halfway * lag
+    assert suggestion.learning_rate in RATES
     assert len(suggestion.smoothed) == suggestion.num_used < len(RATES)
     assert suggest(RATES, bowl(diverges=False)).num_used == len(RATES)
+
+
+def test_how_flat_the_bottom_is_and_a_rise_before_the_fall_change_nothing_of_it():
+    losses = bowl()
+    expected = suggest(RATES, losses).learning_rate
+    flat, risen = losses.copy(), losses.copy()
+    flat[(RATES > 0.05) & (RATES < 1)] = 0.3
+    risen[:20] = 2.0
+    assert suggest(RATES, risen).learning_rate == pytest.approx(expected, rel=0.1)
+    assert suggest(RATES, flat).lowest_at > 2 * suggest(RATES, losses).lowest_at
+    assert suggest(RATES, flat).learning_rate == pytest.approx(expected, rel=0.1)
 
 
 @pytest.mark.parametrize("after", [np.nan, np.inf, 1e6])
