@@ -7,10 +7,15 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-# Before the first import of jax: JAX reads it once, and the sharding tests need is_multiprocess devices.
-os.environ["XLA_FLAGS"] = (
-    f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8".strip()
-)
+# Before the first import of jax: JAX reads them once. The sharding tests need several devices. Programs of this
+# process run for moments: LLVM's optimizations, a third of the time of compiling, are left to those of commands.
+os.environ["XLA_FLAGS"] = " ".join(
+    [
+        os.environ.get("XLA_FLAGS", ""),
+        "--xla_force_host_platform_device_count=8",
+        "--xla_backend_optimization_level=0",
+    ]
+).strip()
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Programs that tests start write as Python does by itself: unbuffered, nothing is left to fail at their exit,
 # which hides what a closed pipe or a full disk does.
