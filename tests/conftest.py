@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 # Before the first import of jax: JAX reads them once. The sharding tests need several devices. Programs of
-# this process run for moments: LLVM's optimizations, a third of compiling, are left to those of commands.
+# this process run for moments: LLVM's optimizations are left to those of commands.
 os.environ["XLA_FLAGS"] = " ".join(
     [
         os.environ.get("XLA_FLAGS", ""),

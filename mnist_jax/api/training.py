@@ -104,7 +104,7 @@ def train(
         check_arrays(parts, checked.data.image_size)
 
     with contextlib.ExitStack() as failed:
-        folder = Path(workdir).expanduser().absolute() if workdir is not None else None
+        folder = Path(os.path.expanduser(workdir)).absolute() if workdir is not None else None
         if folder is None:
             folder = Path(tempfile.mkdtemp(prefix="mnist_jax-"))
             failed.callback(shutil.rmtree, folder, ignore_errors=True)

@@ -33,6 +33,7 @@ from mnist_jax.runtime.distributed import is_multiprocess
 from mnist_jax.storage.json_files import fsync_directory
 from mnist_jax.storage.regular_file import read_json
 
+_ORBAX_METADATA = "_METADATA"
 BEST_METRIC = "accuracy"
 
 _logger = logging.getLogger(__name__)
@@ -360,6 +361,8 @@ def _placed(target: Any) -> Any:
 
 
 def _read_state(path: Path, target: Any, is_part: bool) -> Any:
+    if (path / _ORBAX_METADATA).exists():
+        read_json(path / _ORBAX_METADATA)  # made to harm, it is refused here and not within Orbax
     if not is_part:
         with ocp.StandardCheckpointer() as checkpointer:
             return checkpointer.restore(path, target)

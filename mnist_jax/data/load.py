@@ -93,13 +93,13 @@ def _load(
             raise DataError(
                 f"data.dir is {str(data_dir)!r}, but {name} is embedded; expected data.dir='' with it"
             )
-        return load_folder(name, Path(os.path.expanduser(data_dir)), image_size)
+        return load_folder(name, _path(data_dir), image_size)
     if name == EMBEDDED_NAME:
         return load_embedded()
     if manual_dir:
-        return tfds.load_tfds(name, Path(os.path.expanduser(manual_dir)))
+        return tfds.load_tfds(name, _path(manual_dir))
     if variable := os.environ.get(VARIABLE):
-        splits = load_from_variable(name, Path(os.path.expanduser(variable)), image_size)
+        splits = load_from_variable(name, _path(variable), image_size)
         if splits:
             return splits
     return _load_cached_or_fetch(name, fallback, Path(cache_dir) if cache_dir else user_cache_dir())
@@ -116,6 +116,11 @@ def _check_name(name: str) -> None:
         )
     if name.startswith("emnist/") and name not in FAMILY:
         raise DataError(f"{name}: no such data set; expected one of {', '.join(FAMILY)}")
+
+
+def _path(name: str | os.PathLike[str]) -> Path:
+    """A path with ``~`` resolved; a home that does not exist is left as it is, where `Path` would raise."""
+    return Path(os.path.expanduser(name))
 
 
 def _load_cached_or_fetch(name: str, fallback: str, cache_dir: Path) -> Splits:

@@ -41,7 +41,7 @@ def create_model(name: str, num_classes: int, **fields: Any) -> nn.Module:
 
 
 def with_plain_convolutions(model: nn.Module) -> nn.Module:
-    """Returns the network with XLA's own convolutions, which compile in a fraction of the time.
+    """Returns the network with XLA's own convolutions, which compile sooner.
 
     It is for looking at a network a few times; on a CPU they must not be inside a loop. Other networks than
     ``MODELS`` are returned as they are.

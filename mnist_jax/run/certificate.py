@@ -22,6 +22,9 @@ from mnist_jax.storage.workdir import CHECKPOINTS_DIR
 from mnist_jax.training.digest import array_digests, join_digests
 from mnist_jax.training.state import TrainState
 
+# States between ends of epochs that stay in the chain: each is as long as the network has arrays.
+_MOST_BETWEEN = 64
+
 # Written by reports, from the other files.
 NOT_COVERED = ("report.html", "predictions.npz")
 
@@ -33,11 +36,23 @@ class RunCertificate:
     after it are dropped and made once more, the same bit for bit.
     """
 
-    def __init__(self, folder: Path, state: TrainState, step: int, *, enabled: bool):
+    def __init__(
+        self,
+        folder: Path,
+        state: TrainState,
+        step: int,
+        *,
+        steps_per_epoch: int,
+        keep_latest: int,
+        enabled: bool,
+    ):
         """Adds the start of this process, which goes on from ``state``.
 
-        Only one of several processes has it ``enabled``.
+        Only one of several processes has it ``enabled``. The ends of epochs stay in the chain, and of the
+        states between them the last ones, ``keep_latest`` at least.
         """
+        self._steps_per_epoch = steps_per_epoch
+        self._most_between = max(_MOST_BETWEEN, keep_latest)
         self._folder, self._enabled = folder, enabled
         if not enabled:
             return
@@ -68,6 +83,18 @@ class RunCertificate:
             self._certificate = self._certificate.followed_by(
                 kind, step, state=join_digests(arrays), arrays=arrays
             )
+            self._drop_old()
+
+    def _drop_old(self) -> None:
+        links = self._certificate.links
+        between = [
+            link["step"] for link in links if link["kind"] == "state" and link["step"] % self._steps_per_epoch
+        ]
+        begun = {link["step"] for link in self._certificate.starts}
+        old = set(between[: -self._most_between]) - begun
+        # A chain that is broken stays as it is: made anew it would look sound.
+        if old and not self._certificate.broken_links():
+            self._certificate = self._certificate.without(old)
 
     def save(self) -> None:
         """Writes it as it is, of a run under way.

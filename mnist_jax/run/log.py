@@ -59,7 +59,14 @@ class RunLog:
         self._epochs = EpochWriter(folder, resume_step=step, adam_b2=b2, enabled=is_primary())
         if step == 0:
             self._epochs.write(state, 0, 0)
-        self._certificate = RunCertificate(folder, state, step, enabled=is_primary())
+        self._certificate = RunCertificate(
+            folder,
+            state,
+            step,
+            steps_per_epoch=experiment.steps_per_epoch,
+            keep_latest=experiment.config.checkpoint.keep_latest,
+            enabled=is_primary(),
+        )
         self.writer = MetricsWriter(folder, resume_step=step, enabled=is_primary())
         self.tracking = Tracking(experiment, data, folder, console, self.writer)
         if step == 0:

@@ -7,8 +7,8 @@ chain, unless its last hash was signed or noted elsewhere (docs/certificate.md).
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,19 @@ class Certificate:
         return Certificate(tuple(link for link in self.links if link["step"] <= step))
 
     @property
+    def starts(self) -> list[dict[str, Any]]:
+        """The links that say what the run was made with, the last start at the end."""
+        return [link for link in self.links if link["kind"] == "start"]
+
+    def without(self, steps: Collection[int]) -> "Certificate":
+        """Returns the chain as it would be, had the states of these steps never been added."""
+        rebuilt = Certificate()
+        for link in self.links:
+            if link["kind"] != "state" or link["step"] not in steps:
+                rebuilt = rebuilt.followed_by(link["kind"], link["step"], **_facts_of(link))
+        return replace(rebuilt, files=self.files)
+
+    @property
     def sha256(self) -> str:
         """The hash of it all: what there is to sign."""
         return sha256_of_json([self.links[-1]["sha256"] if self.links else "", self.files])
@@ -50,8 +63,7 @@ class Certificate:
         rebuilt = Certificate()
         broken = []
         for number, link in enumerate(self.links):
-            facts = {name: value for name, value in link.items() if name not in ("kind", "step", "sha256")}
-            rebuilt = rebuilt.followed_by(link["kind"], link["step"], **facts)
+            rebuilt = rebuilt.followed_by(link["kind"], link["step"], **_facts_of(link))
             if rebuilt.links[-1]["sha256"] != link["sha256"]:
                 broken.append(number)
                 rebuilt = Certificate(self.links[: number + 1])
@@ -122,6 +134,10 @@ def describe_file(path: Path) -> dict[str, Any]:
     with open_regular(path, follow_links=False) as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         return {"size": file.tell(), "sha256": digest}
+
+
+def _facts_of(link: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in link.items() if name not in ("kind", "step", "sha256")}
 
 
 def _is_link(link: Mapping[str, Any]) -> bool:

@@ -105,12 +105,12 @@ _RUN: dict[str, Check] = {
     "class_names": lambda value: bool(value) and _list_of(_is_text, _MOST_CLASSES)(value),
 }
 
+_TIMES = ("train_seconds", "compile_seconds", "eval_seconds", "images_per_second", "steps_per_second")
+
 _SUMMARY: dict[str, Check] = {
     **dict.fromkeys(("test_errors", "final_step", "epochs", "seed", "num_params"), is_count),
     **dict.fromkeys(("num_devices", "num_processes"), is_count),
-    **dict.fromkeys(("test_accuracy", "test_loss"), is_number),
-    **dict.fromkeys(("train_seconds", "compile_seconds", "eval_seconds"), is_number),
-    **dict.fromkeys(("images_per_second", "steps_per_second"), is_number),
+    **dict.fromkeys(("test_accuracy", "test_loss", *_TIMES), is_number),
     "confusion_matrix": _list_of(_list_of(is_count)),
     "warnings": _list_of(_is_text),
     "early_stopping": _is_dict,
@@ -133,31 +133,20 @@ _SUMMARY: dict[str, Check] = {
     **dict.fromkeys(("disagreement", "gain"), is_number),
 }
 
+_DEVICE = ("device", "num_devices", "num_processes")
+_VOTES = ("soft_vote", "majority_vote", "accuracy_by_size", "disagreement", "gain")
+
 # What a page cannot do without, by the kind of its folder.
-_NEEDED = {
+_NEEDED: dict[str, tuple[str, ...]] = {
     "run": (
-        "test_errors",
-        "final_step",
-        "epochs",
-        "num_params",
-        "num_devices",
-        "num_processes",
-        "test_accuracy",
-    )
-    + (
-        "test_loss",
-        "train_seconds",
-        "compile_seconds",
-        "eval_seconds",
-        "images_per_second",
-        "steps_per_second",
-    )
-    + ("confusion_matrix", "device"),
-    "ensemble": ("num_members", "members", "soft_vote", "majority_vote", "accuracy_by_size", "disagreement")
-    + ("gain", "num_params", "confusion_matrix", "device", "num_devices", "num_processes"),
-    **dict.fromkeys(
-        ("study", "pseudo_label"), ("seeds", "statistics", "device", "num_devices", "num_processes")
+        *("test_accuracy", "test_errors", "test_loss", "confusion_matrix"),
+        *("final_step", "epochs", "num_params"),
+        *_TIMES,
+        *_DEVICE,
     ),
+    "ensemble": ("num_members", "members", *_VOTES, "confusion_matrix", "num_params", *_DEVICE),
+    "study": ("seeds", "statistics", *_DEVICE),
+    "pseudo_label": ("seeds", "statistics", *_DEVICE),
 }
 _NEEDED_SPREADS = {
     "study": ("accuracy", "errors", "loss"),

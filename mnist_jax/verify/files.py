@@ -73,7 +73,7 @@ def _check_chain(folder: Path, certificate: Certificate, faults: list[str]) -> s
     if not links or links[0]["kind"] != "start":
         faults.append(f"{CERTIFICATE_FILE}: it does not begin with a start")
         return ""
-    starts = [link for link in links if link["kind"] == "start"]
+    starts = certificate.starts
     states = state_links(certificate)
     for start in starts[1:]:
         before = states.get(start["step"])
@@ -87,7 +87,7 @@ def _check_chain(folder: Path, certificate: Certificate, faults: list[str]) -> s
 def _check_files(folder: Path, certificate: Certificate, faults: list[str]) -> str:
     if not certificate.files:
         config, run = read_config(folder)
-        last = [link for link in certificate.links if link["kind"] == "start"][-1:]
+        last = certificate.starts[-1:]
         if not last or sha256_of_json({**config, "run": run}) != last[0].get("config_sha256"):
             faults.append(f"{CONFIG_FILE}: it is not the configuration that the run was started with")
         return f"files: the run has not finished, of its files only {CONFIG_FILE} is certified"
@@ -155,7 +155,7 @@ def restore_all(folder: Path, steps: list[int]) -> Iterator[tuple[int, Any]]:
 
 
 def _check_data(folder: Path, certificate: Certificate, faults: list[str]) -> str:
-    last = [link for link in certificate.links if link["kind"] == "start"][-1:]
+    last = certificate.starts[-1:]
     expected = last[0].get("data", {}) if last else {}
     try:
         splits = load_configured(from_dict(read_config(folder)[0]))

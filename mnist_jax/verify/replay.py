@@ -173,7 +173,7 @@ def explain(certificate: Certificate) -> str:
     made = provenance()
     code = {"git_commit": made["git_commit"], "package_sha256": package_sha256()}
     here = {**made, "code": code}
-    starts = [link for link in certificate.links if link["kind"] == "start"]
+    starts = certificate.starts
     names = ("device", "num_devices", "num_processes", "versions")
     others = [start for start in starts if any(start.get(name) != here[name] for name in names)]
     if others:

@@ -19,7 +19,8 @@ from pathlib import Path
 
 import pytest
 
-from mnist_jax.demo.server import Connections, _Faults, make_server, names_of, open_socket, url_of
+from mnist_jax.demo.connections import Connections
+from mnist_jax.demo.server import _Faults, make_server, names_of, open_socket, url_of
 from mnist_jax.errors import RunError
 from tests.data.pictures.harmful import many_scans
 from tests.demo.conftest import ROOT, plain_environment, start_demo, wait_for_demo

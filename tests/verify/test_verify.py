@@ -11,7 +11,7 @@ import pytest
 
 from mnist_jax import cli, train
 from mnist_jax.errors import RunError
-from mnist_jax.run.certificate import NOT_COVERED
+from mnist_jax.run.certificate import NOT_COVERED, RunCertificate
 from mnist_jax.storage.certificate import (
     CERTIFICATE_FILE,
     Certificate,
@@ -19,6 +19,7 @@ from mnist_jax.storage.certificate import (
     sha256_of_json,
     write_certificate,
 )
+from mnist_jax.training.state import TrainState
 from mnist_jax.verify import files
 from mnist_jax.verify.__main__ import COMMAND, main
 from mnist_jax.verify.replay import Replay, describe_difference, explain
@@ -183,6 +184,18 @@ def test_going_on_from_a_state_that_is_not_certified_is_told(copy):
         changed = changed.followed_by(link["kind"], link["step"], **facts)
     write_certificate(copy, replace(changed, files=certificate.files))
     assert files.check_run(copy).faults == ["the run went on at step 2 from a state that is not certified"]
+
+
+def test_many_states_between_ends_of_epochs_do_not_pile_up(run, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "run")
+    state = lambda step: TrainState(jax.numpy.int32(step), {}, {}, (), None, None, None)  # noqa: E731
+    kept = RunCertificate(copy, state(0), 0, steps_per_epoch=100, keep_latest=2, enabled=True)
+    for step in range(1, 301):
+        kept.add(state(step))
+    kept.save()
+    written = read_certificate(copy)
+    assert written.broken_links() == []
+    assert list(files.state_links(written)) == [100, 200, *range(236, 301)]
 
 
 def test_the_first_array_index_and_value_that_differ_are_named(run, replay, monkeypatch):
