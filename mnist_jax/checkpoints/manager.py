@@ -240,6 +240,7 @@ class Checkpoints:
         try:
             state = _read_state(self._folder.step_path(step) / STATE_DIR, _placed(target), bool(below))
         except Exception as error:
+            self._noise.failed()
             raise CheckpointError(
                 f"checkpoint {step} in {self.directory}: its state cannot be read ({_reason(error)})"
             ) from error
@@ -307,7 +308,7 @@ class Checkpoints:
     def _failed(self, error: BaseException) -> CheckpointError:
         """Clears up after a failed save and returns what to raise."""
         step = self._saving_step
-        self._noise.save_failed()
+        self._noise.failed()
         # After an error Orbax' manager still counts the failed step; a new one looks at what is on the disk.
         # Closing it raises the same error again.
         with contextlib.suppress(Exception):

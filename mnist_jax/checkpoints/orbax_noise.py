@@ -1,4 +1,4 @@
-"""Keeps a failed save to one line: what Orbax and TensorStore print about it beside raising it."""
+"""Keeps a failed save or restore to one line: what Orbax and TensorStore print about it beside raising it."""
 
 import logging
 import sys
@@ -14,7 +14,7 @@ _LONGEST_WAIT_SECONDS = 10.0
 class OrbaxNoise:
     """Between ``start`` and ``stop``, holds back what only repeats an error that is raised anyway.
 
-    A full disk makes Orbax log the same traceback about five times, TensorStore report each write still under
+    A full disk makes Orbax log the same traceback about five times, TensorStore report each array still under
     way as an unraisable "Event loop is closed", and asyncio each future that nobody asked: together hundreds
     of lines. The raised error keeps its cause, so nothing is lost.
     """
@@ -31,8 +31,8 @@ class OrbaxNoise:
             self._old_hook = sys.unraisablehook
             sys.unraisablehook = self._report
 
-    def save_failed(self) -> None:
-        """Waits until Orbax' threads gave up that save; they write and log for a while after it failed."""
+    def failed(self) -> None:
+        """Waits until Orbax' threads gave up what failed; they work and log for a while after."""
         self._failed = True
         end = time.monotonic() + _LONGEST_WAIT_SECONDS
         for thread in threading.enumerate():
@@ -43,7 +43,7 @@ class OrbaxNoise:
     def stop(self) -> None:
         """Ends, and puts back what was there before.
 
-        After a failed save it goes on: the rest of that is reported only when Python collects it, by the end
+        After a failure it goes on: the rest of that is reported only when Python collects it, by the end
         of the process.
         """
         if self._old_hook is not None and not self._failed:
