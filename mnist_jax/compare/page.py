@@ -1,5 +1,6 @@
 """The page of a comparison."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ def describe(comparison: Comparison) -> dict[str, Any]:
     return {
         "comparison": comparison,
         "ink": all(run.record.is_ink for run in comparison.runs),
+        "stand_ins": _stand_ins(comparison.runs),
         "table": [_row(run) for run in comparison.runs],
         "curves": _curves(comparison),
         "differences": [
@@ -61,6 +63,16 @@ def describe(comparison: Comparison) -> dict[str, Any]:
         ],
         "pictures": _pictures(comparison.answered) if comparison.answered else None,
     }
+
+
+def _stand_ins(runs: Sequence[ComparedRun]) -> list[list[ComparedRun]]:
+    """The runs whose data stand in for those asked for, together where the notice is the same."""
+    groups: dict[str, list[ComparedRun]] = {}
+    for run in runs:
+        dataset = run.record.run["dataset"]
+        if dataset["is_fallback"]:
+            groups.setdefault(dataset["notice"], []).append(run)
+    return list(groups.values())
 
 
 def _row(run: ComparedRun) -> dict[str, Any]:

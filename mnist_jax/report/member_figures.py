@@ -78,6 +78,7 @@ def losses_by_epoch(losses: Mapping[str, Sequence[float]], highlighted: Mapping[
         )
     style.style_axes(axes, xlabel="epoch", ylabel="training loss (nats)")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+    axes.set_xlim(left=0)
     axes.set_ylim(bottom=0)
     if highlighted:
         style.legend(axes)

@@ -98,12 +98,15 @@ def test_the_test_counts_the_images_that_one_alone_has_right(runs, tmp_path, cap
 
 def test_other_test_images_are_said_and_the_rest_is_compared(runs, tmp_path, capsys):
     other = shutil.copytree(runs / "long", tmp_path / "other")
-    change(other / "config.json", lambda content: content["run"]["dataset"].update(test_sha256="0" * 64))
+    stand_in = {"test_sha256": "0" * 64, "is_fallback": True, "notice": "NOT the full MNIST"}
+    change(other / "config.json", lambda content: content["run"]["dataset"].update(stand_in))
     out = compare(capsys, runs / "slow", other, "--output", tmp_path / "page.html")
     assert "A and B were measured on different test images (sha256 " in out and "McNemar's exact p" not in out
     page = (tmp_path / "page.html").read_text()
     check_page(page)
     assert "A and B were measured on different test images" in page
+    header = text_of(page[page.index("<header>") : page.index("</header>")])
+    assert header.startswith("other: not the data set that was asked for. NOT the full MNIST 2 runs compared")
     assert "the same test images for all" in text_of(section(page, "pictures"))
     assert section(page, "curves").count("<svg") == 4
 

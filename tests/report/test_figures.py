@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from mnist_jax.metrics.predictions import calibration_bins
-from mnist_jax.report import figures, style
+from mnist_jax.report import figures, member_figures, style
 from mnist_jax.report.inline import inline_svg, png_uri
 
 RECORDS = [
@@ -201,3 +201,9 @@ def test_svg_takes_colors_from_the_page_and_has_ids_of_its_own():
     assert svg == inline_svg(figures.training_curve(RECORDS, "loss"), "curve", 'Loss "<1>"'), (
         "the same each time"
     )
+
+
+def test_losses_of_one_epoch_stand_on_an_axis_from_0():
+    axes = member_figures.losses_by_epoch({"seed 0": [0.5], "seed 1": [0.25]}, {"seed 1": "C0"}).axes[0]
+    assert axes.get_xlim()[0] == 0 and axes.get_ylim()[0] == 0
+    assert [tick for tick in axes.get_xticks() if tick != round(tick)] == []
