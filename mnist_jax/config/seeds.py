@@ -1,5 +1,7 @@
 """How a list of seeds is written: ``0:30``, ``3,5,8``, or both mixed."""
 
+import re
+
 from mnist_jax.errors import ConfigError
 
 _ITEM = r"\d{1,10}(:\d{1,10})?"
@@ -14,11 +16,14 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     """Reads a list of seeds in the order they are written.
 
     Args:
-        text: matches ``SEEDS_PATTERN``; ``a:b`` stands for a, a + 1, ..., b - 1.
+        text: such as ``0:30`` or ``3,5,8``; ``a:b`` stands for a, a + 1, ..., b - 1.
 
     Raises:
-        ConfigError: for an empty range, a seed named twice, one beyond 32 bits, or more than 10,000 of them.
+        ConfigError: for other text, an empty range, a seed named twice, one beyond 32 bits, or more than
+            10,000 of them.
     """
+    if not re.fullmatch(SEEDS_PATTERN, text):
+        raise ConfigError([f"seeds: got {text!r}; expected {SEEDS_MEANS}"])
     seeds: list[int] = []
     for item in text.split(","):
         first, colon, stop = item.partition(":")

@@ -129,6 +129,14 @@ def assemble(
     )
 
 
+# What labels of so many dimensions may be.
+_LABEL_HINTS = {
+    1: ", as labels.astype(int) gives of whole ones",
+    2: ", as labels.argmax(axis=1) gives of one-hot ones",
+    3: "; are images and labels swapped?",
+}
+
+
 def _usual_axes(role: Role, part: Part) -> np.ndarray:
     """Images ``[N, H, W, C]`` or labels ``[N]``, of what people keep them as.
 
@@ -143,7 +151,7 @@ def _usual_axes(role: Role, part: Part) -> np.ndarray:
     if role.part == "labels":
         array = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
         if array.dtype.kind not in "iuU" or array.ndim != 1:
-            hint = "; are images and labels swapped?" if array.ndim == 3 else ""
+            hint = _LABEL_HINTS.get(array.ndim, "")
             raise DataError(f"{part.where}: {found}; expected labels, whole numbers [N]{hint}")
         return array
     if array.ndim == 2 and math.isqrt(array.shape[1]) ** 2 == array.shape[1] > 1:

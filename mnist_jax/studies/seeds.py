@@ -47,6 +47,8 @@ def prepare_split(
         DataError: the data is missing or damaged.
     """
     config = check(config)
+    if split not in ("validation", "test"):
+        raise ConfigError([f"split: got {split!r}; expected 'validation' or 'test'"])
     if config.early_stopping.patience:
         raise ConfigError(["early_stopping.patience: members side by side all end together; expected 0 here"])
     if config.init.run:

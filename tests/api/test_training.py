@@ -180,6 +180,12 @@ WRONG = {
     "no labels": (call(IMAGES), DataError, "labels: are missing"),
     "counts": (call(IMAGES, LABELS[:-1]), DataError, "images holds 6 images but labels 5 labels"),
     "swapped": (call(LABELS, IMAGES), DataError, "are images and labels swapped"),
+    "one-hot": (
+        call(IMAGES, np.eye(3)[LABELS]),
+        DataError,
+        r"whole numbers \[N\], as labels.argmax\(axis=1\)",
+    ),
+    "float": (call(IMAGES, LABELS * 1.0), DataError, r"whole numbers \[N\], as labels.astype\(int\)"),
     "ragged": (call([[1, 2], [3]], LABELS), DataError, "images: .*expected one array"),
     "objects": (call([object()], LABELS), DataError, "images: an array of object; expected numbers"),
     "range": (call(IMAGES - 0.5, LABELS), DataError, "images: float64 values, numbers from -0.5"),
@@ -269,3 +275,10 @@ def test_a_study_is_a_function(monkeypatch):
     assert (asked["seeds"], asked["split"]) == ((5, 7), "test")
     with pytest.raises(MnistJaxError, match="names no seed"):
         mnist_jax.study("smoke", "3:3", progress=False)
+    with pytest.raises(ConfigError, match="seeds: got 'five'"):
+        mnist_jax.study("smoke", "five", progress=False)
+
+
+def test_a_study_measures_on_one_of_two_splits():
+    with pytest.raises(ConfigError, match="split: got 'train'; expected 'validation' or 'test'"):
+        mnist_jax.study("smoke", "0:2", split="train", progress=False)

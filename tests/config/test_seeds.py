@@ -40,3 +40,5 @@ def test_what_makes_no_sense_is_refused(text, problem):
 @pytest.mark.parametrize("text", ["", "a", "0:", "1 2", "-1", "0:3,"])
 def test_other_texts_do_not_match(text):
     assert not re.fullmatch(SEEDS_PATTERN, text)
+    with pytest.raises(ConfigError, match="expected seeds such as 0:30"):
+        parse_seeds(text)
