@@ -9,7 +9,7 @@ EXAMPLES ?= 2000
 PARALLEL ?= -n 2 --dist loadfile
 BIN = $(VENV)/bin
 
-.PHONY: train test test-all storm fuzz audit mutants lint format docs bench clean
+.PHONY: train test test-all storm fuzz audit accelerator-compile mutants lint format docs bench clean
 
 # One stamp for each set of extras, renewed when pyproject.toml changes; "main" is what training needs, no extra.
 $(VENV)/.installed-%: pyproject.toml setup.py | $(VENV)/bin/python
@@ -43,6 +43,10 @@ fuzz: $(VENV)/.installed-test
 audit: $(VENV)/.installed-audit
 	$(BIN)/python tools/licenses.py
 	$(BIN)/pip-audit --strict --skip-editable $(ARGS)
+
+# Minutes. Its packages are another GB.
+accelerator-compile: $(VENV)/.installed-accelerator-compile
+	$(BIN)/python -m pytest -m accelerator_compile $(ARGS)
 
 # Minutes to hours: ARGS="mnist_jax/metrics/voting.py --sample 0" for every change of one file.
 mutants: $(VENV)/.installed-mutants

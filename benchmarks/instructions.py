@@ -43,11 +43,10 @@ _CONTAINERS = re.compile(r" (while|conditional|call)\(")
 
 
 def name_parts(experiment: Experiment) -> Experiment:
-    """Puts augmentation and update into named scopes, so that a trace can tell them apart."""
-    tx, augment_fn = experiment.tx, experiment.augment_fn
+    """Puts the update into a named scope, so that a trace can tell it apart."""
+    tx = experiment.tx
     named_tx = optax.GradientTransformationExtraArgs(tx.init, jax.named_scope("update_params")(tx.update))
-    named_augment = None if augment_fn is None else jax.named_scope("augment_batch")(augment_fn)
-    return dataclasses.replace(experiment, tx=named_tx, augment_fn=named_augment)
+    return dataclasses.replace(experiment, tx=named_tx)
 
 
 def kind_of(operation: str) -> str:

@@ -1,5 +1,6 @@
 """Facts about the machine and the checkout that a result is worth nothing without."""
 
+import ctypes
 import os
 import platform
 import time
@@ -8,7 +9,7 @@ from typing import Any
 
 from mnist_jax.runtime.environment import cpu_model_name, git_commit, usable_cores
 
-__all__ = ["busy_cpu_seconds", "describe_machine", "usable_cores"]
+__all__ = ["busy_cpu_seconds", "describe_machine", "device_joules", "usable_cores"]
 
 
 def describe_machine() -> dict[str, Any]:
@@ -32,6 +33,22 @@ def busy_cpu_seconds(stat: str | os.PathLike[str] = "/proc/stat") -> float | Non
         return None
     user, nice, system, _, _, irq, softirq = (int(ticks) for ticks in first[1:8])
     return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
+
+
+def device_joules() -> float | None:
+    """Gives the joules NVIDIA GPU 0 has taken since its driver was loaded; None where NVML does not tell."""
+    try:
+        nvml = ctypes.CDLL("libnvidia-ml.so.1")
+    except OSError:
+        return None
+    if nvml.nvmlInit_v2():
+        return None
+    device, millijoules = ctypes.c_void_p(), ctypes.c_ulonglong()
+    failed = nvml.nvmlDeviceGetHandleByIndex_v2(0, ctypes.byref(device)) or (
+        nvml.nvmlDeviceGetTotalEnergyConsumption(device, ctypes.byref(millijoules))
+    )
+    nvml.nvmlShutdown()
+    return None if failed else millijoules.value / 1000
 
 
 def _memory_bytes() -> int | None:

@@ -53,6 +53,25 @@ def plot_time_to_accuracy(result: dict[str, Any], path: str) -> None:
     _save(figure, path)
 
 
+def plot_accelerator(result: dict[str, Any], path: str) -> None:
+    """Draws images per second over the batch size, a line for each stage that measured steps."""
+    figure = new_figure(2.6)
+    axes = figure.subplots()
+    for name, found in result["stages"].items():
+        if name.startswith("steps-"):
+            entries = found["result"]["batch_sizes"]
+            sizes = [entry["batch_size"] for entry in entries]
+            rates = [entry["images_per_second"] for entry in entries]
+            axes.plot(sizes, rates, "o-", label=name.removeprefix("steps-"))
+    axes.set_xscale("log", base=2)
+    axes.set_ylim(bottom=0)
+    style_axes(axes, xlabel="batch size", ylabel="images per second")
+    if axes.lines:
+        legend(axes)
+    figure.suptitle(result["device"], fontsize=FONT_SIZE, color=INK)
+    _save(figure, path)
+
+
 def plot_shares(names: Sequence[str], milliseconds: Sequence[float], path: str) -> None:
     """Draws milliseconds a step by kind of work."""
     figure = new_figure(0.6 + 0.28 * len(names))

@@ -45,7 +45,7 @@ class Speedrun:
         self._images, self._labels = jax.device_put((train.images, train.labels), layout.replicated)
         self._evaluated = data.test if data.validation is None else data.validation
         self._initialize = CompiledFunction(jax.jit(self._initial))
-        self._program = CompiledFunction(self.experiment.jit_train_steps())
+        self._program = CompiledFunction(self.experiment.jit_train_steps(), self.experiment.compiler_options)
         self._evaluator = Evaluator(
             self.experiment.model.apply,
             batch_size=config.eval_batch_size,

@@ -39,7 +39,7 @@ class Steps:
         """Puts the data on the device; nothing is compiled before the first call."""
         self.experiment = experiment
         images, labels, keys = jax.device_put((images, labels, experiment.keys), experiment.layout.replicated)
-        self.function = CompiledFunction(experiment.jit_train_steps())
+        self.function = CompiledFunction(experiment.jit_train_steps(), experiment.compiler_options)
         self.steps = CompiledSteps(self.function, images, labels, keys, experiment.static_length)
         self.state, self.log = experiment.create_state(), experiment.create_log()
         self.step = 0

@@ -48,6 +48,12 @@ FIELDS = (
         pattern_means="some of wandb, mlflow, trackio, tensorboard, with commas between them, or nothing",
     ),
     _from_0("steps_per_call", 0, "training steps in one call to the device; 0 = automatic"),
+    Field(
+        "gpu_graph",
+        "auto",
+        "what a GPU's host launches at once: as XLA chooses, a step, or all steps of a call",
+        choices=("auto", "step", "epoch"),
+    ),
     _from_1("log_every_steps", 100, "steps between two lines of metrics.jsonl"),
     Field(
         "data.name",
@@ -124,6 +130,12 @@ FIELDS = (
     Field("augment.fill_mode", "nearest", "what is seen beyond the border", choices=("nearest", "constant")),
     Field("augment.fill_value", 0.0, "brightness beyond the border for fill_mode=constant, 0 to 1"),
     Field("augment.interpolation_order", 1, "0 = nearest pixel, 1 = bilinear", choices=(0, 1)),
+    Field(
+        "augment.method",
+        "auto",
+        "how the warp reads pixels: one by one, by matrix products, or as the device likes it",
+        choices=("auto", "gather", "matmul"),
+    ),
     Field("optim.name", "adam", "which optimizer", choices=tuple(OPTIMIZERS)),
     Field("optim.learning_rate", 1e-3, "peak learning rate", more_than=0),
     _part("optim.b1", 0.9, "decay of Adam's mean of gradients"),

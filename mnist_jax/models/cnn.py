@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from mnist_jax.models.head import make_head
 from mnist_jax.models.layers import ConvBlock, DenseBlock, MaxPool, compute_dtype
 from mnist_jax.ops.convolution import resolve_implementation
 
@@ -78,14 +79,7 @@ class CNN(nn.Module):
             )
         x = DenseBlock(self.dense_features, **options, name="dense")(x, train)
         x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
-        head = nn.Dense(
-            self.num_classes,
-            kernel_init=nn.initializers.glorot_uniform(),
-            dtype=dtype,
-            precision=precision,
-            name="head",
-        )
-        return head(x).astype(jnp.float32)
+        return make_head(self.num_classes, precision)(x).astype(jnp.float32)
 
 
 def _num_further_poolings(height: int, width: int, channels: int, dense_features: int) -> int:

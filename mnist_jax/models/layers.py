@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 
 from mnist_jax.ops.batch_norm import batch_norm_relu, conv_batch_norm_relu, moments, normalize
 from mnist_jax.ops.convolution import conv2d
+from mnist_jax.ops.mixed_precision import matmul
 from mnist_jax.ops.pooling import max_pool2d
 
 COMPUTE_DTYPES = ("float32", "tfloat32", "bfloat16")
@@ -85,7 +86,7 @@ class ConvBlock(nn.Module):
         kernel = self.param("kernel", nn.initializers.glorot_uniform(), shape, jnp.float32)
         bias = self.param("bias", nn.initializers.zeros_init(), (self.features,), jnp.float32)
         norm = BatchNorm(self.features, self.momentum, self.epsilon, name="bn")
-        images, kernel = images.astype(self.dtype), kernel.astype(self.dtype)
+        images = images.astype(self.dtype)
         if not train:
             x = conv2d(images, kernel, self.implementation, self.precision) + bias.astype(self.dtype)
             x = nn.relu(norm.normalize(x))
@@ -139,7 +140,7 @@ class DenseBlock(nn.Module):
         kernel = self.param("kernel", nn.initializers.glorot_uniform(), shape, jnp.float32)
         bias = self.param("bias", nn.initializers.zeros_init(), (self.features,), jnp.float32)
         norm = BatchNorm(self.features, self.momentum, self.epsilon, name="bn")
-        x = jnp.matmul(x.astype(self.dtype), kernel.astype(self.dtype), precision=self.precision)
+        x = matmul(x.astype(self.dtype), kernel, self.precision)
         if not train:
             return nn.relu(norm.normalize(x + bias.astype(self.dtype))).astype(self.dtype)
         x, mean, var = batch_norm_relu(

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import flax.linen as nn
 from jaxtyping import Array, Float
 
+from mnist_jax.models.head import make_head
 from mnist_jax.models.layers import BatchNorm, ConvBlock, compute_dtype
 from mnist_jax.ops.convolution import resolve_implementation
 
@@ -53,13 +54,6 @@ class SimpleCNN(nn.Module):
         for i, features in enumerate(self.features):
             x = ConvBlock(features, self.kernel_size, **options, name=f"conv{i}")(x, train)
         x = x.reshape(x.shape[0], -1)
-        x = nn.Dense(
-            self.num_classes,
-            use_bias=False,
-            kernel_init=nn.initializers.glorot_uniform(),
-            dtype=dtype,
-            precision=precision,
-            name="head",
-        )(x)
+        x = make_head(self.num_classes, precision, use_bias=False)(x)
         norm = BatchNorm(self.num_classes, self.batch_norm_momentum, self.batch_norm_epsilon, name="bn")
         return norm(x, train)

@@ -55,18 +55,14 @@ def batch_norm_relu(
 ) -> tuple[Float[Array, "batch *out_space features"], Features, Features]:
     """Normalizes with the statistics of the batch, then ReLU and, where asked, 2x2 maximum pooling.
 
-    With ``pool``, ``x`` is ``[B, H, W, F]``. Of the implementations (`convolution.conv2d`) ``gemm`` is in one
-    piece, ``lax`` layer by layer, with the same values and gradients up to rounding.
+    With ``pool``, ``x`` is ``[B, H, W, F]``. Of the implementations (`convolution.conv2d`) ``gemm`` writes
+    once what several passes need, ``lax`` lets each compute it anew, which takes fewer kernels on a GPU or a
+    TPU; same values and gradients up to rounding.
 
     Returns:
         the result, and mean and variance of ``x``, float32 ``[F]``, which carry no gradient.
     """
-    if resolve_implementation(implementation) == "gemm":
-        return _fused(x, scale, bias, epsilon, pool)
-    mean, var = moments(x)
-    out = jax.nn.relu(normalize(x, mean, var, scale, bias, epsilon))
-    mean, var = lax.stop_gradient((mean, var))
-    return max_pool2d(out, 2, implementation) if pool else out, mean, var
+    return _fused(x, scale, bias, epsilon, pool, resolve_implementation(implementation) == "gemm")
 
 
 def conv_batch_norm_relu(
@@ -87,7 +83,7 @@ def conv_batch_norm_relu(
         ``[F]``, which carry no gradient.
     """
     if resolve_implementation(implementation) == "gemm" and has_few_inputs(kernel):
-        return _conv_fused(images, kernel, scale, bias, epsilon, pool, precision)
+        return _conv_fused(images, kernel.astype(images.dtype), scale, bias, epsilon, pool, precision)
     convolved = conv2d(images, kernel, implementation, precision)
     return batch_norm_relu(convolved, scale, bias, epsilon=epsilon, pool=pool, implementation=implementation)
 
@@ -97,30 +93,46 @@ def has_few_inputs(kernel: Float[Array, "rows cols channels features"]) -> bool:
     return kernel.size // kernel.shape[-1] <= 2 * kernel.shape[-1]
 
 
+def _sums_by_image(*arrays: Array) -> Array:
+    """Sums over all axes but the last, those of several arrays in one kernel: ``[arrays, F]``."""
+    by_image = [jnp.sum(array, tuple(range(1, array.ndim - 1))) for array in arrays]
+    return jnp.sum(jnp.stack(by_image), axis=1)
+
+
+def _moments_by_image(x: Array) -> tuple[Array, Array]:
+    """As `moments`."""
+    x = x.astype(jnp.float32)
+    mean, square = _sums_by_image(x, jnp.square(x)) / (x.size // x.shape[-1])
+    return mean, jnp.maximum(square - jnp.square(mean), 0.0)
+
+
 def _pool_selected(x: Array, factor: Array) -> Array:
     """Of each 2x2 tile the value that is largest once multiplied by ``factor``."""
     return jnp.where(factor >= 0, max_pool2d(x, 2, "gemm"), -max_pool2d(-x, 2, "gemm"))
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
-def _fused(x: Array, scale: Array, bias: Array, epsilon: float, pool: bool) -> tuple[Array, Array, Array]:
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
+def _fused(
+    x: Array, scale: Array, bias: Array, epsilon: float, pool: bool, apart: bool
+) -> tuple[Array, Array, Array]:
     """`batch_norm_relu` in one piece."""
-    return _fused_forward(x, scale, bias, epsilon, pool)[0]
+    return _fused_forward(x, scale, bias, epsilon, pool, apart)[0]
 
 
 def _fused_forward(
-    x: Array, scale: Array, bias: Array, epsilon: float, pool: bool
+    x: Array, scale: Array, bias: Array, epsilon: float, pool: bool, apart: bool
 ) -> tuple[tuple[Array, Array, Array], tuple]:
-    mean, var = moments(x)
+    mean, var = moments(x) if apart else _moments_by_image(x)
     factor = scale * lax.rsqrt(var + epsilon)
     # Without the barrier XLA would pool anew for each use.
-    selected = lax.optimization_barrier(_pool_selected(x, factor)) if pool else x
+    selected = _pool_selected(x, factor) if pool else x
+    selected = lax.optimization_barrier(selected) if pool and apart else selected
     out = jax.nn.relu((selected - mean) * factor + bias)
     return (out, mean, var), (x, selected, scale, bias, mean, var)
 
 
 def _fused_backward(
-    epsilon: float, pool: bool, residuals: tuple, cotangents: tuple
+    epsilon: float, pool: bool, apart: bool, residuals: tuple, cotangents: tuple
 ) -> tuple[Array, Array, Array]:
     """BatchNorm's gradient (Ioffe and Szegedy 2015), ReLU's mask and the pooling's choice folded in."""
     x, selected, scale, bias, mean, var = residuals
@@ -129,14 +141,17 @@ def _fused_backward(
     factor = scale * inverse_sd
     centered = (selected - mean).astype(jnp.float32)
     gradient = jnp.where(centered * factor + bias > 0, cotangents[0], 0).astype(jnp.float32)
-    bias_gradient = jnp.sum(gradient, axes)
-    scale_gradient = jnp.sum(gradient * centered, axes) * inverse_sd
+    if apart:
+        bias_gradient, scale_gradient = jnp.sum(gradient, axes), jnp.sum(gradient * centered, axes)
+    else:
+        bias_gradient, scale_gradient = _sums_by_image(gradient, gradient * centered)
+    scale_gradient = scale_gradient * inverse_sd
     count = x.size // x.shape[-1]
     # d/dx = factor * (gradient - mean of gradient - normalized x * mean of gradient times normalized x)
     slope = -factor * inverse_sd * scale_gradient / count
     offset = -factor * bias_gradient / count - slope * mean
     if pool:
-        gradient = unpool2d(gradient, x, selected)
+        gradient = unpool2d(gradient, x, selected, apart)
     return (factor * gradient + (slope * x + offset)).astype(x.dtype), scale_gradient, bias_gradient
 
 
@@ -199,7 +214,7 @@ def _conv_fused_backward(
     count = patches.size // patches.shape[-1]
     gradient = jnp.where(pooled > 0, cotangents[0], 0)
     if pool:
-        gradient = unpool2d(gradient, normalized, pooled).astype(gradient.dtype)
+        gradient = unpool2d(gradient, normalized, pooled, True).astype(gradient.dtype)
     sums = _inner_products(patches, gradient, precision)
     products, bias_gradient = sums[:-1], sums[-1]
     flat_kernel = kernel.reshape(-1, features).astype(jnp.float32)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from mnist_jax.ops import winograd
+from mnist_jax.ops import mixed_precision, winograd
 
 ConvImplementation = Literal["auto", "gemm", "lax"]
 CONV_IMPLEMENTATIONS = ("auto", "gemm", "lax")
@@ -43,7 +43,7 @@ def conv2d(
 
     Args:
         images: ``[B, H, W, C]``.
-        kernel: ``[R, S, C, F]``.
+        kernel: ``[R, S, C, F]``, rounded to the dtype of the images.
         implementation: ``auto``, ``gemm`` or ``lax``; they agree in value and gradient up to rounding.
         precision: of the products on devices that have more than one.
 
@@ -58,9 +58,8 @@ def conv2d(
     if rows > height or cols > width:
         raise ValueError(f"a {rows}x{cols} kernel does not fit into {height}x{width} images")
     if resolve_implementation(implementation) == "lax":
-        return lax.conv_general_dilated(
-            images, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"), precision=precision
-        )
+        return mixed_precision.convolve(images, kernel, precision)
+    kernel = kernel.astype(images.dtype)
     if winograd.is_profitable(images, kernel):
         return winograd.winograd_conv2d(images, kernel, precision)
     return _conv2d_gemm(images, kernel, precision)

@@ -41,6 +41,7 @@ def unpool2d(
     gradient: Float[Array, "batch out_height out_width channels"],
     images: Float[Array, "batch height width channels"],
     pooled: Float[Array, "batch out_height out_width channels"],
+    apart: bool,
 ) -> Float[Array, "batch height width channels"]:
     """Returns each 2x2 tile's gradient to the pixels it was taken from, in equal parts where several tie.
 
@@ -48,6 +49,7 @@ def unpool2d(
         gradient: ``[B, H // 2, W // 2, C]``, of what was taken.
         images: ``[B, H, W, C]``, what was taken from.
         pooled: ``[B, H // 2, W // 2, C]``, the pixel of ``images`` that was taken from each tile.
+        apart: whether each tile's share is computed once, in a pass of its own, and not for each pixel.
 
     Returns:
         ``[B, H, W, C]``; zero in rows and columns left over at the end.
@@ -55,8 +57,9 @@ def unpool2d(
     batch, height, width, features = pooled.shape
     tiles = images[:, : 2 * height, : 2 * width].reshape(batch, height, 2, width, 2, features)
     ties = sum((tiles[:, :, i, :, j] == pooled).astype(jnp.float32) for i in range(2) for j in range(2))
-    # Without the barrier XLA would compute each tile's share anew for its four pixels.
-    share = jax.lax.optimization_barrier(gradient / ties)
+    share = gradient / ties
+    if apart:
+        share = jax.lax.optimization_barrier(share)
     spread = jnp.where(tiles == pooled[:, :, None, :, None], share[:, :, None, :, None], 0)
     spread = spread.reshape(batch, 2 * height, 2 * width, features)
     rest = ((0, 0), (0, images.shape[1] - 2 * height), (0, images.shape[2] - 2 * width), (0, 0))

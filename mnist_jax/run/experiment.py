@@ -24,17 +24,14 @@ from mnist_jax.run.parts import (
     group_parameters,
 )
 from mnist_jax.runtime.collectives import broadcast_from_primary
-from mnist_jax.runtime.compilation import CompiledFunction
+from mnist_jax.runtime.compilation import CompiledFunction, command_buffer_options
 from mnist_jax.runtime.devices import Layout
 from mnist_jax.training.compiled_steps import CompiledSteps, StepsPerCall
+from mnist_jax.training.draws import AugmentFn, draw_step
 from mnist_jax.training.epoch import EpochLog, RunKeys, jit_train_steps, make_train_steps
 from mnist_jax.training.groups import freeze_step, names_of
 from mnist_jax.training.state import TrainState, create_train_state
-from mnist_jax.training.step import AugmentFn, train_step
-
-# On an accelerator several steps an iteration spare the loop's trips to the host; on CPU they only lengthen
-# compilation.
-_ACCELERATOR_UNROLL = 4
+from mnist_jax.training.step import train_step
 
 # In steps: an average of fewer is no average.
 _SHORTEST_AVERAGE = 10.0
@@ -100,7 +97,7 @@ class Experiment:
     def compiled_steps(self, train: Dataset) -> CompiledSteps:
         """Puts the training images on every device, once, for the steps to be done there."""
         images, labels, keys = self.layout.replicate((train.images, train.labels, self.keys))
-        function = CompiledFunction(self.jit_train_steps())
+        function = CompiledFunction(self.jit_train_steps(), self.compiler_options)
         return CompiledSteps(function, images, labels, keys, self.static_length)
 
     def steps_per_call(self, num_members: int = 1) -> StepsPerCall:
@@ -118,6 +115,11 @@ class Experiment:
     def static_length(self) -> bool:
         """Whether the number of steps of a call is compiled in, which spares an accelerator's host."""
         return self.layout.platform != "cpu"
+
+    @property
+    def compiler_options(self) -> dict[str, str]:
+        """What `CompiledFunction` is to ask of the compiler for many steps."""
+        return command_buffer_options(self.config.gpu_graph, self.layout.platform)
 
     def jit_train_steps(self) -> Any:
         """The jitted function that does many steps in one call, see ``epoch.jit_train_steps``."""
@@ -141,12 +143,13 @@ class Experiment:
             else None,
         )
         frozen = parse_patterns(self.config.init.freeze)
+        batch_shape = (self.config.batch_size, *self.image_shape)
         return {
             "train_step": freeze_step(step, frozen) if frozen else step,
             "batch_size": self.config.batch_size,
             "num_examples": self.num_train,
-            "unroll": _ACCELERATOR_UNROLL if self.static_length else 1,
             "static_length": self.static_length,
+            "draw_step": lambda key, step: draw_step(key, step, batch_shape, self.augment_fn),
         }
 
 
@@ -206,7 +209,7 @@ def build_experiment(
         num_train=num_train,
         learning_rate_fn=learning_rate_fn,
         tx=group_parameters(config, tx),
-        augment_fn=build_augment_fn(config.augment),
+        augment_fn=build_augment_fn(config.augment, layout.platform),
         keys=RunKeys.from_seed(config.seed),
         first_step=first_step,
     )

@@ -1,6 +1,5 @@
 """The parts of a run that a configuration names: the network, the augmentation, the optimizer."""
 
-import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,11 +14,11 @@ from mnist_jax.errors import ConfigError
 from mnist_jax.models.own import create_own_model, is_own
 from mnist_jax.models.registry import create_model
 from mnist_jax.ops.convolution import resolve_implementation
-from mnist_jax.training.augment import random_affine
+from mnist_jax.training.augment import RandomAffine, resolve_method
+from mnist_jax.training.draws import AugmentFn
 from mnist_jax.training.groups import freeze_optimizer, matches, matches_any, scale_rates
 from mnist_jax.training.learning_rate import create_learning_rate_fn
 from mnist_jax.training.optimizer import create_optimizer
-from mnist_jax.training.step import AugmentFn
 
 
 def build_model(
@@ -66,11 +65,12 @@ def build_model(
     )
 
 
-def build_augment_fn(augment: Mapping[str, Any]) -> AugmentFn | None:
-    """Builds the random warp of the section ``augment``, or None where it is off."""
+def build_augment_fn(augment: Mapping[str, Any], platform: str | None = None) -> AugmentFn | None:
+    """Builds the random warp of the section ``augment`` for ``platform``, or None where it is off."""
     if not augment["enabled"]:
         return None
-    return functools.partial(random_affine, **{name: augment[name] for name in augment if name != "enabled"})
+    settings = {name: augment[name] for name in augment if name != "enabled"}
+    return RandomAffine(**{**settings, "method": resolve_method(settings["method"], platform)})
 
 
 def build_optimizer(

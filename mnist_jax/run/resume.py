@@ -20,9 +20,11 @@ _FREE_FIELDS = (
     "report",
     "tracking",
     "steps_per_call",
+    "gpu_graph",
     "data.dir",
     "data.fallback",
     "model.conv",
+    "augment.method",
     "eval_batch_size",
 )
 _FREE_GROUPS = ("checkpoint.", "distributed.")

@@ -4,7 +4,7 @@ import os
 import re
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +14,38 @@ from mnist_jax.runtime.environment import user_cache_dir
 
 # Small programs add up: a run compiles about ten of them.
 _MIN_COMPILE_SECONDS = 0.1
+# What XLA puts into command buffers, which are CUDA graphs, by itself. An option names all there are to be.
+_IN_GRAPHS = "CONDITIONAL,CUBLAS,CUBLASLT,CUDNN,CUSTOM_CALL,DYNAMIC_SLICE_FUSION,FUSION"
+_MORE_IN_GRAPHS = {"step": "CONVOLUTION", "epoch": "CONVOLUTION,WHILE"}
 _TROUBLE = re.compile(r"Error (reading|writing) persistent compilation cache")
+
+
+def command_buffer_options(gpu_graph: str, platform: str = "gpu") -> dict[str, str]:
+    """Returns the compiler's options for one launch of the host per step or per loop over steps, on a GPU.
+
+    Args:
+        gpu_graph: ``auto`` (XLA's own choice, which leaves convolutions out), ``step`` or ``epoch``.
+        platform: ``cpu``, ``gpu`` or ``tpu``; another than a GPU has no such options.
+
+    Returns:
+        for `CompiledFunction`; nothing where ``XLA_FLAGS`` says it already.
+    """
+    flag = "xla_gpu_enable_command_buffer"
+    if platform != "gpu" or gpu_graph == "auto" or flag in os.environ.get("XLA_FLAGS", ""):
+        return {}
+    return {flag: f"{_IN_GRAPHS},{_MORE_IN_GRAPHS[gpu_graph]}"}
 
 
 class CompiledFunction:
     """A jitted function that compiles once for each shape of its arguments, and how long that took."""
 
-    def __init__(self, jitted: Any):
-        """Wraps ``jitted``, made by ``jax.jit``; nothing is compiled yet."""
+    def __init__(self, jitted: Any, options: Mapping[str, str] | None = None):
+        """Wraps ``jitted``, made by ``jax.jit``; nothing is compiled yet.
+
+        ``options`` are the compiler's; a compiler that refuses one goes without all of them.
+        """
         self._jitted = jitted
+        self._options = dict(options or {})
         self._programs: dict[Any, Callable[..., Any]] = {}
         self.compile_seconds = 0.0  # tracing and compiling so far
         self.on_compile: Callable[[], None] = lambda: None  # called before each compilation
@@ -39,9 +62,17 @@ class CompiledFunction:
         if key not in self._programs:
             self.on_compile()
             start = time.perf_counter()
-            self._programs[key] = self._jitted.lower(*args, **static).compile()
+            self._programs[key] = self._compile(self._jitted.lower(*args, **static))
             self.compile_seconds += time.perf_counter() - start
         return self._programs[key]
+
+    def _compile(self, lowered: Any) -> Callable[..., Any]:
+        try:
+            return lowered.compile(compiler_options=self._options)
+        except jax.errors.JaxRuntimeError as error:
+            if not self._options or "INVALID_ARGUMENT" not in str(error):
+                raise
+            return lowered.compile()
 
 
 def enable_compile_cache(on_note: Callable[[str], None], directory: Path | None = None) -> None:

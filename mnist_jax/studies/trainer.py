@@ -162,7 +162,8 @@ class MemberTrainer:
         if program is None:
             run_steps = experiment.make_train_steps(batch_sharding(mesh))
             program = CompiledFunction(
-                jit_member_steps(run_steps, mesh, static_length=experiment.static_length)
+                jit_member_steps(run_steps, mesh, static_length=experiment.static_length),
+                experiment.compiler_options,
             )
             self._programs[count] = program
         keys = [RunKeys.from_seed(seed) for seed in seeds]
@@ -239,9 +240,9 @@ class MemberTrainer:
         experiment = self.experiment
         keys = RunKeys.from_seed(0)
         state, log = self.create_state(keys), EpochLog.empty(experiment.steps_per_epoch)
-        function = CompiledFunction(experiment.jit_train_steps())
+        function = CompiledFunction(experiment.jit_train_steps(), experiment.compiler_options)
         steps = CompiledSteps(function, *data, keys, experiment.static_length)
-        memory = steps.program(state, log, 1).memory_analysis()
+        memory = steps.program(state, log, experiment.steps_per_call().next(0)).memory_analysis()
         of_state = sum(leaf.nbytes for leaf in jax.tree.leaves((state, log)))
         return int(memory.temp_size_in_bytes) + of_state
 

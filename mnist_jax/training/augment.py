@@ -4,16 +4,19 @@ A warp asks, for each pixel of the result, where in the source image it comes fr
 *displacement* rather than its position: that is small, so it keeps more of float32's digits.
 """
 
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Key
 
 FILL_MODES = ("nearest", "constant")
 INTERPOLATION_ORDERS = (0, 1)
+METHODS = ("auto", "gather", "matmul")
 
 Images = Float[Array | np.ndarray, "batch height width channels"]
 
@@ -27,6 +30,21 @@ class AffineParams(NamedTuple):
     shear: Array  # degrees
     zx: Array  # zoom along Keras' first matrix axis, 1 = none, below 1 enlarges
     zy: Array  # zoom along Keras' second matrix axis
+
+
+class Displacements(NamedTuple):
+    """Where each result pixel comes from, less its own place; every field is float32 ``[batch]``.
+
+    With ``x`` and ``y`` the pixel's column and row less those of the center, it comes from ``column_x * x -
+    column_y * y + column_0`` columns and ``row_x * x + row_y * y + row_0`` rows further.
+    """
+
+    column_x: Array
+    column_y: Array
+    column_0: Array
+    row_x: Array
+    row_y: Array
+    row_0: Array
 
 
 class _Source(NamedTuple):
@@ -49,6 +67,7 @@ def apply_affine_transform(
     cval: ArrayLike = 0.0,
     order: int = 1,
     swap_center: bool = True,
+    method: str = "auto",
 ) -> Float[Array, "batch height width channels"]:
     """Warps each image as Keras' function of that name does (row_axis=0, col_axis=1, channel_axis=2).
 
@@ -75,12 +94,13 @@ def apply_affine_transform(
         cval: Fill value for ``"constant"``.
         order: 0 for the nearest pixel, 1 for bilinear interpolation.
         swap_center: Keras' center, which on an image that is not square lies beside the image's own.
+        method: See `resolve_method`.
 
     Returns:
         The warped images, in the shape and dtype of ``images``.
 
     Raises:
-        ValueError: On an unknown ``fill_mode`` or ``order``, images that are not floating point
+        ValueError: On an unknown ``fill_mode``, ``order`` or ``method``, images that are not floating point
             ``[batch, height, width, channels]``, or a parameter of another length than the batch (or,
             off the device, not finite).
 
@@ -97,12 +117,28 @@ def apply_affine_transform(
         )
     given = {"theta": theta, "tx": tx, "ty": ty, "shear": shear, "zx": zx, "zy": zy}
     params = [_per_image(name, value, images.shape[0]) for name, value in given.items()]
-    rows, columns = _locate(params, images.shape[1], images.shape[2], order, swap_center)
-    warped = _sample(images, rows, columns, order)
-    if fill_mode == "constant":
-        inside = (rows.inside & columns.inside)[..., None]
-        warped = jnp.where(inside, warped, jnp.asarray(cval, images.dtype))
-    return warped
+    displacements = _displacements(AffineParams(*params))
+    return _warp(images, displacements, fill_mode, cval, order, swap_center, resolve_method(method))
+
+
+def resolve_method(method: str, platform: str | None = None) -> str:
+    """Turns ``auto`` into the way to read pixels that a platform does best.
+
+    ``gather`` reads each pixel at its place: nothing on a CPU or a GPU, what a TPU does worst. ``matmul``
+    multiplies the images by matrices with at most two weights in each row. They agree up to rounding.
+
+    Args:
+        method: ``auto``, ``gather`` or ``matmul``.
+        platform: ``cpu``, ``gpu`` or ``tpu``; by default JAX's own choice.
+
+    Raises:
+        ValueError: For another name.
+    """
+    if method not in METHODS:
+        raise ValueError(f"the method must be one of {', '.join(METHODS)}; got {method!r}")
+    if method != "auto":
+        return method
+    return "matmul" if (platform or jax.default_backend()) == "tpu" else "gather"
 
 
 def random_affine_params(
@@ -143,50 +179,76 @@ def random_affine_params(
     return AffineParams(**draws)
 
 
-def random_affine(
-    key: Key[Array, ""],
-    images: Images,
-    *,
-    fill_mode: str = "nearest",
-    fill_value: float = 0.0,
-    interpolation_order: int = 1,
-    **ranges: float,
-) -> Float[Array, "batch height width channels"]:
-    """Warps each image by a random rotation, shift, shear and zoom of its own.
+@dataclass(frozen=True)
+class RandomAffine:
+    """Warps each image by a random rotation, shift, shear and zoom of its own: ``(key, images) -> images``.
 
-    Args:
-        key: Typed key; the same key gives the same warps.
-        images: Floating point.
+    The same key gives the same warps. What is drawn does not depend on the images, so it may be drawn before,
+    for many batches at once. With every range 0, images and program are left untouched.
+
+    Attributes:
+        rotation_degrees: See `random_affine_params`, as for the next four; all are static Python numbers.
+        width_shift_fraction: Fraction of the width.
+        height_shift_fraction: Fraction of the height.
+        shear_degrees: Degrees.
+        zoom_fraction: Fraction, below 1.
         fill_mode: ``"nearest"`` or ``"constant"``.
-        fill_value: For ``"constant"``, in the scale of ``images``.
+        fill_value: For ``"constant"``, in the scale of the images.
         interpolation_order: 0 (nearest pixel) or 1 (bilinear).
-        **ranges: Those of `random_affine_params`, static Python numbers.
-
-    Returns:
-        The warped images, in the shape and dtype of ``images``. With every range 0 they are returned
-        untouched and nothing is added to the traced program.
+        method: See `resolve_method`.
 
     Raises:
         ValueError: On a negative or non-finite range, a zoom of 1 or more (it would mirror the image), and as
             `apply_affine_transform` does.
     """
-    _check_sampling(fill_mode, interpolation_order)
-    for name, value in ranges.items():
-        if not (np.isfinite(value) and value >= 0):
-            raise ValueError(f"{name} must be a finite number >= 0, got {value!r}")
-        if name == "zoom_fraction" and value >= 1:
-            raise ValueError(f"zoom_fraction must be below 1, got {value!r}")
-    if not any(ranges.values()):
-        return jnp.asarray(images)
-    params = random_affine_params(key, images.shape[0], images.shape[1:], **ranges)
-    return apply_affine_transform(
-        images,
-        *params,
-        fill_mode=fill_mode,
-        cval=fill_value,
-        order=interpolation_order,
-        swap_center=False,
-    )
+
+    rotation_degrees: float
+    width_shift_fraction: float
+    height_shift_fraction: float
+    shear_degrees: float
+    zoom_fraction: float
+    fill_mode: str = "nearest"
+    fill_value: float = 0.0
+    interpolation_order: int = 1
+    method: str = "auto"
+
+    def __post_init__(self) -> None:
+        """Checks the settings."""
+        _check_sampling(self.fill_mode, self.interpolation_order)
+        resolve_method(self.method)
+        for name, value in self._ranges().items():
+            if not (np.isfinite(value) and value >= 0):
+                raise ValueError(f"{name} must be a finite number >= 0, got {value!r}")
+        if self.zoom_fraction >= 1:
+            raise ValueError(f"zoom_fraction must be below 1, got {self.zoom_fraction!r}")
+
+    @jax.named_scope("augment_batch")
+    def draw(self, key: Key[Array, ""], shape: tuple[int, ...]) -> Displacements | None:
+        """Draws a batch's warps, for images of ``shape`` [B, H, W, C]; None with every range 0."""
+        ranges = self._ranges()
+        if not any(ranges.values()):
+            return None
+        return _displacements(random_affine_params(key, shape[0], shape[1:], **ranges))
+
+    def __call__(
+        self, key: Key[Array, ""] | Displacements | None, images: Images
+    ) -> Float[Array, "batch height width channels"]:
+        """Warps images, in their shape and dtype, as a key says or as was drawn from one."""
+        images = jnp.asarray(images)
+        drawn = self.draw(key, images.shape) if isinstance(key, jax.Array) else key
+        if drawn is None:
+            return images
+        method = resolve_method(self.method)
+        return _warp(images, drawn, self.fill_mode, self.fill_value, self.interpolation_order, False, method)
+
+    def _ranges(self) -> dict[str, float]:
+        return {
+            "rotation_degrees": self.rotation_degrees,
+            "width_shift_fraction": self.width_shift_fraction,
+            "height_shift_fraction": self.height_shift_fraction,
+            "shear_degrees": self.shear_degrees,
+            "zoom_fraction": self.zoom_fraction,
+        }
 
 
 def _check_sampling(fill_mode: str, order: int) -> None:
@@ -197,36 +259,66 @@ def _check_sampling(fill_mode: str, order: int) -> None:
 
 
 def _per_image(name: str, value: ArrayLike, batch_size: int) -> Array:
-    """Brings a parameter to float32 ``[batch, 1, 1]``."""
+    """Brings a parameter to float32 ``[batch]``."""
     array = jnp.asarray(value, jnp.float32)
     if array.shape not in ((), (batch_size,)):
         raise ValueError(f"{name} must be a scalar or have shape [{batch_size}], got {list(array.shape)}")
     if not isinstance(value, jax.Array) and not np.isfinite(value).all():
         raise ValueError(f"{name} must be finite, got {value!r}")
-    return jnp.broadcast_to(array, (batch_size,)).reshape(-1, 1, 1)
+    return jnp.broadcast_to(array, (batch_size,))
 
 
-def _locate(
-    params: list[Array], height: int, width: int, order: int, swap_center: bool
-) -> tuple[_Source, _Source]:
-    """Returns the source positions along rows and columns, found as displacements from each result pixel.
+def _displacements(params: AffineParams) -> Displacements:
+    """Multiplies rotation, shift, shear and zoom out.
 
-    The product of rotation, shear and zoom is written out, with cos(a) - 1 as -2 sin²(a/2), so that nothing
-    near 1 or near the size of the image is rounded; without a matrix product no GPU reduces its precision.
+    With cos(a) - 1 as -2 sin²(a/2), nothing near 1 or near the size of the image is rounded; without a matrix
+    product no GPU reduces its precision.
     """
     theta, tx, ty, shear, zx, zy = params
     theta, slant = jnp.deg2rad(theta), jnp.deg2rad(theta + shear)
+    cos_theta, sin_theta = jnp.cos(theta), jnp.sin(theta)
+    return Displacements(
+        column_x=-2 * jnp.sin(theta / 2) ** 2 * zx + (zx - 1),
+        column_y=jnp.sin(slant) * zy,
+        column_0=cos_theta * tx - sin_theta * ty,
+        row_x=sin_theta * zx,
+        row_y=-2 * jnp.sin(slant / 2) ** 2 * zy + (zy - 1),
+        row_0=sin_theta * tx + cos_theta * ty,
+    )
+
+
+@jax.named_scope("augment_batch")
+def _warp(
+    images: Array,
+    displacements: Displacements,
+    fill_mode: str,
+    cval: ArrayLike,
+    order: int,
+    swap_center: bool,
+    method: str,
+) -> Array:
+    height, width = images.shape[1:3]
+    rows, columns = _locate(displacements, height, width, order, swap_center)
+    warped = (_sample if method == "gather" else _sample_by_products)(images, rows, columns, order)
+    if fill_mode == "constant":
+        inside = (rows.inside & columns.inside)[..., None]
+        warped = jnp.where(inside, warped, jnp.asarray(cval, images.dtype))
+    return warped
+
+
+def _locate(
+    displacements: Displacements, height: int, width: int, order: int, swap_center: bool
+) -> tuple[_Source, _Source]:
+    """Returns the source positions along rows and columns."""
+    d = Displacements(*(field.reshape(-1, 1, 1) for field in displacements))
     row, column = jnp.arange(height)[:, None], jnp.arange(width)[None, :]
     # Column and row of the point that images are turned about.
     center_x, center_y = width / 2 - 0.5, height / 2 - 0.5
     if swap_center:
         center_x, center_y = center_y, center_x
     x, y = column - center_x, row - center_y
-    cos_theta, sin_theta, sin_slant = jnp.cos(theta), jnp.sin(theta), jnp.sin(slant)
-    xx_less_1 = -2 * jnp.sin(theta / 2) ** 2 * zx + (zx - 1)
-    yy_less_1 = -2 * jnp.sin(slant / 2) ** 2 * zy + (zy - 1)
-    column_shift = xx_less_1 * x - sin_slant * zy * y + (cos_theta * tx - sin_theta * ty)
-    row_shift = sin_theta * zx * x + yy_less_1 * y + (sin_theta * tx + cos_theta * ty)
+    column_shift = d.column_x * x - d.column_y * y + d.column_0
+    row_shift = d.row_x * x + d.row_y * y + d.row_0
     return _split(row_shift, row, height, order), _split(column_shift, column, width, order)
 
 
@@ -255,3 +347,26 @@ def _sample(images: Array, rows: _Source, columns: _Source, order: int) -> Array
         for column in (columns.index, next_column)
     )
     return ((1 - column_weight) * before + column_weight * after).astype(images.dtype)
+
+
+def _sample_by_products(images: Array, rows: _Source, columns: _Source, order: int) -> Array:
+    """As `_sample`, without a gather: each pixel's weights over all rows, then over all columns."""
+    batch, height, width, channels = images.shape
+    # Rows first, in one product for each image; columns as a sum, for theirs differ from pixel to pixel.
+    picked = jnp.einsum(
+        "bpr,brcf->bpcf",
+        _weights(rows, height, order).reshape(batch, -1, height),
+        images.astype(jnp.float32),
+        precision=lax.Precision.HIGHEST,
+    )
+    column_weights = _weights(columns, width, order).reshape(batch, -1, width, 1)
+    warped = jnp.sum(picked * column_weights, axis=2)
+    return warped.reshape(images.shape).astype(images.dtype)
+
+
+def _weights(source: _Source, length: int, order: int) -> Array:
+    """Share of each of ``length`` pixels in each result pixel: float32 ``[batch, height, width, length]``."""
+    away = jnp.arange(length) - source.index[..., None]
+    if order == 0:
+        return (away == 0).astype(jnp.float32)
+    return jnp.maximum(0.0, 1.0 - jnp.abs(away - source.weight[..., None]))

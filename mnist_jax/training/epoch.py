@@ -13,7 +13,8 @@ from jaxtyping import Array, Float, Int, Shaped, UInt8
 from mnist_jax.metrics.sums import Metrics
 from mnist_jax.training.state import TrainState
 
-TrainStep = Callable[[TrainState, dict[str, Array], jax.Array], tuple[TrainState, Metrics]]
+TrainStep = Callable[[TrainState, dict[str, Array], Any], tuple[TrainState, Metrics]]
+DrawStep = Callable[[jax.Array, Int[Array, ""]], Any]
 
 
 # JAX builds these anew with anything for leaves (shapes, shardings, None), which no check may refuse.
@@ -69,7 +70,7 @@ def jit_train_steps(
     *,
     batch_sharding: NamedSharding | None = None,
     static_length: bool = True,
-    **settings: int,
+    **settings: Any,
 ) -> Callable[..., tuple[TrainState, EpochLog]]:
     """Compiles what `make_train_steps` makes of the same arguments; ``state`` and ``log`` are donated."""
     run = make_train_steps(train_step, batch_sharding=batch_sharding, static_length=static_length, **settings)
@@ -85,8 +86,8 @@ def make_train_steps(
     batch_size: int,
     num_examples: int,
     batch_sharding: NamedSharding | None = None,
-    unroll: int = 1,
     static_length: bool = True,
+    draw_step: DrawStep | None = None,
 ) -> Callable[..., tuple[TrainState, EpochLog]]:
     """Makes ``run(state, log, images, labels, keys, num_steps) -> (state, log)``, to be compiled.
 
@@ -94,15 +95,15 @@ def make_train_steps(
     gives the same bits. A call must not cross the end of an epoch.
 
     Args:
-        train_step: ``(state, batch, key) -> (state, metrics)``.
+        train_step: ``(state, batch, key or draws) -> (state, metrics)``.
         batch_size: examples a step.
         num_examples: examples in the data set; the remainder of an epoch that fills no batch is left out of
             that epoch.
         batch_sharding: how a batch is spread over devices, or None on one device.
-        unroll: steps per iteration of the loop on the device; more of them spare an accelerator's host round
-            trips.
         static_length: whether the number of steps is compiled in (accelerators run such a loop without asking
             the host) or an argument (one program for every length).
+        draw_step: ``(key, step) -> draws``. Where the length is compiled in, those of all steps are drawn
+            before the loop, at once; otherwise ``train_step`` gets the run's key.
     """
     steps_per_epoch = num_examples // batch_size
 
@@ -116,7 +117,7 @@ def make_train_steps(
     ) -> tuple[TrainState, EpochLog]:
         order = epoch_order(keys.shuffle, state.step // steps_per_epoch, num_examples)
 
-        def body(carry: tuple[TrainState, EpochLog]) -> tuple[TrainState, EpochLog]:
+        def body(carry: tuple[TrainState, EpochLog], draws: Any) -> tuple[TrainState, EpochLog]:
             state, log = carry
             index = state.step % steps_per_epoch
             rows = lax.dynamic_slice_in_dim(order, index * batch_size, batch_size)
@@ -126,15 +127,15 @@ def make_train_steps(
             batch = {"image": images[rows], "label": labels[rows]}
             if batch_sharding is not None:
                 batch = lax.with_sharding_constraint(batch, batch_sharding)
-            state, metrics = train_step(state, batch, keys.train)
+            state, metrics = train_step(state, batch, keys.train if draws is None else draws)
             return state, log.record(index, metrics)
 
         carry = (state, log)
         if static_length:
             assert isinstance(num_steps, int)
-            return lax.scan(
-                lambda c, _: (body(c), None), carry, length=num_steps, unroll=min(unroll, num_steps)
-            )[0]
-        return lax.fori_loop(0, num_steps, lambda _, c: body(c), carry)
+            steps = state.step + jnp.arange(num_steps)
+            draws = draw_step and jax.vmap(draw_step, (None, 0))(keys.train, steps)
+            return lax.scan(lambda c, d: (body(c, d), None), carry, draws, length=num_steps)[0]
+        return lax.fori_loop(0, num_steps, lambda _, c: body(c, None), carry)
 
     return run

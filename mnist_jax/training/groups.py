@@ -76,7 +76,7 @@ def freeze_step(train_step: Step, patterns: Sequence[str]) -> Step:
             lambda name, before, after: before if matches_any(name, patterns) else after, old, new
         )
 
-    def step(state: TrainState, batch: dict[str, Array], key: jax.Array) -> tuple[TrainState, Metrics]:
+    def step(state: TrainState, batch: dict[str, Array], key: Any) -> tuple[TrainState, Metrics]:
         with nn.intercept_methods(functools.partial(_use_frozen_statistics, patterns)):
             new, metrics = train_step(state, batch, key)
         ema = new.ema

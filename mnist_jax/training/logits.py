@@ -11,8 +11,9 @@ from jaxtyping import Array, Float, Int, PyTree, Shaped
 from scipy.special import log_softmax
 
 from mnist_jax.metrics.sums import count_confusions
+from mnist_jax.training.draws import AugmentFn
 from mnist_jax.training.evaluation import EvaluationResult
-from mnist_jax.training.step import AugmentFn, preprocess
+from mnist_jax.training.step import preprocess
 
 
 def make_logits_fn(apply_fn: Callable[..., Any], batch_size: int) -> Callable[..., Array]:

@@ -9,9 +9,8 @@ import optax
 from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped
 
 from mnist_jax.metrics.sums import EvaluationSums, Metrics
+from mnist_jax.training.draws import AugmentFn, StepDraws, draw_step
 from mnist_jax.training.state import TrainState
-
-AugmentFn = Callable[[jax.Array, Array], Array]
 
 
 def preprocess(
@@ -26,7 +25,7 @@ def preprocess(
 def train_step(
     state: TrainState,
     batch: dict[str, Array],
-    key: jax.Array,
+    key: jax.Array | StepDraws,
     *,
     augment_fn: AugmentFn | None = None,
     label_smoothing: float = 0.0,
@@ -41,7 +40,8 @@ def train_step(
         batch: ``{"image": uint8 or float [B, H, W, C], "label": int32 [B]}``; a label may also be a
             distribution over the classes, float32 ``[B, classes]``, and its likeliest class then counts as a
             hit.
-        key: typed key of the run; the step is folded in here, then split between augmentation and dropout.
+        key: typed key of the run; the step is folded in here, then split between augmentation and dropout. Or
+            what `draw_step` made of both.
         augment_fn: ``(key, images float32 [B, H, W, C]) -> images``, or None.
         label_smoothing: share of the target spread evenly over all classes (Szegedy et al. 2016), in [0, 1).
         ema_decay: share of the old average kept by ``state.ema``, in [0, 1). Early on the share is (1 + n) /
@@ -53,17 +53,17 @@ def train_step(
     Returns:
         the next state and the sums of this batch.
     """
-    augment_key, dropout_key = jax.random.split(jax.random.fold_in(key, state.step))
     images, labels = preprocess(batch["image"]), batch["label"]
+    draws = key if isinstance(key, StepDraws) else draw_step(key, state.step, images.shape, augment_fn)
     if augment_fn is not None:
-        images = augment_fn(augment_key, images)
+        images = augment_fn(draws.augment, images)
 
     def loss_fn(params: PyTree) -> tuple[Array, tuple[Array, Array, PyTree]]:
         logits, updates = state.apply_fn(
             {"params": params, "batch_stats": state.batch_stats},
             images,
             train=True,
-            rngs={"dropout": dropout_key},
+            rngs={"dropout": draws.dropout},
             mutable=["batch_stats"],
         )
         targets = labels if labels.ndim == 2 else jax.nn.one_hot(labels, logits.shape[-1])

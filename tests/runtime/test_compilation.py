@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mnist_jax.runtime.compilation import CompiledFunction
+from mnist_jax.runtime.compilation import CompiledFunction, command_buffer_options
 
 
 def make_traced():
@@ -34,6 +34,25 @@ def test_one_program_a_shape():
     assert (function.compile_seconds, shapes) == (spent, [(3,)])
     np.testing.assert_array_equal(function({"x": jnp.arange(2)}), [0, 2])
     assert function.compile_seconds > spent and shapes == [(3,), (2,)]
+
+
+def test_a_compiler_that_refuses_an_option_goes_without():
+    function = CompiledFunction(jax.jit(lambda x: x + 1), {"xla_gpu_there_is_no_such": "1"})
+    np.testing.assert_array_equal(function(jnp.arange(2)), [1, 2])
+    # CPU knows this one and leaves it alone.
+    function = CompiledFunction(jax.jit(lambda x: x + 1), command_buffer_options("epoch"))
+    np.testing.assert_array_equal(function(jnp.arange(2)), [1, 2])
+
+
+def test_options_for_graphs_are_a_gpus_and_the_environment_has_the_last_word(monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "")
+    assert command_buffer_options("auto") == command_buffer_options("epoch", "tpu") == {}
+    step, epoch = (
+        command_buffer_options(graph)["xla_gpu_enable_command_buffer"] for graph in ("step", "epoch")
+    )
+    assert step.endswith("FUSION,CONVOLUTION") and epoch == f"{step},WHILE"
+    monkeypatch.setenv("XLA_FLAGS", "--xla_gpu_enable_command_buffer=FUSION")
+    assert command_buffer_options("epoch") == {}
 
 
 def test_another_dtype_is_another_program():

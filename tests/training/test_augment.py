@@ -7,12 +7,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mnist_jax.training.augment import (
     AffineParams,
+    RandomAffine,
     apply_affine_transform,
-    random_affine,
     random_affine_params,
+    resolve_method,
 )
 from tests.training import keras_affine
 
@@ -41,11 +44,13 @@ def golden_cases(shape: str, kind: str):
             yield images, params, case["cval"][chosen], fill_mode, order, case["expected"][chosen]
 
 
-def warp_traced(images, params, fill_mode, order, cval):
+def warp_traced(images, params, fill_mode, order, cval, method="gather"):
     """One jitted, vmapped call with everything traced."""
 
     def one(image, cval, *params):
-        return apply_affine_transform(image[None], *params, fill_mode=fill_mode, cval=cval, order=order)[0]
+        return apply_affine_transform(
+            image[None], *params, fill_mode=fill_mode, cval=cval, order=order, method=method
+        )[0]
 
     return np.asarray(jax.jit(jax.vmap(one))(images, cval, *params))
 
@@ -76,9 +81,10 @@ def test_random_warps_are_the_oracles(fill_mode, order):
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("kind", ["mild", "extreme"])
-def test_traced_parameters_give_keras_values(shape, kind):
+@pytest.mark.parametrize("method", ["gather", "matmul"])
+def test_traced_parameters_give_keras_values(shape, kind, method):
     for images, params, cval, fill_mode, order, expected in golden_cases(shape, kind):
-        warped = warp_traced(images, params, fill_mode, order, cval)
+        warped = warp_traced(images, params, fill_mode, order, cval, method)
         np.testing.assert_allclose(warped, expected, atol=1e-4, err_msg=f"{fill_mode}, order {order}")
 
 
@@ -89,6 +95,44 @@ def test_traced_bilinear_nearest_has_no_ties(shape):
             np.testing.assert_allclose(
                 warp_traced(images, params, fill_mode, order, cval), expected, atol=1e-4
             )
+
+
+# Of a few shapes: each is a program of its own.
+@settings(max_examples=40)
+@given(
+    shape=st.sampled_from([(3, 8, 8, 1), (2, 5, 9, 3), (1, 1, 7, 1)]),
+    fill_mode=st.sampled_from(["nearest", "constant"]),
+    order=st.sampled_from([0, 1]),
+    params=st.tuples(
+        st.floats(-360, 360),  # rotation
+        st.floats(-40, 40),
+        st.floats(-40, 40),
+        st.floats(-80, 80),  # shear
+        st.floats(0.05, 20),
+        st.floats(0.05, 20),
+    ),
+    seed=st.integers(0, 2**16),
+)
+def test_matrix_products_warp_as_gathers_do(shape, fill_mode, order, params, seed):
+    images = np.random.default_rng(seed).random(shape, np.float32)
+    given = [np.float32(value) for value in params]
+    gathered, multiplied = (
+        _jitted_warp(images, *given, fill_mode=fill_mode, cval=0.5, order=order, method=method)
+        for method in ("gather", "matmul")
+    )
+    np.testing.assert_allclose(multiplied, gathered, atol=1e-5)
+
+
+_jitted_warp = jax.jit(apply_affine_transform, static_argnames=("fill_mode", "order", "method"))
+
+
+def test_a_tpu_warps_by_matrix_products():
+    assert {name: resolve_method("auto", name) for name in ("cpu", "gpu", "tpu")} == {
+        "cpu": "gather",
+        "gpu": "gather",
+        "tpu": "matmul",
+    }
+    assert resolve_method("gather", "tpu") == "gather"
 
 
 def test_tx_moves_columns_and_ty_moves_rows():
@@ -185,7 +229,7 @@ def test_a_shift_of_the_width_is_sideways_and_of_the_height_up_or_down(fraction,
     ramp = jnp.broadcast_to(
         jnp.arange(10.0).reshape([10 if i == axis else 1 for i in range(4)]), (6, 10, 10, 1)
     )
-    warped = random_affine(jax.random.key(0), ramp, **ranges)
+    warped = RandomAffine(**ranges)(jax.random.key(0), ramp)
     along = np.ptp(warped, axis=3 - axis)
     np.testing.assert_allclose(along, 0.0, atol=1e-4)
     assert np.abs(warped - ramp).max() > 0.5
@@ -195,13 +239,15 @@ def test_random_affine_is_the_draw_applied(digits):
     key = jax.random.key(1)
     params = random_affine_params(key, 5, digits.shape[1:], **ARTICLE)
     options = {"fill_mode": "constant", "fill_value": 0.25, "interpolation_order": 0}
-    warped = jax.jit(lambda key, images: random_affine(key, images, **ARTICLE, **options))(key, digits)
+    augment_fn = RandomAffine(**ARTICLE, **options)
+    warped = jax.jit(augment_fn)(key, digits)
     apply = functools.partial(
         apply_affine_transform, fill_mode="constant", cval=0.25, order=0, swap_center=False
     )
     expected = jax.jit(lambda images, params: apply(images, *params))(digits, params)
     np.testing.assert_array_equal(warped, expected)
-    assert not np.array_equal(warped, random_affine(jax.random.key(2), digits, **ARTICLE, **options))
+    assert not np.array_equal(warped, augment_fn(jax.random.key(2), digits))
+    np.testing.assert_allclose(augment_fn(augment_fn.draw(key, digits.shape), digits), warped, atol=1e-5)
 
 
 def test_images_that_are_not_square_turn_about_their_own_center(digits):
@@ -210,20 +256,17 @@ def test_images_that_are_not_square_turn_about_their_own_center(digits):
     wide = np.zeros((1, 21, 41, 1), np.float32)
     wide[:, 9:12, 19:22] = 1
     for seed in range(5):
-        around = random_affine(
-            jax.random.key(seed), wide, **(dict.fromkeys(ARTICLE, 0.0) | {"rotation_degrees": 180.0})
-        )
+        still = dict.fromkeys(ARTICLE, 0.0)
+        around = RandomAffine(**(still | {"rotation_degrees": 180.0}))(jax.random.key(seed), wide)
         rows, columns = np.nonzero(np.asarray(around)[0, ..., 0] > 0.4)
         assert (rows.mean(), columns.mean()) == pytest.approx((10, 20), abs=0.6)
 
 
 def test_all_ranges_zero_traces_nothing(digits):
-    nothing = dict.fromkeys(ARTICLE, 0.0)
-    traced = jax.make_jaxpr(lambda key, images: random_affine(key, images, **nothing))(
-        jax.random.key(0), digits
-    )
+    nothing = RandomAffine(**dict.fromkeys(ARTICLE, 0.0))
+    traced = jax.make_jaxpr(nothing)(jax.random.key(0), digits)
     assert not traced.eqns
-    np.testing.assert_array_equal(random_affine(jax.random.key(0), digits, **nothing), digits)
+    np.testing.assert_array_equal(nothing(jax.random.key(0), digits), digits)
 
 
 @pytest.mark.parametrize(
@@ -234,8 +277,9 @@ def test_all_ranges_zero_traces_nothing(digits):
         ({"zoom_fraction": 1.0}, "zoom_fraction must be below 1, got 1.0"),
         ({"fill_mode": "wrap"}, "fill_mode must be one of"),
         ({"interpolation_order": 2}, "order must be 0"),
+        ({"method": "conv"}, "method must be one of auto, gather, matmul; got 'conv'"),
     ],
 )
-def test_bad_ranges_are_refused_before_any_work(digits, change, message):
+def test_bad_ranges_are_refused_before_any_work(change, message):
     with pytest.raises(ValueError, match=message):
-        random_affine(jax.random.key(0), digits, **(ARTICLE | change))
+        RandomAffine(**(ARTICLE | change))

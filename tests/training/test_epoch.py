@@ -9,6 +9,7 @@ import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mnist_jax.metrics.sums import Metrics
+from mnist_jax.training.draws import draw_step
 from mnist_jax.training.epoch import EpochLog, RunKeys, epoch_order, jit_train_steps
 from mnist_jax.training.step import train_step
 from tests.trees import assert_close, assert_same_bits, same_bits
@@ -174,11 +175,19 @@ def test_state_and_log_are_donated_and_the_data_is_not(
     assert not any(leaf.is_deleted() for leaf in jax.tree.leaves((images, labels, KEYS)))
 
 
-def test_unrolling_changes_rounding_at_most(run, tiny_perceptron):
-    plain = run([3], model=tiny_perceptron)
-    unrolled = run([3], model=tiny_perceptron, static_length=True, unroll=2)
-    assert int(unrolled[0].step) == 3
-    np.testing.assert_allclose(unrolled[1].loss_sum, plain[1].loss_sum, rtol=1e-3, atol=1e-3)
+def test_what_is_drawn_before_the_loop_is_what_each_step_would_draw(run, tiny_perceptron, tiny_data):
+    shape = (BATCH_SIZE, *tiny_data[0].shape[1:])
+    drawn = []
+
+    def draw(key, step):
+        drawn.append(step)
+        return draw_step(key, step, shape, add_noise)
+
+    ahead = run([2, 1], model=tiny_perceptron, static_length=True, draw_step=draw)
+    assert len(drawn) == 2, "once a call, for all of its steps"
+    in_turn = run([3], model=tiny_perceptron)
+    assert int(ahead[0].step) == 3
+    np.testing.assert_allclose(ahead[1].loss_sum, in_turn[1].loss_sum, rtol=1e-3, atol=1e-3)
 
 
 def test_a_batch_over_several_devices_gives_the_same_up_to_rounding(
