@@ -5,6 +5,8 @@ CONFIG ?= configs/default.py
 WORKDIR ?= runs/default
 ARGS ?=
 EXAMPLES ?= 2000
+KILLS ?= 100
+POWER_CUTS ?= 20
 # Two test processes; whole files, for a file's tests share what they train. PARALLEL= runs one after another.
 PARALLEL ?= -n 2 --dist loadfile
 BIN = $(VENV)/bin
@@ -32,8 +34,10 @@ test: $(VENV)/.installed-test
 test-all: $(VENV)/.installed-test
 	$(BIN)/python -m pytest $(PARALLEL) -m "" $(ARGS)
 
+# Half an hour; KILLS=10000 POWER_CUTS=500 for days. What it came to is added to benchmarks/results/storm.jsonl.
 storm: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -m storm $(ARGS)
+	MNIST_JAX_STORM_KILLS=$(KILLS) MNIST_JAX_STORM_POWER_CUTS=$(POWER_CUTS) \
+	MNIST_JAX_STORM_RESULTS=$(CURDIR)/benchmarks/results/storm.jsonl $(BIN)/python -m pytest -m storm $(ARGS)
 
 # Minutes: EXAMPLES=100000 for hours, ARGS="-k npz" for one kind of input.
 fuzz: $(VENV)/.installed-test

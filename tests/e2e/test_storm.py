@@ -1,19 +1,29 @@
 """A storm: real training runs killed by SIGKILL at random moments, each phase of a save among them.
 
-``make storm`` kills 100 times; MNIST_JAX_STORM_KILLS and MNIST_JAX_STORM_SEED change that.
+``make storm KILLS=N POWER_CUTS=N``; after a power cut what was not synced is lost as well, see
+`tests.power_cut`. MNIST_JAX_STORM_SEED chooses the moments. What it came to is added to the file that
+MNIST_JAX_STORM_RESULTS names.
 """
 
+import json
 import os
 import random
 import secrets
+import shutil
+import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.training_runs import SINGLE_STEPS, TOTAL_STEPS, Commands, expect_same_end, steps_of
+from mnist_jax.runtime.environment import git_commit
+from tests.e2e.training_runs import ROOT, SINGLE_STEPS, TOTAL_STEPS, Commands, expect_same_end, steps_of
+from tests.power_cut import Shadow, cut_power, rebuild
 
 KILLS = int(os.environ.get("MNIST_JAX_STORM_KILLS", "100"))
+POWER_CUTS = int(os.environ.get("MNIST_JAX_STORM_POWER_CUTS", "20"))
+RESULTS = os.environ.get("MNIST_JAX_STORM_RESULTS", "")
 SEED = int(os.environ.get("MNIST_JAX_STORM_SEED", "0")) or secrets.randbelow(2**31)
 NUM_RUNS = 4
 
@@ -75,37 +85,85 @@ def size_of(path: Path) -> int:
 
 
 def storm(
-    workdir: Path, commands: Commands, words: list[str], kills: int, chance: random.Random
+    workdir: Path,
+    commands: Commands,
+    words: list[str],
+    kills: int,
+    chance: random.Random,
+    power_cuts: bool = False,
 ) -> list[str]:
     """Starts a run again and again, kills it ``kills`` times, and lets it finish."""
-    log = []
+    log: list[str] = []
+    shadow = workdir.with_name("shadow")
     while len(log) < kills:
-        process = commands.start_training(workdir, *words, *FREQUENT)
+        program: list[str] = []
+        if power_cuts:
+            shutil.rmtree(shadow, ignore_errors=True)
+            program = [sys.executable, str(ROOT / "tests" / "power_cut.py"), str(shadow), str(workdir)]
+            program.append("mnist_jax.train")
+        process = commands.start_training(workdir, *words, *FREQUENT, program=program)
         how = kill_at_random(process, workdir, chance, may_end=len(log) >= kills - 3)
         if how.startswith("ended"):
             assert how == "ended with 0", how
             break
         log.append(how)
+        if power_cuts and workdir.exists():
+            cut_power(workdir, Shadow(shadow), chance)
     commands.train(workdir, *words, *FREQUENT)
     return log
 
 
 @pytest.mark.storm
-def test_storm(commands, tmp_path, capsys):
+@pytest.mark.parametrize("kind", ["kills", "power cuts"])
+def test_storm(commands, tmp_path, capsys, kind):
     done, run = 0, 0
-    while done < KILLS:
+    wanted = KILLS if kind == "kills" else POWER_CUTS
+    while done < wanted:
         chance = random.Random(SEED + run)
         words = [f"--config.seed={SEED + run}"]
         reference, workdir = tmp_path / f"reference{run}", tmp_path / f"killed{run}"
         commands.train(reference, *words)
-        log = storm(workdir, commands, words, min(KILLS - done, -(-KILLS // NUM_RUNS)), chance)
+        count = min(wanted - done, -(-wanted // NUM_RUNS))
+        log = storm(workdir, commands, words, count, chance, power_cuts=kind == "power cuts")
         done += len(log)
         with capsys.disabled():
             counts = ", ".join(f"{log.count(kind)} {kind}" for kind in sorted(set(log)))
-            print(f"\nrun {run}, seed {SEED + run}: {len(log)} kills ({counts}); {done} in all", flush=True)
+            print(f"\nrun {run}, seed {SEED + run}: {len(log)} {kind} ({counts}); {done} in all", flush=True)
         expect_same_end(workdir, reference)
         assert steps_of(workdir)[-1] == TOTAL_STEPS
+        assert commands.run("verify", str(workdir)).returncode == 0
+        keep_result({"kind": kind, "seed": SEED + run, "count": len(log), "moments": Counter(log)})
         run += 1
+
+
+def keep_result(result: dict) -> None:
+    """Adds a run that ended equal bit for bit to the file of results."""
+    if RESULTS:
+        line = {"date": time.strftime("%Y-%m-%d"), "git_commit": git_commit(), **result, "differing_bits": 0}
+        with open(RESULTS, "a") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+def test_a_power_cut_loses_what_was_not_synced(tmp_path):
+    folder, shadow = tmp_path / "run", Shadow(tmp_path / "shadow")
+    (folder / "old").mkdir(parents=True)
+    shadow.path.mkdir()
+    (folder / "synced").write_bytes(b"one line\n")
+    (folder / "old" / "file").write_bytes(b"kept")
+    shadow.note_all(folder)
+    (folder / "synced").write_bytes(b"one line\nand another\n")
+    (folder / "new").write_bytes(b"never synced")
+    (folder / "old").rename(folder / "moved")
+    seen = set()
+    for seed in range(60):
+        rebuild(folder, tmp_path / "left", shadow, random.Random(seed))
+        assert (tmp_path / "left" / "synced").read_bytes().startswith(b"one line\n")
+        (where,) = [path for path in (tmp_path / "left").iterdir() if path.is_dir()]
+        assert (where / "file").read_bytes() == b"kept"
+        new = tmp_path / "left" / "new"
+        seen |= {where.name, new.read_bytes() if new.exists() else None}
+        shutil.rmtree(tmp_path / "left")
+    assert {"old", "moved", None, b"", b"never synced", bytes(12)} <= seen
 
 
 def test_a_small_storm(commands, uninterrupted, tmp_path):
