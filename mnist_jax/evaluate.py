@@ -20,13 +20,14 @@ def main(arguments: cli.Arguments) -> int:
     """Evaluates one checkpoint and prints what came out."""
     from dataclasses import asdict
 
+    from mnist_jax.data.writers import count_disputed_errors
     from mnist_jax.models.forward import forward_fn
     from mnist_jax.run.datasets import load_recorded
     from mnist_jax.run.load import load
     from mnist_jax.runtime import distributed
     from mnist_jax.runtime.compilation import enable_compile_cache
     from mnist_jax.runtime.devices import device_faults
-    from mnist_jax.terminal.format import printable
+    from mnist_jax.terminal.format import describe_disputed, printable
     from mnist_jax.training.evaluation import Evaluator
 
     distributed.join()
@@ -57,13 +58,17 @@ def main(arguments: cli.Arguments) -> int:
         "test_loss": result.loss,
         "num_test": result.num_examples,
     }
+    disputed = count_disputed_errors(splits.test.sha256, result.predicted)
+    beside = {} if disputed is None else {"disputed_labels": disputed}
     by_class = {k: v for k, v in asdict(result).items() if k.startswith(("per_", "conf"))}
-    arguments.print_json({**facts, **figures, **by_class})
+    arguments.print_json({**facts, **figures, **beside, **by_class})
     print(printable(f"step {model.step} on {splits.test.name} ({splits.test.source})"))
     print(
         f"test_accuracy {result.accuracy:.4f}  test_errors {result.errors} of {result.num_examples}  "
         f"test_loss {result.loss:.4f}"
     )
+    if disputed is not None:
+        print(f"of these {describe_disputed(disputed)}")
     return 0
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int32
+from jaxtyping import Int, Int32
 
 from mnist_jax.data.dataset import Splits
 
@@ -53,9 +53,37 @@ def disputed_labels(test_sha256: str) -> dict[int, str]:
     Returns:
         index of the test image (from 0) -> what the reviewers said, for people to read.
     """
-    if test_sha256 != TEST_SHA256:
-        return {}
-    rows = json.loads(DISPUTED_FILE.read_text())
     return {
-        row["index"]: f"{row['kept']} of 5 keep it, {row['other_votes']} say {row['other']}" for row in rows
+        row["index"]: f"{row['kept']} of 5 keep it, {row['other_votes']} say {row['other']}"
+        for row in _read_disputed(test_sha256)
     }
+
+
+def count_disputed_errors(
+    test_sha256: str, predicted: Int[np.ndarray, " examples"] | None
+) -> dict[str, int] | None:
+    """Counts the errors on test images whose label people dispute: beside all errors, never in their place.
+
+    Args:
+        test_sha256: `content_sha256` of the test set.
+        predicted: the class that each test image was taken for, in the order of the test set.
+
+    Returns:
+        ``images``, how many labels are disputed; ``errors``, how many of these images were taken for another
+        class than their label; ``as_reviewers``, in how many of these errors more reviewers say that class
+        than kept the label.
+        None for another test set than MNIST's.
+    """
+    rows = _read_disputed(test_sha256)
+    if not rows or predicted is None:
+        return None
+    errors = [row for row in rows if predicted[row["index"]] != row["label"]]
+    agree = sum(
+        predicted[row["index"]] == row["other"] and row["other_votes"] > row["kept"] for row in errors
+    )
+    return {"images": len(rows), "errors": len(errors), "as_reviewers": int(agree)}
+
+
+def _read_disputed(test_sha256: str) -> list[dict[str, int]]:
+    """The packed table, or nothing for a test set that is not MNIST's to the bit."""
+    return json.loads(DISPUTED_FILE.read_text()) if test_sha256 == TEST_SHA256 else []

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mnist_jax.data.writers import disputed_labels
 from mnist_jax.errors import RunError
 from mnist_jax.metrics.predictions import (
     first_of_each_class,
@@ -42,6 +43,7 @@ class Cards:
     def __init__(self, predictions: Predictions):
         """Keeps what was drawn: an image may be shown more than once."""
         self._predictions, self._drawn = predictions, dict[int, dict[str, str]]()
+        self._disputed = disputed_labels(predictions.splits.test.sha256)
 
     def __call__(self, index: int) -> dict[str, str]:
         """Returns the card of a test image."""
@@ -61,6 +63,7 @@ class Cards:
             "second": names[second],
             "second_confidence": percent(probabilities[second]),
             "index": str(index),
+            "disputed": self._disputed.get(index, ""),
         }
 
 

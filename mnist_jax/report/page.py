@@ -97,6 +97,7 @@ def _describe_run(
         pictures = {
             "alike": sections.measured_alike(predictions),
             "calibration": sections.calibration(predictions),
+            "selective": sections.selective(predictions),
             "mistakes": report_pictures.mistakes(predictions, card),
             "hits": report_pictures.hits(predictions, card),
             "pairs": report_pictures.pairs(predictions, card),

@@ -3,12 +3,13 @@
 import hashlib
 import io
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import jax
 import numpy as np
-from jaxtyping import Float, PyTree
+from jaxtyping import Float, Int, PyTree
 
 from mnist_jax.config.check import from_dict
 from mnist_jax.data import Splits
@@ -34,6 +35,8 @@ class Predictions:
     train_loss: float
     train_accuracy: float
     num_train: int
+    # Of the images held out, probabilities and labels; None where there are none.
+    validation: tuple[Float[np.ndarray, "held_out classes"], Int[np.ndarray, " held_out"]] | None
     is_ink: bool  # whether gray pictures are ink on paper
 
     @property
@@ -75,16 +78,29 @@ def answer_test_set(
         model = load(record.folder, "latest") if variables is None else _as_model(record, variables)
     test, path = splits.test, record.folder / PREDICTIONS_FILE
     key = _key(model, splits)
-    kept = _read(path, key)
+    data = divide(model.config, splits)[1]
+    names = ["probabilities", "train", *["validation"] * (data.validation is not None)]
+    kept = _read(path, key, names)
     if kept is None:
-        train = divide(model.config, splits)[1].train
+        train, held_out = data.train, data.validation
         rows = np.unique(np.linspace(0, train.num_examples - 1, _TRAIN_SAMPLE).round().astype(int))
         described = describe_probabilities(model.predict(train.images[rows]), train.labels[rows])
         figures = np.array([described["loss"], described["accuracy"], len(rows)], np.float64)
-        kept = model.predict(test.images), figures
-        _write(path, key, *kept)
-    probabilities, (loss, accuracy, count) = kept
-    return Predictions(model, splits, probabilities, float(loss), float(accuracy), int(count), record.is_ink)
+        kept = {"probabilities": model.predict(test.images), "train": figures}
+        if held_out is not None:
+            kept["validation"] = model.predict(held_out.images)
+        _write(path, key, kept)
+    loss, accuracy, count = kept["train"]
+    return Predictions(
+        model=model,
+        splits=splits,
+        probabilities=kept["probabilities"],
+        train_loss=float(loss),
+        train_accuracy=float(accuracy),
+        num_train=int(count),
+        validation=(kept["validation"], data.validation.labels) if data.validation is not None else None,
+        is_ink=record.is_ink,
+    )
 
 
 def _key(model: LoadedModel, splits: Splits) -> str:
@@ -95,17 +111,17 @@ def _key(model: LoadedModel, splits: Splits) -> str:
     return digest.hexdigest()
 
 
-def _read(path: Path, key: str) -> tuple[np.ndarray, np.ndarray] | None:
+def _read(path: Path, key: str, names: Sequence[str]) -> dict[str, np.ndarray] | None:
     try:
         with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
-            return (file["probabilities"], file["train"]) if str(file["key"]) == key else None
+            return {name: file[name] for name in names} if str(file["key"]) == key else None
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
 
 
-def _write(path: Path, key: str, probabilities: np.ndarray, train: np.ndarray) -> None:
+def _write(path: Path, key: str, arrays: dict[str, np.ndarray]) -> None:
     buffer = io.BytesIO()
-    np.savez(buffer, key=np.array(key), probabilities=probabilities, train=train)
+    np.savez(buffer, allow_pickle=False, key=np.array(key), **arrays)
     try:
         replace_file(path, buffer.getvalue())
     except MnistJaxError:

@@ -16,6 +16,7 @@ from mnist_jax.metrics.predictions import (
     frequent_confusions,
     wilson_interval,
 )
+from mnist_jax.metrics.selective import accuracy_at_coverage, fit_temperature, with_temperature
 from mnist_jax.metrics.sums import count_confusions
 from mnist_jax.report import figures
 from mnist_jax.report.inline import inline_svg
@@ -23,7 +24,7 @@ from mnist_jax.report.predictions import Predictions
 from mnist_jax.report.record import RunRecord
 from mnist_jax.report.reproduce import extension_commands, first_configuration, train_command
 from mnist_jax.runtime.environment import collect_versions
-from mnist_jax.terminal.format import format_duration, format_percent, quote_word
+from mnist_jax.terminal.format import describe_disputed, format_duration, format_percent, quote_word
 
 _CURVE_NAMES = {
     "loss": "Loss over the epochs",
@@ -49,6 +50,7 @@ def headline(record: RunRecord) -> dict[str, Any]:
         "accuracy": format_percent(summary["test_accuracy"]),
         "errors": f"{errors:,}",
         "total": f"{total:,}",
+        "disputed": describe_disputed(summary["disputed_labels"]) if "disputed_labels" in summary else "",
         "interval": f"{100 * low:.2f} to {100 * high:.2f}%",
         "facts": [
             ("test loss", f"{summary['test_loss']:.4f}", "cross-entropy, nats"),
@@ -175,8 +177,8 @@ def classes(confusion: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def calibration(predictions: Predictions) -> dict[str, str]:
-    """The calibration plot, and in words which way the network errs."""
+def calibration(predictions: Predictions) -> dict[str, Any]:
+    """The calibration plot, in words which way the network errs, and what a temperature makes of it."""
     labels, probabilities = predictions.splits.test.labels, predictions.probabilities
     bins = calibration_bins(probabilities, labels)
     smoothing = predictions.model.config.optim.label_smoothing
@@ -189,7 +191,37 @@ def calibration(predictions: Predictions) -> dict[str, str]:
         "error": f"{100 * expected_calibration_error(bins):.2f}",
         "lean": "less sure than it could be" if confidence < accuracy else "surer than it should be",
         "reason": ", as smoothed labels ask of it" if smoothing and confidence < accuracy else "",
+        "temperature": _temperature(predictions),
     }
+
+
+def _temperature(predictions: Predictions) -> dict[str, str]:
+    """The temperature that suits the images held out, and the test set's calibration error with it."""
+    if predictions.validation is None:
+        return {}
+    temperature = fit_temperature(*predictions.validation)
+    scaled = with_temperature(predictions.probabilities, temperature)
+    bins = calibration_bins(scaled, predictions.splits.test.labels)
+    return {
+        "value": f"{temperature:.2f}",
+        "error": f"{100 * expected_calibration_error(bins):.2f}",
+        "images": f"{len(predictions.validation[1]):,}",
+    }
+
+
+def selective(predictions: Predictions) -> list[tuple[str, ...]]:
+    """What is right where the least sure answers are left out, a row for each share that is answered."""
+    labels = predictions.splits.test.labels
+    return [
+        (
+            f"{100 * found.coverage:.0f}%",
+            f"{found.num_answered:,}",
+            f"{found.errors:,}",
+            format_percent(found.accuracy),
+            format_percent(found.threshold),
+        )
+        for found in accuracy_at_coverage(predictions.probabilities, labels, (1.0, 0.99, 0.98, 0.95))
+    ]
 
 
 def config_groups(record: RunRecord) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from mnist_jax.data import Dataset
+from mnist_jax.data.writers import count_disputed_errors
 from mnist_jax.metrics.diagnosis import find_problems
 from mnist_jax.models.registry import count_parameters
 from mnist_jax.run.early_stopping import NEVER, EarlyStopping
@@ -90,6 +91,7 @@ def make_summary(
         "test_accuracy": evaluation.accuracy,
         "test_errors": evaluation.errors,
         "test_loss": evaluation.loss,
+        **_describe_disputed(dataset, evaluation),
         "per_class_accuracy": evaluation.per_class_accuracy,
         "confusion_matrix": evaluation.confusion_matrix,
         "best": totals.best,
@@ -107,6 +109,11 @@ def make_summary(
         "peak_host_memory_bytes": peak_host_memory_bytes(),
         **provenance(),
     }
+
+
+def _describe_disputed(dataset: dict[str, Any], evaluation: EvaluationResult) -> dict[str, Any]:
+    disputed = count_disputed_errors(dataset.get("test_sha256", ""), evaluation.predicted)
+    return {} if disputed is None else {"disputed_labels": disputed}
 
 
 def _describe_early_stopping(experiment: Experiment, kept_step: int, last_step: int) -> dict[str, Any]:

@@ -11,7 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
-from mnist_jax.terminal.format import format_duration, format_percent, printable, quote_word
+from mnist_jax.terminal.format import (
+    describe_disputed,
+    format_duration,
+    format_percent,
+    printable,
+    quote_word,
+)
 from mnist_jax.terminal.streams import PatientStream
 
 if TYPE_CHECKING:
@@ -168,6 +174,8 @@ class RunConsole:
         score = f"test accuracy {format_percent(summary['test_accuracy'])}"
         errors = f"{summary['test_errors']:,} errors in {run.num_examples['test']:,}"
         self.print((score, "bold green"), f"  {errors}, loss {summary['test_loss']:.4f}")
+        if disputed := summary.get("disputed_labels"):
+            self.row("of these", describe_disputed(disputed))
         for warning in summary.get("warnings", ()):
             self.row("warning", warning, "bold yellow")
         if run.fallback:

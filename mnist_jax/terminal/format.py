@@ -1,6 +1,7 @@
 """Numbers, names and commands as text for a terminal."""
 
 import shlex
+from collections.abc import Mapping
 
 
 def format_percent(fraction: float, decimals: int = 2) -> str:
@@ -25,6 +26,16 @@ def format_duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest:02d} s"
     return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def describe_disputed(found: Mapping[str, int]) -> str:
+    """Says how many errors are on disputed labels, see ``disputed_labels`` in ``summary.json``."""
+    agree = (
+        f"; of {found['as_reviewers']} more reviewers say the answer than the label"
+        if found["errors"]
+        else ""
+    )
+    return f"{found['errors']} on the {found['images']} test labels that reviewers dispute{agree}"
 
 
 def printable(text: str) -> str:

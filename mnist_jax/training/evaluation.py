@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
@@ -29,9 +29,16 @@ class EvaluationResult:
     num_examples: int  # number of examples seen, each once
     per_class_accuracy: list[float | None]  # a fraction for each class, None for a class without examples
     confusion_matrix: list[list[int]]  # counts, rows are true classes, columns predicted ones
+    # int32 [num_examples], the class that each example was taken for; None where only sums are known.
+    predicted: np.ndarray | None = field(default=None, compare=False, repr=False)
 
     @classmethod
-    def from_sums(cls, loss_sum: float, confusion: Int[np.ndarray, "classes classes"]) -> "EvaluationResult":
+    def from_sums(
+        cls,
+        loss_sum: float,
+        confusion: Int[np.ndarray, "classes classes"],
+        predicted: Int[np.ndarray, " examples"] | None = None,
+    ) -> "EvaluationResult":
         """Divides the sums over a data set by its examples."""
         per_class_total, hits = confusion.sum(axis=1), np.diag(confusion)
         num_examples = int(confusion.sum())
@@ -45,6 +52,7 @@ class EvaluationResult:
                 int(h) / int(t) if t else None for h, t in zip(hits, per_class_total, strict=True)
             ],
             confusion_matrix=confusion.tolist(),
+            predicted=predicted,
         )
 
 
@@ -53,18 +61,18 @@ def _sum_over_batches(
     batch_size: int,
     num_classes: int,
     batch_sharding: NamedSharding | None,
-) -> Callable[..., EvaluationSums]:
+) -> Callable[..., tuple[EvaluationSums, Array]]:
     num_shards = 1 if batch_sharding is None else batch_sharding.mesh.size
     batch_size = math.ceil(batch_size / num_shards) * num_shards
 
-    def run(variables: dict[str, PyTree], images: Array, labels: Array) -> EvaluationSums:
+    def run(variables: dict[str, PyTree], images: Array, labels: Array) -> tuple[EvaluationSums, Array]:
         num_examples = images.shape[0]
         # No larger than the data, so that six pictures are not padded to a thousand, nor than memory allows.
         pixels = max(math.prod(images.shape[1:3]), _PIXELS)
         most = min(num_examples, batch_size * _PIXELS // pixels)
         size = max(1, math.ceil(most / num_shards)) * num_shards
 
-        def body(sums: EvaluationSums, start: Array) -> tuple[EvaluationSums, None]:
+        def body(sums: EvaluationSums, start: Array) -> tuple[EvaluationSums, Array]:
             positions = start + jnp.arange(size)
             rows = jnp.minimum(positions, num_examples - 1)
             if batch_sharding is not None:
@@ -72,10 +80,12 @@ def _sum_over_batches(
             batch = (images[rows], labels[rows], positions < num_examples)
             if batch_sharding is not None:
                 batch = lax.with_sharding_constraint(batch, batch_sharding)
-            return sums.merge(eval_step(apply_fn, variables, *batch)), None
+            found, predicted = eval_step(apply_fn, variables, *batch)
+            return sums.merge(found), predicted
 
         starts = jnp.arange(math.ceil(num_examples / size)) * size
-        return lax.scan(body, EvaluationSums.empty(num_classes), starts)[0]
+        sums, predicted = lax.scan(body, EvaluationSums.empty(num_classes), starts)
+        return sums, predicted.ravel()[:num_examples]
 
     return run
 
@@ -121,5 +131,7 @@ class Evaluator:
         """
         if len(images) == 0:
             raise ValueError("nothing to evaluate: the data set is empty")
-        sums = self.function(variables, images, labels)
-        return EvaluationResult.from_sums(float(sums.loss_sum), np.asarray(sums.confusion))
+        sums, predicted = self.function(variables, images, labels)
+        return EvaluationResult.from_sums(
+            float(sums.loss_sum), np.asarray(sums.confusion), np.asarray(predicted)
+        )

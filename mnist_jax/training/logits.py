@@ -88,8 +88,9 @@ def evaluate_logits(
 ) -> EvaluationResult:
     """Returns the figures that `evaluation.Evaluator` returns, from logits on the host."""
     losses = -log_softmax(logits.astype(np.float64), axis=1)[np.arange(len(labels)), labels]
-    confusion = np.asarray(count_confusions(labels, logits.argmax(axis=1), logits.shape[1]))
-    return EvaluationResult.from_sums(float(losses.sum()), confusion)
+    predicted = logits.argmax(axis=1)
+    confusion = np.asarray(count_confusions(labels, predicted, logits.shape[1]))
+    return EvaluationResult.from_sums(float(losses.sum()), confusion, predicted)
 
 
 def headline(result: EvaluationResult) -> dict[str, float | int]:

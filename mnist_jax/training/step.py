@@ -100,7 +100,7 @@ def eval_step(
     images: Shaped[Array, "batch height width channels"],
     labels: Int[Array, " batch"],
     mask: Bool[Array, " batch"],
-) -> EvaluationSums:
+) -> tuple[EvaluationSums, Int[Array, " batch"]]:
     """Evaluates one batch without changing anything.
 
     Args:
@@ -111,7 +111,7 @@ def eval_step(
         mask: bool ``[B]``, False where a row is padding.
 
     Returns:
-        sums over the rows that are not padding.
+        sums over the rows that are not padding, and the likeliest class of each row.
     """
     logits = apply_fn(variables, preprocess(images), train=False)
-    return EvaluationSums.from_logits(logits, labels, mask)
+    return EvaluationSums.from_logits(logits, labels, mask), jnp.argmax(logits, axis=-1)

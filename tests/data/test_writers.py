@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from mnist_jax.data import load_splits
-from mnist_jax.data.writers import TEST_SHA256, disputed_labels, read_writers
+from mnist_jax.data.writers import TEST_SHA256, count_disputed_errors, disputed_labels, read_writers
+from mnist_jax.terminal.format import describe_disputed
 
 
 def test_the_table_has_539_writers_each_of_one_series():
@@ -23,6 +24,22 @@ def test_fifteen_labels_of_mnists_test_set_are_disputed_and_none_of_another():
     assert len(disputed) == 15
     assert disputed[947] == "0 of 5 keep it, 5 say 9"
     assert disputed_labels("0" * 64) == {}
+
+
+def test_errors_on_disputed_labels_are_counted_beside_all_others(real_mnist):
+    labels = load_splits("mnist", data_dir=real_mnist).test.labels
+    right = {"images": 15, "errors": 0, "as_reviewers": 0}
+    assert count_disputed_errors(TEST_SHA256, labels) == right
+    predicted = labels.copy()
+    # As all five reviewers, as nobody, as many as kept the label, and an undisputed error.
+    predicted[[947, 2597, 2130, 0]] = 9, 8, 9, 1
+    found = count_disputed_errors(TEST_SHA256, predicted)
+    assert found == {"images": 15, "errors": 3, "as_reviewers": 1}
+    assert describe_disputed(found) == (
+        "3 on the 15 test labels that reviewers dispute; of 1 more reviewers say the answer than the label"
+    )
+    assert count_disputed_errors("0" * 64, predicted) is None
+    assert count_disputed_errors(TEST_SHA256, None) is None
 
 
 @pytest.mark.parametrize("num_examples", [1000, 5000, 10_000])

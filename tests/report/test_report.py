@@ -3,6 +3,7 @@
 import base64
 import html
 import io
+import itertools
 import json
 import os
 import re
@@ -11,13 +12,16 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.special import softmax
 
 from mnist_jax import cli, train
 from mnist_jax.data import load_splits
+from mnist_jax.report import sections
 from mnist_jax.report.__main__ import COMMAND, main
 from mnist_jax.report.page import write_report
 from mnist_jax.report.reproduce import extension_commands, first_configuration, train_command
@@ -214,6 +218,31 @@ def test_the_losses_measured_alike_are_those_of_the_network(finished, page):
         loss = -np.log(probabilities[np.arange(len(labels)), labels]).mean()
         right = (probabilities.argmax(axis=1) == labels).mean()
         assert text_of(row) == f"{name} {len(labels):,} {loss:.4f} {100 * right:.2f}%"
+
+
+def test_answers_left_out_are_counted_and_no_temperature_is_fitted_to_test(finished, page):
+    part = section(page, "calibration")
+    assert "No temperature is fitted" in part
+    rows = [text_of(row).split() for row in re.findall(r"<tr>(.*?)</tr>", part, re.DOTALL)[1:]]
+    assert [row[:2] for row in rows] == [["100%", "1,000"], ["99%", "990"], ["98%", "980"], ["95%", "950"]]
+    summary = json.loads((finished / "summary.json").read_text())
+    assert int(rows[0][2]) == summary["test_errors"]
+    assert all(int(row[2]) >= int(below[2]) for row, below in itertools.pairwise(rows))
+
+
+def test_the_temperature_is_fitted_on_the_images_held_out():
+    logits = np.random.default_rng(0).normal(0, 2, (2000, 3))
+    labels = (np.random.default_rng(1).random((2000, 1)) > np.cumsum(softmax(logits / 2, 1), 1)).sum(axis=1)
+    half = softmax(logits, axis=1)[:1000]
+    splits = SimpleNamespace(test=SimpleNamespace(labels=labels[:1000]))
+    model = SimpleNamespace(config=SimpleNamespace(optim=SimpleNamespace(label_smoothing=0.0)))
+    held_out = softmax(logits, axis=1)[1000:], labels[1000:]
+    found = sections.calibration(
+        SimpleNamespace(probabilities=half, splits=splits, model=model, validation=held_out)
+    )
+    assert found["temperature"]["images"] == "1,000"
+    assert 1.6 < float(found["temperature"]["value"]) < 2.4
+    assert float(found["temperature"]["error"]) < float(found["error"]) / 2
 
 
 def test_precision_recall_and_the_pairs_are_those_of_the_confusion_matrix(finished, page):

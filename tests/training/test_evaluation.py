@@ -61,7 +61,9 @@ def test_equals_a_plain_loop(num_examples, batch_size):
     images, labels = IMAGES[:num_examples], LABELS[:num_examples]
     evaluator = Evaluator(apply_fn, batch_size=batch_size, num_classes=NUM_CLASSES)
     logits = images.reshape(num_examples, -1) / 255.0 @ VARIABLES["params"]
-    assert_is(evaluator(VARIABLES, images, labels), *reference(logits, labels))
+    result = evaluator(VARIABLES, images, labels)
+    assert_is(result, *reference(logits, labels))
+    np.testing.assert_array_equal(result.predicted, logits.argmax(axis=1))
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 8, 20, 100])
@@ -74,6 +76,7 @@ def test_eight_devices_equal_one(batch_size):
     )(*jax.device_put((VARIABLES, IMAGES, LABELS), layout.replicated))
     assert sharded.confusion_matrix == one.confusion_matrix
     assert sharded.num_examples == 23
+    np.testing.assert_array_equal(sharded.predicted, one.predicted)
     assert sharded.loss == pytest.approx(one.loss, rel=1e-6)
 
 

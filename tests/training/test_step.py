@@ -182,8 +182,9 @@ def test_eval_step_counts_the_rows_that_are_not_padding(tiny_model, make_tiny_st
     variables = make_tiny_state().variables()
     mask = jnp.arange(8) < 5
     run = jax.jit(functools.partial(eval_step, tiny_model.apply))
-    sums = run(variables, batch["image"], batch["label"], mask)
+    sums, predicted = run(variables, batch["image"], batch["label"], mask)
     logits = tiny_model.apply(variables, batch["image"] / 255)
+    np.testing.assert_array_equal(predicted, np.argmax(logits, axis=1))
     labels = np.asarray(batch["label"])
     expected = -log_softmax(logits)[np.arange(8), labels][:5].sum()
     assert float(sums.loss_sum) == pytest.approx(expected, rel=1e-5)
