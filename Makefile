@@ -7,8 +7,9 @@ ARGS ?=
 EXAMPLES ?= 2000
 KILLS ?= 100
 POWER_CUTS ?= 20
-# Two test processes; whole files, for a file's tests share what they train. PARALLEL= runs one after another.
-PARALLEL ?= -n 2 --dist loadfile
+# Two test processes; whole files, for a file's tests share what they train, and as they are collected, so that
+# the long ones do not come last. PARALLEL= runs one after another.
+PARALLEL ?= -n 2 --dist loadfile --no-loadscope-reorder
 BIN = $(VENV)/bin
 
 .PHONY: train test test-all storm fuzz audit accelerator-compile mutants lint format docs bench clean

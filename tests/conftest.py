@@ -1,21 +1,31 @@
 """What every test shares: several CPU devices, annotations checked at every call, small networks."""
 
+import atexit
 import functools
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 
 # Before the first import of jax: JAX reads them once. The sharding tests need several devices. Programs of
-# this process run for moments: LLVM's optimizations are left to those of commands.
+# this process run for moments: they are compiled in a third of the time, and optimized in those of commands.
 os.environ["XLA_FLAGS"] = " ".join(
     [
         os.environ.get("XLA_FLAGS", ""),
         "--xla_force_host_platform_device_count=8",
         "--xla_backend_optimization_level=0",
+        "--xla_cpu_use_fusion_emitters=false",
+        "--xla_cpu_parallel_codegen_split_count=1",
     ]
 ).strip()
+# What one test's command compiles another's finds, in every worker: they inherit the variable. One that is
+# set outside keeps the programs for later sessions.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="compiled-for-tests-")
+    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Programs that tests start write as Python does by itself: unbuffered, nothing is left to fail at their exit,
 # which hides what a closed pipe or a full disk does.
@@ -55,7 +65,7 @@ TINY_NUM_CLASSES = 3
 
 @pytest.fixture(scope="module")
 def own_cache(tmp_path_factory):
-    """A cache of the module's own, and no data but the embedded digits."""
+    """A cache of the module's own for all but compiled programs, and no data but the embedded digits."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         patch.delenv("MNIST_JAX_DATA_DIR", raising=False)

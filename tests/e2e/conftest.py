@@ -1,7 +1,6 @@
 """The commands to start, one small run that was never interrupted, and commands within this process."""
 
 import importlib
-import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -15,9 +14,7 @@ from tests.e2e.training_runs import ROOT, SMALL, Commands
 
 @pytest.fixture(scope="session")
 def commands(tmp_path_factory: pytest.TempPathFactory) -> Commands:
-    """Compiled programs are shared by all tests, and with later sessions where the variable says so."""
-    cache = os.environ.get("MNIST_JAX_TEST_COMPILE_CACHE") or tmp_path_factory.mktemp("compiled")
-    return Commands(Path(cache))
+    return Commands(tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(scope="session")

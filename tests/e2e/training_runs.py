@@ -49,7 +49,7 @@ _TIMES = {
 
 
 class Commands:
-    """Starts the project's commands as a person does; compiled programs of all tests are kept together."""
+    """Starts the project's commands as a person does; ``cache`` is where they keep all but programs."""
 
     def __init__(self, cache: Path, **environment: str):
         kept = {
@@ -61,8 +61,7 @@ class Commands:
         self.environment = {
             **kept,
             "JAX_PLATFORMS": "cpu",
-            "JAX_COMPILATION_CACHE_DIR": str(cache),
-            "XDG_CACHE_HOME": str(cache / "xdg"),
+            "XDG_CACHE_HOME": str(cache),
             "PYTHONPATH": str(ROOT),
             **environment,
         }
