@@ -15,6 +15,7 @@ from benchmarks.processes import ROOT
 from benchmarks.result_files import OUTPUT_FLAGS, commit_of, make_result, write_result
 from mnist_jax import cli
 from mnist_jax.errors import RunError
+from mnist_jax.launch import end_with_parent
 from mnist_jax.storage.json_files import write_json_atomic
 
 COMMAND = cli.Command(
@@ -172,6 +173,7 @@ def run_stage(stage: Stage, folder: Path, small: bool, seconds: float) -> str:
             stdout=out if stage.prints else log,
             stderr=log,
             start_new_session=True,
+            preexec_fn=end_with_parent,
         )
         try:
             code = child.wait(timeout=seconds)

@@ -98,7 +98,7 @@ def check_checkpoints() -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as folder:
             workdir = Path(folder) / "run"
             _run(platforms[0], "mnist_jax.train", "--config=configs/smoke.py", f"--workdir={workdir}")
-            _run(platforms[1], "mnist_jax.train", f"--workdir={workdir}", "--extend=1")
+            _run(platforms[1], "mnist_jax.train", f"--workdir={workdir}", "--extend=2")
             named = ", then ".join(platform or "device" for platform in platforms)
             ends[f"test accuracy, {named}"] = read_summary(workdir)["test_accuracy"]
     return ends

@@ -135,7 +135,7 @@ class _Group:
                 errors="replace",
                 # A Ctrl-C of the terminal is to reach them once: from here.
                 start_new_session=True,
-                preexec_fn=_end_with_parent,
+                preexec_fn=end_with_parent,
             )
         except OSError as error:
             raise RunError(f"process {index} cannot be started: {error.strerror}") from error
@@ -201,7 +201,7 @@ class _Group:
                 child.send_signal(number)
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """Asks Linux to end this process as SIGTERM does where the launcher itself is killed."""
     request_death_signal = 1
     with contextlib.suppress(OSError, AttributeError):
