@@ -24,7 +24,7 @@ FLOORS = {
         4: "checkpoints launch",
         3: "training storage cli",
         2: "models config data runtime",
-        1: "ops metrics terminal",
+        1: "ops metrics terminal corruptions",
         0: "errors",
     }.items()
     for room in rooms.split()

@@ -81,7 +81,7 @@ def read_npy_roles(folder: Path) -> dict[Role, Part]:
     if Role("train", "images") not in names:
         return {}
     check_roles(names, str(folder))
-    return {role: Part(str(paths[name]), _read_one(paths[name])) for role, name in names.items()}
+    return {role: Part(str(paths[name]), read_npy(paths[name])) for role, name in names.items()}
 
 
 def check_roles(names: Mapping[Role, str], where: str) -> None:
@@ -93,7 +93,12 @@ def check_roles(names: Mapping[Role, str], where: str) -> None:
         raise DataError(f"{where}: lacks {', '.join(missing)}; expected {_EXPECTED}")
 
 
-def _read_one(path: Path) -> np.ndarray:
+def read_npy(path: Path) -> np.ndarray:
+    """Reads the one array of a ``.npy`` or ``.npz`` file, never unpickling anything.
+
+    Raises:
+        DataError: if the file is damaged, or holds none, several or pickled objects.
+    """
     arrays = _read(path, None, "one array")
     name = next(iter(arrays), "")
     if len(arrays) != 1:
@@ -124,4 +129,5 @@ def _read(path: Path, keys: Sequence[str] | None, expected: str) -> dict[str, np
     except Exception as error:
         # Encrypted, nested, damaged in any way: zipfile and NumPy raise whatever that brings about.
         reason = " ".join(str(error).split()) or type(error).__name__
-    raise DataError(f"{path}: cannot be read: {reason}; expected an .npz archive with {expected}")
+    form = "a .npy file" if path.suffix == ".npy" else f"an .npz archive with {expected}"
+    raise DataError(f"{path}: cannot be read: {reason}; expected {form}")

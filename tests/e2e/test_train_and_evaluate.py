@@ -3,8 +3,11 @@
 import json
 import re
 
+import numpy as np
 import pytest
 
+from mnist_jax import corruptions
+from mnist_jax.data import load_splits
 from mnist_jax.storage.metrics_log import read_metrics
 from tests.e2e.conftest import NO_NETWORK
 from tests.e2e.training_runs import (
@@ -91,6 +94,38 @@ def test_evaluate_takes_the_best_checkpoint_and_a_batch_larger_than_the_data(com
     words = ["--checkpoint=best", "--json", "--batch_size=1000000000"]
     done = commands.run("evaluate", f"--workdir={uninterrupted}", *words)
     assert json.loads(done.stdout)["step"] == summary_of(uninterrupted)["best"]["step"], done.stderr
+
+
+def test_evaluate_takes_corruptions_made_here_or_those_of_mnist_c(
+    in_process, uninterrupted, tmp_path, monkeypatch
+):
+    kinds = {name: corruptions.CORRUPTIONS[name] for name in ("brightness", "stripe")}
+    monkeypatch.setattr(corruptions, "CORRUPTIONS", kinds)
+    done = in_process("evaluate", f"--workdir={uninterrupted}", "--corruptions", "--json")
+    made = json.loads(done.stdout)["corruptions"]
+    assert set(made["kinds"]) == set(kinds) and made["worst"] in kinds
+    accuracies = [kind["accuracy"] for kind in made["kinds"].values()]
+    assert made["mean_accuracy"] == pytest.approx(sum(accuracies) / 2)
+    assert made["worst_accuracy"] == min(accuracies)
+    assert [line.split()[0] for line in done.stderr.splitlines()[-4:]] == [
+        "corruption",
+        "brightness",
+        "stripe",
+        "mean",
+    ]
+    test = load_splits("mnist_5k").test
+    for name in kinds:
+        folder = tmp_path / "mnist_c" / name
+        folder.mkdir(parents=True)
+        np.save(folder / "test_images.npy", corruptions.corrupt(name, test.images))
+        np.save(folder / "test_labels.npy", test.labels.astype(np.int64))
+    done = in_process("evaluate", f"--workdir={uninterrupted}", f"--mnist_c={tmp_path}", "--json")
+    assert json.loads(done.stdout)["corruptions"] == made
+    np.save(tmp_path / "mnist_c" / "stripe" / "test_images.npy", test.images[:, :20])
+    done = in_process("evaluate", f"--workdir={uninterrupted}", f"--mnist_c={tmp_path}")
+    expect_one_line(done, 1, "test_images.npy: uint8 [1000, 20, 28, 1]; expected uint8 [N, 28, 28, 1]")
+    done = in_process("evaluate", f"--workdir={uninterrupted}", f"--mnist_c={tmp_path / 'nowhere'}")
+    expect_one_line(done, 1, "test_images.npy: cannot be read: No such file or directory")
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_does_not(commands, uninterrupted, tmp_path):
