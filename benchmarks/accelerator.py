@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import device_joules
-from benchmarks.processes import ROOT
 from benchmarks.result_files import OUTPUT_FLAGS, commit_of, make_result, write_result
+from benchmarks.workers import ROOT
 from mnist_jax import cli
 from mnist_jax.errors import RunError
 from mnist_jax.launch import end_with_parent

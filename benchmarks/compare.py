@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.contenders import COMPARED, DTYPES
-from benchmarks.processes import Contender, Measurements, measure
 from benchmarks.ratios import best_of, compare_to
 from benchmarks.result_files import OUTPUT_FLAGS, commit_of, make_result, write_result
+from benchmarks.workers import Contender, Measurements, measure
 from mnist_jax import cli
 from mnist_jax.errors import ConfigError, RunError
 

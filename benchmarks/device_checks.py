@@ -8,8 +8,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.processes import ROOT
 from benchmarks.result_files import JSON_FILE
+from benchmarks.workers import ROOT
 from mnist_jax import cli
 from mnist_jax.errors import RunError
 from mnist_jax.storage.json_files import read_summary, write_json_atomic

@@ -1,195 +1,103 @@
-"""Contenders as processes: started one after another, then measured in turn, round by round."""
+"""``python -m benchmarks.processes``: what training by several processes of one machine costs."""
 
-import json
-import os
+import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import busy_cpu_seconds, usable_cores
+from benchmarks.result_files import OUTPUT_FLAGS, commit_of, make_result, write_result
+from benchmarks.workers import ROOT
+from mnist_jax import cli
+from mnist_jax.errors import RunError
+from mnist_jax.storage.json_files import read_summary
 
-ROOT = Path(__file__).parents[1]
+COMMAND = cli.Command(
+    "python -m benchmarks.processes",
+    "Trains configs/default.py on the embedded digits by one process and by several, which share the cores\n"
+    "of this machine, in turn, and compares their images/s. Compiling is not counted.",
+    (
+        cli.Flag("processes", 2, "how many share a batch", at_least=2, metavar="N"),
+        cli.Flag("batch_size", 64, "images a step, over all processes", at_least=1, metavar="N"),
+        cli.Flag("epochs", 4, "epochs of 4,000 images a round", at_least=1, metavar="N"),
+        cli.Flag("rounds", 3, "runs of each", at_least=1, metavar="N"),
+        *OUTPUT_FLAGS,
+    ),
+)
 
 
-class ContenderError(Exception):
-    """A contender that cannot be measured; says why."""
+def main(arguments: cli.Arguments) -> int:
+    """Runs the rounds, prints the ratio, and writes what was asked for."""
+    from mnist_jax.runtime.environment import collect_versions, describe_device
+
+    count, settings = arguments["processes"], {name: arguments[name] for name in _SETTINGS}
+    rates: dict[int, list[float]] = {1: [], count: []}
+    for index in range(arguments["rounds"]):
+        # Which of the two goes first changes from round to round.
+        for processes in (1, count) if index % 2 == 0 else (count, 1):
+            rates[processes].append(train(processes, arguments["batch_size"], arguments["epochs"]))
+            print(f"round {index + 1}, {processes}: {rates[processes][-1]:,.0f} images/s", file=sys.stderr)
+    device = str(describe_device()["device"])
+    result = make_result("processes", device, settings, compare(rates[1], rates[count]), collect_versions())
+    print(table(result))
+    write_result(result, arguments["json"], arguments["keep"])
+    if arguments["plot"]:
+        from benchmarks.plots import plot_rounds
+
+        pairs = list(zip(rates[count], rates[1], strict=True))
+        plot_rounds(pairs, (f"{count} processes", "one"), arguments["plot"])
+    return 0
 
 
-class NotInstalled(ContenderError):
-    """A contender whose packages are not installed."""
+_SETTINGS = ("processes", "batch_size", "epochs", "rounds")
 
 
-@dataclass(frozen=True)
-class Contender:
-    """One process to start: a module of ``benchmarks.contenders`` and its work.
+def train(processes: int, batch_size: int, epochs: int) -> float:
+    """Trains once, in a folder that is deleted; returns the images a second of its training.
 
-    Attributes:
-        key: names it in the results.
-        module: of ``benchmarks.contenders``.
-        arguments: of ``benchmarks.worker``.
+    Raises:
+        RunError: the command failed, with its last line.
     """
-
-    key: str
-    module: str
-    arguments: tuple[str, ...] = ()
-
-
-@dataclass
-class Measurements:
-    """What rounds of some contenders gave.
-
-    Attributes:
-        seconds_per_step: by contender, one a round.
-        cpu_seconds_per_step: of the contender's process, all threads.
-        steps: by contender, in a round.
-        titles: by contender.
-        facts: by contender.
-        skipped: by contender that was not measured, why.
-        others_cpu_share: share of this machine's cores that other processes used, one a round and contender.
-    """
-
-    seconds_per_step: dict[str, list[float]] = field(default_factory=dict)
-    cpu_seconds_per_step: dict[str, list[float]] = field(default_factory=dict)
-    steps: dict[str, list[int]] = field(default_factory=dict)
-    titles: dict[str, str] = field(default_factory=dict)
-    facts: dict[str, dict[str, Any]] = field(default_factory=dict)
-    skipped: dict[str, str] = field(default_factory=dict)
-    others_cpu_share: list[float] = field(default_factory=list)
+    with tempfile.TemporaryDirectory() as folder:
+        flags = [
+            "--config=configs/default.py",
+            "--config.data.name=mnist_5k",
+            f"--config.batch_size={batch_size}",
+            f"--config.num_epochs={epochs}",
+            "--config.report=false",
+            f"--workdir={folder}/run",
+        ]
+        several = ["mnist_jax.launch", f"--processes={processes}", "--"]
+        command = ["-m", *(several if processes > 1 else ["mnist_jax.train"]), *flags]
+        done = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True)
+        if done.returncode:
+            raise RunError(f"{' '.join(command[1:3])}: {''.join(done.stderr.strip().splitlines()[-1:])}")
+        return read_summary(Path(folder) / "run")["images_per_second"]
 
 
-class Worker:
-    """A running ``benchmarks.worker``."""
-
-    def __init__(self, contender: Contender, python: str):
-        """Starts it and waits until it has compiled and warmed up.
-
-        Raises:
-            NotInstalled: its packages are missing in that interpreter.
-            ContenderError: it cannot run here.
-        """
-        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (closed in close)
-        # Memory of an accelerator is shared by all contenders that are alive.
-        sharing = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "TF_FORCE_GPU_ALLOW_GROWTH": "true"}
-        quiet = {"TF_CPP_MIN_LOG_LEVEL": "3"}
-        self._process = subprocess.Popen(
-            [python, "-m", "benchmarks.worker", contender.module, *contender.arguments],
-            cwd=ROOT,
-            env={**sharing, **quiet, **os.environ},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._stderr,
-            text=True,
-        )
-        try:
-            first = self._read()
-        except ContenderError:
-            self.close()
-            raise
-        if "ready" not in first:
-            self.close()
-            if "missing" in first:
-                raise NotInstalled(f"not installed: {', '.join(first['missing'])}")
-            raise ContenderError(first.get("unavailable") or first["failed"])
-        self.title: str = first["ready"]["title"]
-        self.device: str = first["ready"]["device"]
-
-    def ask(self, **request: Any) -> dict[str, Any]:
-        """Sends one request and waits for its reply."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(request) + "\n")
-        self._process.stdin.flush()
-        return self._read()
-
-    def close(self) -> None:
-        """Ends the process."""
-        assert self._process.stdin is not None and self._process.stdout is not None
-        self._process.stdin.close()
-        try:
-            self._process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._process.stdout.close()
-        self._stderr.close()
-
-    def _read(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if line:
-            return json.loads(line)
-        self._process.wait()
-        self._stderr.seek(0)
-        said = self._stderr.read().decode(errors="replace").strip().splitlines()
-        raise ContenderError(
-            f"ended with code {self._process.returncode}: {said[-1] if said else 'no message'}"
-        )
+def compare(one: list[float], several: list[float]) -> dict[str, Any]:
+    """Images a second of each round, and the ratios within rounds."""
+    ratios = [many / alone for many, alone in zip(several, one, strict=True)]
+    return {
+        "images_per_second_of_one": one,
+        "images_per_second_of_several": several,
+        "ratios": ratios,
+        "median_ratio": statistics.median(ratios),
+    }
 
 
-def measure(
-    contenders: Sequence[Contender],
-    *,
-    rounds: int,
-    seconds_per_round: float,
-    other_python: str = "",
-    on_progress: Callable[[str], None] = lambda text: None,
-) -> Measurements:
-    """Measures contenders in interleaved rounds, each in its own process, one at a time.
-
-    The order turns by one from round to round, so that none is always the first or always follows the same
-    one. A contender that fails, or whose packages are missing both here and in ``other_python``, is skipped.
-
-    Args:
-        contenders: what to measure.
-        rounds: how many timed pieces each.
-        seconds_per_round: about how long a piece is.
-        other_python: interpreter for contenders whose packages are missing in this one.
-        on_progress: receives a line now and then.
-    """
-    result = Measurements()
-    with ExitStack() as stack:
-        workers: dict[str, Worker] = {}
-        for contender in contenders:
-            on_progress(f"starting {contender.key}")
-            try:
-                worker = _start(contender, other_python)
-            except ContenderError as error:
-                result.skipped[contender.key] = str(error)
-                continue
-            stack.callback(worker.close)
-            workers[contender.key] = worker
-            result.titles[contender.key] = worker.title
-        for round_index in range(rounds):
-            on_progress(f"round {round_index + 1} of {rounds}")
-            keys = list(workers)
-            turn = round_index % max(len(keys), 1)
-            for key in keys[turn:] + keys[:turn]:
-                _measure_once(result, key, workers[key], seconds_per_round)
-        for key, worker in workers.items():
-            result.facts[key] = {"device": worker.device, **worker.ask(facts=True)}
-    return result
+def table(result: dict[str, Any]) -> str:
+    """Lays a result out as text."""
+    settings, ratios = result["settings"], result["ratios"]
+    return (
+        f"{result['device']}; batch {settings['batch_size']}; commit {commit_of(result)}\n"
+        f"one process: {statistics.median(result['images_per_second_of_one']):,.0f} images/s, "
+        f"{settings['processes']} processes: "
+        f"{statistics.median(result['images_per_second_of_several']):,.0f}; ratio "
+        f"{result['median_ratio']:.2f} ({min(ratios):.2f} to {max(ratios):.2f}, {len(ratios)} rounds)"
+    )
 
 
-def _start(contender: Contender, other_python: str) -> Worker:
-    try:
-        return Worker(contender, sys.executable)
-    except NotInstalled:
-        if not other_python:
-            raise
-    return Worker(contender, other_python)
-
-
-def _measure_once(result: Measurements, key: str, worker: Worker, seconds: float) -> None:
-    busy = busy_cpu_seconds()
-    measured = worker.ask(seconds=seconds)
-    steps = measured["steps"]
-    result.seconds_per_step.setdefault(key, []).append(measured["seconds"] / steps)
-    result.cpu_seconds_per_step.setdefault(key, []).append(measured["cpu_seconds"] / steps)
-    result.steps.setdefault(key, []).append(steps)
-    if busy is not None and (busy_after := busy_cpu_seconds()) is not None:
-        others = busy_after - busy - measured["cpu_seconds"]
-        result.others_cpu_share.append(max(0.0, others / measured["seconds"] / usable_cores()))
+if __name__ == "__main__":
+    sys.exit(cli.run_main(main, COMMAND))

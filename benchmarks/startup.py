@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.processes import ROOT
+from benchmarks.workers import ROOT
 from mnist_jax.errors import RunError
 from mnist_jax.storage.json_files import CONFIG_FILE, METRICS_FILE
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import functools
 import os
 import re
 import signal
@@ -82,6 +83,18 @@ def shared_environment(
     }
 
 
+def share_cores(count: int) -> list[set[int]]:
+    """Gives each process its own cores; none in particular where there are too few or the system cannot.
+
+    Each would otherwise start as many threads as the machine has cores, and they would wait for each other's.
+    """
+    if not hasattr(os, "sched_getaffinity"):
+        return [set()] * count
+    cores = sorted(os.sched_getaffinity(0))
+    size = len(cores) // count
+    return [set(cores[size * index : size * (index + 1)]) for index in range(count)]
+
+
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -104,9 +117,11 @@ class _Group:
             for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
         }
         readers: list[threading.Thread] = []
+        shares = share_cores(count)
         try:
             for index in range(count):
-                child = self._start(command, {**environment, ID_VARIABLE: str(index)}, index)
+                variables = {**environment, ID_VARIABLE: str(index)}
+                child = self._start(command, variables, index, shares[index])
                 self._children.append(child)
                 readers += self._read(child, index)
             for number in self._received:
@@ -122,7 +137,9 @@ class _Group:
                 signal.signal(number, handler)
         return code
 
-    def _start(self, command: Sequence[str], environment: Mapping[str, str], index: int) -> subprocess.Popen:
+    def _start(
+        self, command: Sequence[str], environment: Mapping[str, str], index: int, cores: set[int]
+    ) -> subprocess.Popen:
         try:
             return subprocess.Popen(
                 command,
@@ -135,7 +152,7 @@ class _Group:
                 errors="replace",
                 # A Ctrl-C of the terminal is to reach them once: from here.
                 start_new_session=True,
-                preexec_fn=end_with_parent,
+                preexec_fn=functools.partial(_prepare, cores),
             )
         except OSError as error:
             raise RunError(f"process {index} cannot be started: {error.strerror}") from error
@@ -199,6 +216,13 @@ class _Group:
         for child in self._children:
             if child.poll() is None:
                 child.send_signal(number)
+
+
+def _prepare(cores: set[int]) -> None:
+    """Binds a process that is about to start, and so all its threads, to cores; none = all of them."""
+    end_with_parent()
+    if cores:
+        os.sched_setaffinity(0, cores)
 
 
 def end_with_parent() -> None:

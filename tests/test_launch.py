@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mnist_jax.launch import shared_environment
+from mnist_jax.launch import share_cores, shared_environment
 
 ROOT = Path(__file__).parents[1]
 
@@ -134,3 +134,17 @@ def test_the_number_of_processes_is_required(tmp_path):
         cwd=ROOT,
     )
     assert done.returncode == 2 and done.stderr == "error: --processes: is missing; give --processes N\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="binding is Linux'")
+def test_cores_are_shared_out(launch, monkeypatch):
+    cores = sorted(os.sched_getaffinity(0))
+    code, out, _ = finish(launch("print(sorted(os.sched_getaffinity(0)))", processes=1))
+    assert (code, out) == (0, f"{cores}\n")
+    code, out, err = finish(launch("print(sorted(os.sched_getaffinity(0)))"))
+    first, second = share_cores(2)
+    assert (code, out) == (0, f"{sorted(first) or cores}\n")
+    assert err == f"[process 1] {sorted(second) or cores}\n"
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {1, 2, 4, 5, 7})
+    assert share_cores(2) == [{1, 2}, {4, 5}]
+    assert share_cores(6) == [set()] * 6

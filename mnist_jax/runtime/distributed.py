@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from mnist_jax.errors import ConfigError, RunError
+from mnist_jax.runtime.pollers import lower_poller_priority
 
 # A process that has not been heard of for so long is taken for dead. JAX' own 100 s are more than anyone
 # wants to wait; much less would take a machine that swaps for a dead one.
@@ -97,6 +98,7 @@ def join(
     _say_at_abort(PEER_LOST)
     with lost_processes():
         _meet(jax)
+    lower_poller_priority()
 
 
 def refuse_several(what: str, initialize: str = "auto", num_processes: int = 0, **others: object) -> None:

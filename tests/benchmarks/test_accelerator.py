@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks import accelerator
 from benchmarks.accelerator import Stage
-from benchmarks.processes import ROOT
+from benchmarks.workers import ROOT
 from mnist_jax import cli
 from mnist_jax.errors import RunError
 

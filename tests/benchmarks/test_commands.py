@@ -5,12 +5,20 @@ import re
 
 import pytest
 
-from benchmarks import compare, result_files, saving_overhead, scaling, steps_per_sec, time_to_accuracy
+from benchmarks import (
+    compare,
+    processes,
+    result_files,
+    saving_overhead,
+    scaling,
+    steps_per_sec,
+    time_to_accuracy,
+)
 from benchmarks.machine import busy_cpu_seconds, describe_machine
-from benchmarks.processes import Measurements
+from benchmarks.workers import Measurements
 from mnist_jax import cli
 from mnist_jax.config import default_config
-from mnist_jax.errors import ConfigError
+from mnist_jax.errors import ConfigError, RunError
 
 
 def measurements(**seconds):
@@ -177,3 +185,15 @@ def test_results_of_two_configurations_are_kept_side_by_side():
     names = [result_files.result_name(result) for result in results]
     assert [name.rpartition("-")[2] for name in names] == ["fast.json", "fast_995.json"]
     assert result_files.result_name(result_of({}, rounds=3)).endswith("cores-compare.json")
+
+
+def test_processes_are_compared_within_rounds():
+    figures = processes.compare([1000.0, 500.0, 800.0], [800.0, 300.0, 560.0])
+    assert figures["ratios"] == pytest.approx([0.8, 0.6, 0.7])
+    told = processes.table(result_of(figures, "processes", processes=2, batch_size=64))
+    assert "one process: 800 images/s, 2 processes: 560; ratio 0.70 (0.60 to 0.80, 3 rounds)" in told
+
+
+def test_a_process_that_fails_is_named():
+    with pytest.raises(RunError, match="mnist_jax.train.*batch_size"):
+        processes.train(1, batch_size=5000, epochs=1)

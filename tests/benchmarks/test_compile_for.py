@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks import compile_for, compiled_program
 from benchmarks.absent_devices import TARGETS, missing_packages
-from benchmarks.processes import ROOT
+from benchmarks.workers import ROOT
 from mnist_jax import cli
 from mnist_jax.errors import ConfigError, RunError
 

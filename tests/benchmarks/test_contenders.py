@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks import worker
 from benchmarks.contenders import COMPARED, Work
-from benchmarks.processes import ROOT, Contender, ContenderError, Worker, measure
+from benchmarks.workers import ROOT, Contender, ContenderError, Worker, measure
 
 SMALL = ("--batch_size=4", "--num_examples=16")
 

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from benchmarks.instructions import KINDS, describe_instructions, kind_of
-from benchmarks.processes import ROOT
+from benchmarks.workers import ROOT
 
 
 @pytest.mark.parametrize(
