@@ -1,6 +1,7 @@
 """What every test shares: several CPU devices, annotations checked at every call, small networks."""
 
 import atexit
+import fcntl
 import functools
 import os
 import shutil
@@ -10,17 +11,12 @@ import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 
-# Before the first import of jax: JAX reads them once. The sharding tests need several devices. Programs of
-# this process run for moments: they are compiled in a third of the time, and optimized in those of commands.
-os.environ["XLA_FLAGS"] = " ".join(
-    [
-        os.environ.get("XLA_FLAGS", ""),
-        "--xla_force_host_platform_device_count=8",
-        "--xla_backend_optimization_level=0",
-        "--xla_cpu_use_fusion_emitters=false",
-        "--xla_cpu_parallel_codegen_split_count=1",
-    ]
-).strip()
+from tests.programs import QUICKLY_COMPILED
+
+# Before the first import of jax: JAX reads them once. The sharding tests need several devices.
+os.environ["XLA_FLAGS"] = (
+    f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8 {QUICKLY_COMPILED}".strip()
+)
 # What one test's command compiles another's finds, in every worker: they inherit the variable. One that is
 # set outside keeps the programs for later sessions.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
@@ -188,16 +184,37 @@ def small_run_overrides() -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def small_run(tmp_path_factory, small_run_overrides) -> Path:
+def made_once(tmp_path_factory) -> Callable[[str, Callable[[Path], Any]], Path]:
+    """Gives `made(name, make)`: a copy of the folder that the first of xdist's workers to ask has made."""
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+    def made(name: str, make: Callable[[Path], Any]) -> Path:
+        folder = shared / "made_once" / name
+        folder.parent.mkdir(exist_ok=True)
+        with open(folder.with_suffix(".lock"), "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not folder.exists():
+                make(folder.with_suffix(".unfinished"))
+                folder.with_suffix(".unfinished").rename(folder)
+        return shutil.copytree(folder, tmp_path_factory.mktemp(name) / name)
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def small_run(made_once, small_run_overrides) -> Path:
     """The folder of a finished run: a small network that knows most of the embedded digits."""
     root = Path(__file__).parents[1]
-    workdir = tmp_path_factory.mktemp("small_run")
     words = ["--config", str(root / "configs" / "smoke.py"), *small_run_overrides]
     # On one device: eight on two cores get in each other's way.
-    environment = {**os.environ, "XLA_FLAGS": ""}
-    command = [sys.executable, "-m", "mnist_jax.train", "--workdir", str(workdir), *words]
-    subprocess.run(command, cwd=root, env=environment, check=True, stdout=subprocess.DEVNULL, timeout=300)
-    return workdir
+    environment = {**os.environ, "XLA_FLAGS": QUICKLY_COMPILED}
+
+    def train(workdir: Path) -> None:
+        command = [sys.executable, "-m", "mnist_jax.train", "--workdir", str(workdir), *words]
+        subprocess.run(command, cwd=root, env=environment, check=True, stdout=subprocess.DEVNULL, timeout=300)
+
+    return made_once("small_run", train)
 
 
 @pytest.fixture(scope="session")

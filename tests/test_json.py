@@ -16,6 +16,7 @@ from mnist_jax import __version__, cli
 from mnist_jax.__main__ import COMMANDS, load_command
 from mnist_jax.studies.trainer import MemberTrainer, Trained
 from mnist_jax.training.epoch import RunKeys
+from tests.programs import QUICKLY_COMPILED
 
 # The least that can be trained.
 TINY = [
@@ -119,7 +120,7 @@ def test_a_command_answers_in_json(name, words_of, nothing_is_trained, capsys, m
 
 
 def start(*words):
-    environment = {key: value for key, value in os.environ.items() if key != "XLA_FLAGS"}
+    environment = {**os.environ, "XLA_FLAGS": QUICKLY_COMPILED}
     environment.pop("MNIST_JAX_DATA_DIR", None)
     return subprocess.Popen(
         [sys.executable, "-m", "mnist_jax", *words],

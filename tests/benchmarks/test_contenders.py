@@ -11,6 +11,7 @@ import pytest
 from benchmarks import worker
 from benchmarks.contenders import COMPARED, Work
 from benchmarks.workers import ROOT, Contender, ContenderError, Worker, measure
+from tests.programs import QUICKLY_COMPILED
 
 SMALL = ("--batch_size=4", "--num_examples=16")
 
@@ -18,7 +19,7 @@ SMALL = ("--batch_size=4", "--num_examples=16")
 @pytest.fixture(autouse=True)
 def one_device(monkeypatch):
     """The several CPU devices of the other tests are not for the processes measured here."""
-    monkeypatch.delenv("XLA_FLAGS", raising=False)
+    monkeypatch.setenv("XLA_FLAGS", QUICKLY_COMPILED)
 
 
 def packages_of(name):

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.programs import QUICKLY_COMPILED
+
 ROOT = Path(__file__).parents[2]
 QUICK = (
     "--config.data.name=mnist_5k",
@@ -37,7 +39,7 @@ class Demo:
 
 def plain_environment():
     # One device: the eight of the other tests would share the two cores.
-    return {**os.environ, "XLA_FLAGS": "", "PYTHONPATH": str(ROOT)}
+    return {**os.environ, "XLA_FLAGS": QUICKLY_COMPILED, "PYTHONPATH": str(ROOT)}
 
 
 def start_demo(*arguments, cwd=ROOT):
@@ -63,13 +65,11 @@ def wait_for_demo(process):
 
 
 @pytest.fixture(scope="session")
-def run(tmp_path_factory):
+def run(made_once):
     """A run that knows the embedded digits a little; MNIST_JAX_DEMO_RUN names a better one."""
     if "MNIST_JAX_DEMO_RUN" in os.environ:
         return Path(os.environ["MNIST_JAX_DEMO_RUN"]).resolve()
-    workdir = tmp_path_factory.mktemp("demo") / "run"
-    train(workdir, *QUICK)
-    return workdir
+    return made_once("demo_run", lambda workdir: train(workdir, *QUICK))
 
 
 def train(workdir, *overrides):

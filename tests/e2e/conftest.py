@@ -18,11 +18,9 @@ def commands(tmp_path_factory: pytest.TempPathFactory) -> Commands:
 
 
 @pytest.fixture(scope="session")
-def uninterrupted(commands: Commands, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def uninterrupted(commands: Commands, made_once: Callable[..., Path]) -> Path:
     """A finished run of the small configuration; ``finished`` is a copy to change."""
-    workdir = tmp_path_factory.mktemp("runs") / "uninterrupted"
-    commands.train(workdir)
-    return workdir
+    return made_once("uninterrupted", commands.train)
 
 
 @pytest.fixture

@@ -22,7 +22,9 @@ from tests.e2e.training_runs import (
 from tests.full_disk import small_disk
 
 
-def test_a_loss_that_is_not_finite_names_the_step_and_keeps_the_good_checkpoints(commands, tmp_path):
+def test_a_loss_that_is_not_finite_names_the_step_and_keeps_the_good_checkpoints(
+    commands, in_process, tmp_path
+):
     workdir = tmp_path / "run"
     # The rate starts at 0 and explodes with the second step, so the third loss is the first bad one.
     words = ["--config.optim.learning_rate=1e30", "--config.optim.warmup_fraction=0.2"]
@@ -34,7 +36,7 @@ def test_a_loss_that_is_not_finite_names_the_step_and_keeps_the_good_checkpoints
     evaluated = commands.run("evaluate", f"--workdir={workdir}", "--checkpoint=1")
     assert evaluated.returncode == 0 and "step 1 " in evaluated.stdout
     # A setting of a run that has something to lose is not changed in place.
-    done = commands.run("train", *SMALL, f"--workdir={workdir}")
+    done = in_process("train", f"--workdir={workdir}")
     assert done.returncode == 2 and "learning_rate: this run was started with 1e+30" in done.stderr
 
 
@@ -52,7 +54,9 @@ def test_a_device_that_runs_out_of_memory(commands, tmp_path):
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
-@pytest.mark.parametrize("way", ["closed", "no reader", "full"])
+@pytest.mark.parametrize(
+    "way", [*(pytest.param(way, marks=pytest.mark.slow) for way in ("closed", "no reader")), "full"]
+)
 def test_an_output_that_takes_nothing_does_not_harm_a_run(commands, uninterrupted, tmp_path, way):
     words = [*SMALL, f"--workdir={tmp_path / 'run'}"]
     if way == "closed":
@@ -128,21 +132,21 @@ def test_two_runs_in_one_workdir_and_the_lock_of_a_killed_one(commands, uninterr
     expect_same_end(workdir, uninterrupted)
 
 
-def test_a_checkpoint_of_a_newer_format(commands, finished):
+def test_a_checkpoint_of_a_newer_format(in_process, finished):
     for path in finished.glob("checkpoints/*/manifest.json"):
         body = json.loads(path.read_bytes())["manifest"]
         body["format_version"] += 1
         sha256 = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
         path.write_text(json.dumps({"sha256": sha256, "manifest": body}))
-    done = commands.run("evaluate", f"--workdir={finished}")
+    done = in_process("evaluate", f"--workdir={finished}")
     expect_one_line(done, 1, "has format 3", "use the newer version that wrote it")
 
 
-def test_a_checkpoint_of_another_architecture(commands, finished):
+def test_a_checkpoint_of_another_architecture(in_process, finished):
     config = json.loads((finished / "config.json").read_bytes())
     config["model"]["dense_features"] = 9
     (finished / "config.json").write_text(json.dumps(config))
-    done = commands.run("evaluate", f"--workdir={finished}")
+    done = in_process("evaluate", f"--workdir={finished}")
     assert done.returncode == 1 and "does not fit this model" in done.stderr
     assert (
         "state/ema/params/dense/kernel: float32[50,8] in the checkpoint, float32[50,9] expected"

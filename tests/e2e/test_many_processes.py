@@ -193,7 +193,7 @@ def test_a_signal_to_any_of_them_has_all_save_the_same_step(commands, together, 
         expect_same_end(workdir, together)
 
 
-@pytest.mark.parametrize("index", [0, 1])
+@pytest.mark.parametrize("index", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_process_that_never_arrives_is_waited_for_only_so_long(commands, tmp_path, index):
     workdir = tmp_path / "run"
     alone = start_one(commands, workdir, index, free_port(), "--config.distributed.timeout_seconds=3")

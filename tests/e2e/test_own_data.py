@@ -149,7 +149,7 @@ def test_kaggles_tables_are_trained_from_and_answered(in_process, tmp_path):
     assert wrong == summary["test_errors"]
 
 
-@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
+@pytest.mark.parametrize("name", ["cifar10", pytest.param("cifar100", marks=pytest.mark.slow)])
 def test_cifars_files_are_trained_on_in_color(in_process, tmp_path, name):
     SmallCifar(name).write_folder(tmp_path / "data")
     workdir = tmp_path / "run"

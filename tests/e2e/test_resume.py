@@ -9,7 +9,6 @@ import time
 from mnist_jax.storage.metrics_log import read_metrics
 from tests.e2e.training_runs import (
     SINGLE_STEPS,
-    SMALL,
     STEPS_PER_EPOCH,
     TOTAL_STEPS,
     arrays_of,
@@ -151,10 +150,10 @@ def test_damaged_checkpoints_are_named_and_the_one_before_is_used(commands, fini
     expect_same_end(finished, uninterrupted)
 
 
-def test_a_finished_run_says_so(commands, finished):
+def test_a_finished_run_says_so(in_process, finished):
     before = {path: path.stat().st_mtime_ns for path in finished.rglob("*") if path.name != ".lock"}
-    done = commands.train(finished)
-    assert "this run is finished, nothing to do" in done.stdout
+    done = in_process("train", f"--workdir={finished}")
+    assert done.returncode == 0 and "this run is finished, nothing to do" in done.stdout
     after = {path: path.stat().st_mtime_ns for path in finished.rglob("*") if path.name != ".lock"}
     assert {k: v for k, v in after.items() if k.is_file()} == {k: v for k, v in before.items() if k.is_file()}
 
@@ -173,12 +172,12 @@ def test_a_finished_run_with_a_constant_rate_can_be_made_longer(commands, finish
     assert lines == [without_times(line) for line in read_metrics(tmp_path / "long")]
 
 
-def test_the_settings_of_another_run_are_refused_by_what_its_checkpoint_says(commands, finished):
+def test_the_settings_of_another_run_are_refused_by_what_its_checkpoint_says(in_process, finished):
     """Also where config.json is gone: each checkpoint tells what it was made with."""
     remove_end(finished)
     words = ["--config.seed=1", "--config.batch_size=32", "--config.model.dense_features=9"]
     (finished / "config.json").unlink()
-    done = commands.run("train", *SMALL, f"--workdir={finished}", *words)
+    done = in_process("train", f"--workdir={finished}", *words)
     assert done.returncode == 2
     assert [line.split("; ")[0] for line in done.stderr.splitlines()] == [
         "error: batch_size: this run was started with 16, now it is 32",
@@ -198,7 +197,7 @@ def test_a_run_goes_on_with_another_number_of_devices(commands, finished):
     assert json.loads(evaluated.stdout)["test_errors"] == summary["test_errors"]
 
 
-def test_checkpoints_by_time_and_none_at_all(commands, tmp_path):
+def test_checkpoints_by_time_and_none_at_all(commands, in_process, tmp_path):
     often = tmp_path / "often"
     # As often as it goes: a save is waited for before the next one begins.
     words = ["--config.checkpoint.every_seconds=0.01", "--config.checkpoint.keep_latest=100"]
@@ -207,4 +206,4 @@ def test_checkpoints_by_time_and_none_at_all(commands, tmp_path):
     never = tmp_path / "never"
     commands.train(never, "--config.num_epochs=1", "--config.checkpoint.enabled=False")
     assert steps_of(never) == []
-    expect_one_line(commands.run("evaluate", f"--workdir={never}"), 1, "no usable checkpoint")
+    expect_one_line(in_process("evaluate", f"--workdir={never}"), 1, "no usable checkpoint")

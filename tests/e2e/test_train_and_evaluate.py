@@ -90,9 +90,9 @@ def test_evaluate_does_so_with_another_batch_size_on_8_devices(commands, uninter
     assert done.stdout.startswith("step 144 on mnist_5k")
 
 
-def test_evaluate_takes_the_best_checkpoint_and_a_batch_larger_than_the_data(commands, uninterrupted):
+def test_evaluate_takes_the_best_checkpoint_and_a_batch_larger_than_the_data(in_process, uninterrupted):
     words = ["--checkpoint=best", "--json", "--batch_size=1000000000"]
-    done = commands.run("evaluate", f"--workdir={uninterrupted}", *words)
+    done = in_process("evaluate", f"--workdir={uninterrupted}", *words)
     assert json.loads(done.stdout)["step"] == summary_of(uninterrupted)["best"]["step"], done.stderr
 
 

@@ -23,6 +23,7 @@ from mnist_jax.export.predict_function import (
     make_predict_function,
 )
 from mnist_jax.export.stablehlo import from_stablehlo, to_stablehlo
+from tests.programs import QUICKLY_COMPILED
 
 SHAPE = (28, 28, 1)
 NEEDS_ONNX = "needs the packages onnx and onnxruntime (the extra onnx)"
@@ -125,7 +126,9 @@ def test_stablehlo_is_read_with_jax_alone(run_export, small_model, digits, tmp_p
     np.save(tmp_path / "in.npy", digits[:5])
     words = [tmp_path / "m", tmp_path / "in.npy", tmp_path / "out.npy"]
     command = [sys.executable, "-c", READ_WITH_JAX_ALONE, *map(str, words)]
-    subprocess.run(command, env={**os.environ, "XLA_FLAGS": ""}, cwd=tmp_path, check=True, timeout=120)
+    subprocess.run(
+        command, env={**os.environ, "XLA_FLAGS": QUICKLY_COMPILED}, cwd=tmp_path, check=True, timeout=120
+    )
     np.testing.assert_allclose(np.load(tmp_path / "out.npy"), small_model.predict(digits[:5]), atol=1e-5)
 
 

@@ -103,12 +103,12 @@ def _paper(gray: np.ndarray) -> tuple[np.ndarray, float]:
 def _bounds(ink: np.ndarray, faintest: float = 0.3) -> tuple[int, int, int, int]:
     """Top, bottom, left, right (ends exclusive) of the strokes, leaving out specks of dirt at either end."""
     strokes = np.where(ink > faintest, ink, 0)
+    return (*_ends(strokes.sum(axis=1)), *_ends(strokes.sum(axis=0)))
 
-    def ends(profile: np.ndarray) -> tuple[int, int]:
-        share = np.cumsum(profile) / profile.sum()
-        return int(np.argmax(share > 0.0005)), int(np.argmax(share >= 0.9995)) + 1
 
-    return (*ends(strokes.sum(axis=1)), *ends(strokes.sum(axis=0)))
+def _ends(profile: np.ndarray) -> tuple[int, int]:
+    share = np.cumsum(profile) / profile.sum()
+    return int(np.argmax(share > 0.0005)), int(np.argmax(share >= 0.9995)) + 1
 
 
 def _center_of_mass(ink: np.ndarray) -> tuple[float, float]:
