@@ -11,7 +11,6 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from flax import nnx
 
 from mnist_jax.errors import ConfigError
 
@@ -68,7 +67,8 @@ def make_module(
     Raises:
         ConfigError: it is none of these, or cannot be made.
     """
-    if isinstance(model, nnx.Module):
+    nnx = _nnx()
+    if nnx and isinstance(model, nnx.Module):
         raise ConfigError(
             [f"model: {_name_of(model)} is an nnx module already made; expected its class, to be made anew"]
         )
@@ -77,7 +77,7 @@ def make_module(
             raise ConfigError([f"model: got {model!r:.60}; expected a flax.linen module or its class"])
         arguments = {key: _frozen(value) for key, value in (kwargs or {}).items()}
         with _told(model, "when made"):
-            is_nnx = inspect.isclass(model) and issubclass(model, nnx.Module)
+            is_nnx = bool(nnx and inspect.isclass(model) and issubclass(model, nnx.Module))
             # The class itself shows the arguments of its metaclass.
             maker = model.__init__ if is_nnx else model  # type: ignore[misc]
             if "num_classes" not in arguments and _takes(maker, "num_classes", by_name=True):
@@ -217,8 +217,18 @@ def _describe(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
+def _nnx() -> Any:
+    """``flax.nnx`` where it is loaded, as whoever has a module of it has done: that takes half a second."""
+    return sys.modules.get("flax.nnx")
+
+
+def _is_bridge(model: nn.Module) -> bool:
+    nnx = _nnx()
+    return bool(nnx and isinstance(model, nnx.bridge.ToLinen))
+
+
 def _class_of(model: nn.Module) -> Any:
-    return model.nnx_class if isinstance(model, nnx.bridge.ToLinen) else type(model)
+    return model.nnx_class if _is_bridge(model) else type(model)  # type: ignore[attr-defined]
 
 
 def _name_of(model: Any) -> str:
@@ -235,8 +245,8 @@ def _takes(function: Any, argument: str, by_name: bool = False) -> bool:
 
 def _arguments_of(model: nn.Module) -> dict[str, Any]:
     """What a network was made with."""
-    if isinstance(model, nnx.bridge.ToLinen):
-        return dict(model.kwargs)
+    if _is_bridge(model):
+        return dict(model.kwargs)  # type: ignore[attr-defined]
     fields = [field for field in type(model).__dataclass_fields__.values() if field.init]
     return {
         field.name: getattr(model, field.name) for field in fields if field.name not in ("parent", "name")
