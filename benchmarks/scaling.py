@@ -110,7 +110,8 @@ def compiled_step(devices: int, conv: str = "auto") -> str:
 
     Args:
         devices: how many.
-        conv: how convolutions are lowered: ``gemm`` as on a CPU, ``lax`` as on an accelerator, ``auto``.
+        conv: how convolutions are lowered: ``gemm`` as on a CPU, ``fused`` as on a GPU, ``lax`` as on a TPU,
+            ``auto``.
     """
     import jax
     import numpy as np

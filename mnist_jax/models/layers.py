@@ -72,7 +72,7 @@ class ConvBlock(nn.Module):
     pool: bool = False  # whether pooling follows
     momentum: float = 0.99  # see `BatchNorm`
     epsilon: float = 1e-3  # see `BatchNorm`
-    # ``auto``, ``gemm`` or ``lax``: how all this is lowered, never what it computes.
+    # ``auto``, ``gemm``, ``fused`` or ``lax``: how all this is lowered, never what it computes.
     implementation: str = "auto"
     dtype: Any = jnp.float32  # of the computation; parameters and statistics stay float32
     precision: lax.Precision | None = None  # of the products on devices that have more than one

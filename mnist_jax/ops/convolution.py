@@ -1,8 +1,9 @@
 """The convolution as a function, lowered as each kind of device likes it.
 
-``lax`` hands the work to XLA's own convolution: right on GPU and TPU. On XLA:CPU that convolution is slow
+``lax`` and ``fused`` hand the work to XLA's own convolution: right on TPU and GPU. On XLA:CPU it is slow
 inside a loop body and its gradients are slow everywhere (jax issue 12868), so ``gemm`` writes the same sums
-as matrix products with gradients of its own; 3x3 kernels between many channels go to `winograd`.
+as matrix products with gradients of its own; 3x3 kernels between many channels go to `winograd`. What
+follows a convolution differs as well, see `batch_norm.batch_norm_relu`.
 """
 
 import functools
@@ -15,12 +16,14 @@ from jaxtyping import Array, Float
 
 from mnist_jax.ops import mixed_precision, winograd
 
-ConvImplementation = Literal["auto", "gemm", "lax"]
-CONV_IMPLEMENTATIONS = ("auto", "gemm", "lax")
+ConvImplementation = Literal["auto", "gemm", "fused", "lax"]
+CONV_IMPLEMENTATIONS = ("auto", "gemm", "fused", "lax")
 
 
 def resolve_implementation(implementation: str, platform: str | None = None) -> str:
-    """Turns ``auto`` into ``gemm`` on CPU and ``lax`` elsewhere; the platform is JAX's own choice by default.
+    """Turns ``auto`` into ``gemm`` on a CPU, ``fused`` on a GPU and ``lax`` on a TPU.
+
+    The platform is JAX's own choice by default.
 
     Raises:
         ValueError: for another name.
@@ -29,7 +32,7 @@ def resolve_implementation(implementation: str, platform: str | None = None) -> 
         raise ValueError(f"conv is {implementation!r}; expected one of {', '.join(CONV_IMPLEMENTATIONS)}")
     if implementation != "auto":
         return implementation
-    return "gemm" if (platform or jax.default_backend()) == "cpu" else "lax"
+    return {"cpu": "gemm", "tpu": "lax"}.get(platform or jax.default_backend(), "fused")
 
 
 @jax.named_scope("convolution")
@@ -44,7 +47,8 @@ def conv2d(
     Args:
         images: ``[B, H, W, C]``.
         kernel: ``[R, S, C, F]``, rounded to the dtype of the images.
-        implementation: ``auto``, ``gemm`` or ``lax``; they agree in value and gradient up to rounding.
+        implementation: ``auto``, ``gemm``, ``fused`` or ``lax``; they agree in value and gradient up to
+            rounding.
         precision: of the products on devices that have more than one.
 
     Returns:
@@ -57,7 +61,7 @@ def conv2d(
     rows, cols = kernel.shape[:2]
     if rows > height or cols > width:
         raise ValueError(f"a {rows}x{cols} kernel does not fit into {height}x{width} images")
-    if resolve_implementation(implementation) == "lax":
+    if resolve_implementation(implementation) != "gemm":
         return mixed_precision.convolve(images, kernel, precision)
     kernel = kernel.astype(images.dtype)
     if winograd.is_profitable(images, kernel):

@@ -28,7 +28,7 @@ def test_one_device_needs_nobody():
     assert collectives(compiled_step(1)) == []
 
 
-@pytest.mark.parametrize(("conv", "extra"), [("gemm", WINOGRAD_BYTES), ("lax", 0)])
+@pytest.mark.parametrize(("conv", "extra"), [("gemm", WINOGRAD_BYTES), ("fused", 0), ("lax", 0)])
 @pytest.mark.parametrize("devices", [pytest.param(2, marks=pytest.mark.slow), 8])
 def test_a_step_reduces_gradients_and_batch_norm_and_moves_nothing_else(devices, conv, extra):
     """Images, activations and random numbers stay where they are, whatever the number of devices."""

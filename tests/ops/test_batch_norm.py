@@ -32,7 +32,7 @@ def assert_close(actual, expected):
     width=st.integers(2, 7),
     features=st.integers(1, 4),
     pool=st.booleans(),
-    implementation=st.sampled_from(["gemm", "lax"]),
+    implementation=st.sampled_from(["gemm", "fused", "lax"]),
     seed=st.integers(0, 2**16),
 )
 def test_value_statistics_and_gradients_equal_the_plain_layers(
@@ -56,7 +56,7 @@ def test_value_statistics_and_gradients_equal_the_plain_layers(
     jax.tree.map(assert_close, run(ours), run(plain))
 
 
-@pytest.mark.parametrize("implementation", ["gemm", "lax"])
+@pytest.mark.parametrize("implementation", ["gemm", "fused", "lax"])
 def test_the_statistics_carry_no_gradient(implementation):
     x = jnp.arange(24.0).reshape(2, 3, 4)
 

@@ -147,7 +147,7 @@ def test_a_kernel_larger_than_the_images_is_refused(rows, cols, implementation):
 
 def test_auto_is_chosen_by_platform():
     assert resolve_implementation("auto", "cpu") == "gemm"
-    assert resolve_implementation("auto", "gpu") == "lax"
+    assert resolve_implementation("auto", "gpu") == "fused"
     assert resolve_implementation("auto", "tpu") == "lax"
     assert resolve_implementation("auto") == resolve_implementation("auto", jax.default_backend())
 
@@ -159,7 +159,7 @@ def test_what_is_asked_for_is_taken(implementation, platform):
 
 
 def test_an_unknown_implementation_is_refused():
-    with pytest.raises(ValueError, match="'winograd'; expected one of auto, gemm, lax"):
+    with pytest.raises(ValueError, match="'winograd'; expected one of auto, gemm, fused, lax"):
         resolve_implementation("winograd")
     with pytest.raises(ValueError, match="winograd"):
         conv2d(jnp.zeros((1, 4, 4, 1)), jnp.zeros((3, 3, 1, 1)), "winograd")
