@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from mnist_jax.data.dataset import Dataset, Splits, check_labels, draw_stratified
-from mnist_jax.data.known import FAMILY, FINGERPRINTS
+from mnist_jax.data.known import FAMILY, FINGERPRINTS, QMNIST
 from mnist_jax.data.pictures.decode import to_fractions
 from mnist_jax.data.pictures.fit import choose_size, to_uint8
 from mnist_jax.data.pictures.preparation import Preparation
@@ -196,7 +196,7 @@ def _identify(role: Role, part: Part, name: str) -> str:
     """The data set that this content is known to belong to, or ""; refuses what claims to be another."""
     fingerprints = [*part.fingerprints, *_array_fingerprints(part.array)]
     known = next((FINGERPRINTS[sha] for sha in fingerprints if sha in FINGERPRINTS), None)
-    if known is None:
+    if known is None or name == QMNIST:  # whose training labels are MNIST's
         return ""
     known_name, *known_role = known
     if name in FAMILY and known_name != name:
@@ -224,7 +224,7 @@ def _check_not_swapped_by_count(parts: Mapping[Role, Part], name: str) -> None:
         return
     train, test = (parts[Role(split, "images")] for split in ("train", "test"))
     published = FAMILY[name].num_train, FAMILY[name].num_test
-    if (len(test.array), len(train.array)) == published:
+    if (len(test.array), len(train.array)) == published != (len(train.array), len(test.array)):
         raise DataError(
             f"{train.where} holds {len(train.array)} images and {test.where} {len(test.array)}; expected "
             f"{published[0]} and {published[1]}: are train and test swapped?"

@@ -4,6 +4,7 @@ import hashlib
 import os
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from mnist_jax.data.dataset import Splits, check_labels
 from mnist_jax.data.files import list_folder, read_bytes, readable
 from mnist_jax.data.idx import parse_idx
 from mnist_jax.data.image_folder import find_splits, has_classes, load_image_folder
-from mnist_jax.data.known import FAMILY, FINGERPRINTS
+from mnist_jax.data.known import FAMILY, FINGERPRINTS, QMNIST
 from mnist_jax.data.npz import read_npy_roles, read_npz_roles
 from mnist_jax.data.parquet import find_parquet, load_parquet
 from mnist_jax.data.pictures.table import is_table, read_table
@@ -78,6 +79,8 @@ def _own_name(name: str, folder: Path) -> str:
 
 
 def _load_candidate(folder: Path, name: str, own_name: str, image_size: int) -> Splits | None:
+    if name == "mnist" and (qmnist_paths := _find_idx(folder, QMNIST)):
+        return _load_idx(folder, QMNIST, qmnist_paths, own_name, image_size)
     if name not in (*CIFAR, SVHN) and (idx_paths := _find_idx(folder, name)):
         return _load_idx(folder, name, idx_paths, own_name, image_size)
     if splits := _load_photographs(folder, name, image_size):
@@ -130,6 +133,7 @@ def idx_parts(blobs: Mapping[Role, tuple[str, bytes]], name: str) -> dict[Role, 
     """Parses the bytes of four IDX files, plain or gzipped, each with its name for messages.
 
     ``emnist/*`` files hold their images column by column and, for letters, labels from 1: both are mended.
+    QMNIST's extended labels have the class in their first column.
 
     Raises:
         DataError: naming the file, what is wrong with it and what would be right.
@@ -139,6 +143,8 @@ def idx_parts(blobs: Mapping[Role, tuple[str, bytes]], name: str) -> dict[Role, 
         array = parse_idx(blob, where)
         if name.startswith("emnist/"):
             array = _mend_emnist(array, role, name, where)
+        if name == QMNIST and role.part == "labels" and array.ndim == 2:
+            array = array[:, 0]
         parts[role] = Part(where, array, (hashlib.sha256(blob).hexdigest(),))
     return parts
 
@@ -158,6 +164,9 @@ def _spellings(role: Role, name: str) -> list[str]:
     if name.startswith("emnist/"):
         stems.insert(0, f"{name.replace('/', '-')}-{role.split}-{role.part}")
     kind = "idx3-ubyte" if role.part == "images" else "idx1-ubyte"
+    if name == QMNIST:
+        kind = kind.replace("idx1-ubyte", "idx2-int")
+        stems = [f"qmnist-{role.split}-{role.part}"]
     return [f"{stem}{joint}{kind}{end}" for stem in stems for joint in "-." for end in ("", ".gz")]
 
 
@@ -184,7 +193,18 @@ def _load_idx(
         raise DataError(f"{folder}: missing file: {', '.join(missing)} (or .gz); expected all four IDX files")
     blobs = {role: (str(path), read_bytes(path)) for role, path in paths.items()}
     claimed, source = _claimed(name), f"folder {readable(folder)} (IDX)"
-    return assemble(idx_parts(blobs, claimed), claimed, source, own_name=own_name, image_size=image_size)
+    splits = assemble(idx_parts(blobs, claimed), claimed, source, own_name=own_name, image_size=image_size)
+    return _with_writers_of_qmnist(splits, blobs) if name == QMNIST else splits
+
+
+def _with_writers_of_qmnist(splits: Splits, blobs: Mapping[Role, tuple[str, bytes]]) -> Splits:
+    """The writer and the series of each training image, from columns 2 and 1 of the extended labels."""
+    where, blob = blobs[Role("train", "labels")]
+    columns = parse_idx(blob, where)
+    if columns.ndim != 2 or columns.shape[1] < 3:
+        return splits
+    writers, series = (columns[:, column].astype(np.int32) for column in (2, 1))
+    return replace(splits, train=replace(splits.train, groups=writers, strata=series))
 
 
 def _load_photographs(folder: Path, name: str, image_size: int = 0) -> Splits | None:

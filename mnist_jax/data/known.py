@@ -45,12 +45,15 @@ FAMILY = {
     "emnist/digits": Family(_DIGITS, 240_000, 40_000),
     "emnist/letters": Family(tuple(string.ascii_lowercase), 124_800, 20_800, first_label=1),
     "emnist/mnist": Family(_DIGITS),
+    # Its training labels are MNIST's, its first 10,000 test images too (Yadav and Bottou 2019).
+    "qmnist": Family(_DIGITS, 60_000, 60_000),
     "cifar10": Family(tuple(_CIFAR10.split()), 50_000, 10_000),
     "cifar100": Family(tuple(_CIFAR100.split()), 50_000, 10_000),
     "svhn_cropped": Family(_DIGITS, 73_257, 26_032),
 }
 
 EMBEDDED_NAME = "mnist_5k"
+QMNIST = "qmnist"
 
 # SHA-256 -> (data set, split, part), of a file as published (.gz) or unpacked.
 FINGERPRINTS = {

@@ -13,7 +13,7 @@ from mnist_jax.data.cache import load_cached, save_to_cache
 from mnist_jax.data.dataset import Dataset, Splits, content_sha256
 from mnist_jax.data.embedded import load_embedded
 from mnist_jax.data.folder import VARIABLE, load_folder, load_from_variable
-from mnist_jax.data.known import EMBEDDED_NAME, FAMILY
+from mnist_jax.data.known import EMBEDDED_NAME, FAMILY, QMNIST
 from mnist_jax.data.writers import with_writers
 from mnist_jax.errors import DataError
 from mnist_jax.runtime.environment import user_cache_dir
@@ -102,6 +102,11 @@ def _load(
         splits = load_from_variable(name, _path(variable), image_size)
         if splits:
             return splits
+    if name == QMNIST:
+        raise DataError(
+            "qmnist is read from its files; expected data.dir with qmnist-train-images-idx3-ubyte.gz, "
+            "qmnist-train-labels-idx2-int.gz and the two of test (github.com/facebookresearch/qmnist)"
+        )
     return _load_cached_or_fetch(name, fallback, Path(cache_dir) if cache_dir else user_cache_dir())
 
 

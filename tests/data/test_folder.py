@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from mnist_jax.data.folder import load_folder, load_from_variable
+from mnist_jax.data.load import load_splits
+from mnist_jax.data.writers import read_writers
 from mnist_jax.errors import DataError
 
 TRAIN_IMAGES, TRAIN_LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
@@ -80,6 +82,50 @@ def test_emnist_letters_stand_upright_and_start_at_a(make_small, tmp_path, own_s
     np.testing.assert_array_equal(splits.train.images[..., 0], upright)
     np.testing.assert_array_equal(splits.train.labels, np.arange(52) % 26)
     assert splits.train.class_names[0] == "a" and splits.train.num_classes == 26
+
+
+def write_qmnist(folder, encode, images, labels):
+    for split in ("train", "test"):
+        (folder / f"qmnist-{split}-images-idx3-ubyte").write_bytes(encode(images))
+        if labels is not None:
+            (folder / f"qmnist-{split}-labels-idx2-int").write_bytes(encode(labels))
+
+
+@pytest.mark.parametrize("name", ["qmnist", "mnist"])
+def test_qmnist_has_its_class_writer_and_series_in_columns(tmp_path, encode, name):
+    labels = np.stack([np.arange(40) % 10, np.arange(40) // 20 * 4, np.arange(40) // 5, *[np.ones(40)] * 5])
+    labels = labels.T.astype(np.int32)
+    write_qmnist(
+        tmp_path, encode, np.arange(40 * 784, dtype=np.uint32).astype(np.uint8).reshape(40, 28, 28), labels
+    )
+    splits = load_folder(name, tmp_path)
+    assert splits.train.name == "qmnist" and splits.train.class_names == tuple("0123456789")
+    np.testing.assert_array_equal(splits.test.labels, labels[:, 0])
+    np.testing.assert_array_equal(splits.train.groups, labels[:, 2])
+    np.testing.assert_array_equal(splits.train.strata, labels[:, 1])
+    train, validation = splits.train.hold_out(10, "writers")
+    assert validation.num_examples == 10 and not set(train.groups) & set(validation.groups)
+
+
+def test_qmnists_own_label_files_are_those_of_the_table_of_writers(real_mnist, tmp_path, encode):
+    published = real_mnist.parent / "qmnist"
+    if not published.is_dir():
+        pytest.skip("QMNIST's labels are not at hand")
+    for path in published.glob("qmnist-*-labels-idx2-int.gz"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    write_qmnist(
+        tmp_path, encode, np.arange(240_000, dtype=np.uint32).astype(np.uint8).reshape(60_000, 2, 2), None
+    )
+    splits = load_folder("qmnist", tmp_path)
+    assert (splits.train.num_examples, splits.test.num_examples) == (60_000, 60_000)
+    writers, series = read_writers()
+    np.testing.assert_array_equal(splits.train.groups, writers)
+    np.testing.assert_array_equal(splits.train.strata, series)
+
+
+def test_qmnist_without_files_says_where_they_are():
+    with pytest.raises(DataError, match="qmnist is read from its files; expected data.dir"):
+        load_splits("qmnist")
 
 
 @pytest.mark.parametrize("label", [0, 27])
