@@ -8,14 +8,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from benchmarks.machine import device_joules
 from benchmarks.result_files import OUTPUT_FLAGS, commit_of, make_result, write_result
 from benchmarks.workers import ROOT
 from mnist_jax import cli
 from mnist_jax.errors import RunError
-from mnist_jax.launch import end_with_parent
 from mnist_jax.storage.json_files import write_json_atomic
 
 COMMAND = cli.Command(
@@ -173,13 +172,14 @@ def run_stage(stage: Stage, folder: Path, small: bool, seconds: float) -> str:
             stdout=out if stage.prints else log,
             stderr=log,
             start_new_session=True,
-            preexec_fn=end_with_parent,
         )
+        before = signal.signal(signal.SIGTERM, _exit)
         try:
             code = child.wait(timeout=seconds)
         except subprocess.TimeoutExpired:
             return f"was ended after {seconds:.0f} s"
         finally:
+            signal.signal(signal.SIGTERM, before)
             # Of its own workers, too; nothing is left to end where it ended by itself.
             if child.poll() is None:
                 os.killpg(child.pid, signal.SIGKILL)
@@ -198,6 +198,10 @@ def run_stage(stage: Stage, folder: Path, small: bool, seconds: float) -> str:
     output.unlink()
     said.unlink()
     return ""
+
+
+def _exit(number: int, frame: object) -> NoReturn:
+    raise SystemExit(128 + number)
 
 
 def gather(folder: Path, left_out: dict[str, str], small: bool) -> dict[str, Any]:
