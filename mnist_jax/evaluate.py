@@ -96,11 +96,11 @@ def _evaluate_corrupted(
     from mnist_jax.data.mnist_c import read_mnist_c
     from mnist_jax.errors import DataError
 
-    if model.image_shape != (28, 28, 1) or len(model.class_names) < 10 * bool(folder):
-        raise DataError(
-            f"corruptions: this run has images of {'x'.join(map(str, model.image_shape))} and "
-            f"{len(model.class_names)} classes; expected 28x28x1, and for MNIST-C ten digits"
-        )
+    if model.image_shape != (28, 28, 1):
+        shape = "x".join(map(str, model.image_shape))
+        raise DataError(f"corruptions: this run has images of {shape}; expected 28x28x1, as MNIST-C's")
+    if folder and len(model.class_names) != 10:
+        raise DataError(f"MNIST-C: this run has {len(model.class_names)} classes; expected the ten digits")
     found = {}
     for kind in CORRUPTIONS:
         made = read_mnist_c(Path(folder), kind) if folder else (corrupt(kind, test.images), test.labels)

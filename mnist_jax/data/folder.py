@@ -79,10 +79,10 @@ def _own_name(name: str, folder: Path) -> str:
 
 
 def _load_candidate(folder: Path, name: str, own_name: str, image_size: int) -> Splits | None:
-    if name == "mnist" and (qmnist_paths := _find_idx(folder, QMNIST)):
-        return _load_idx(folder, QMNIST, qmnist_paths, own_name, image_size)
     if name not in (*CIFAR, SVHN) and (idx_paths := _find_idx(folder, name)):
         return _load_idx(folder, name, idx_paths, own_name, image_size)
+    if name == "mnist" and (qmnist_paths := _find_idx(folder, QMNIST)):
+        return _load_idx(folder, QMNIST, qmnist_paths, own_name, image_size)
     if splits := _load_photographs(folder, name, image_size):
         return splits
     if arrays := _find_arrays(folder, name):
@@ -124,7 +124,7 @@ def load_from_variable(name: str, folder: Path, image_size: int = 0) -> Splits |
     if images is None:
         return None
     sha256 = hashlib.sha256(read_bytes(images)).hexdigest()
-    if images.name.startswith("emnist-") or FINGERPRINTS.get(sha256, ("",))[0] == name:
+    if images.name.startswith(("emnist-", "qmnist-")) or FINGERPRINTS.get(sha256, ("",))[0] == name:
         return _load_idx(folder, name, idx_paths, name)
     return None
 

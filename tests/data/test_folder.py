@@ -123,6 +123,17 @@ def test_qmnists_own_label_files_are_those_of_the_table_of_writers(real_mnist, t
     np.testing.assert_array_equal(splits.train.strata, series)
 
 
+def test_qmnist_beside_mnist_is_what_data_name_says(small, tmp_path, encode, monkeypatch):
+    small.write(tmp_path)
+    write_qmnist(
+        tmp_path, encode, small.arrays[TRAIN_IMAGES][:20], np.arange(160, dtype=np.int32).reshape(20, 8) // 16
+    )
+    assert load_folder("mnist", tmp_path).train.num_examples == 30
+    assert load_folder("qmnist", tmp_path).train.num_examples == 20
+    assert load_from_variable("mnist", tmp_path).train.num_examples == 30
+    assert load_from_variable("qmnist", tmp_path).train.num_examples == 20
+
+
 def test_qmnist_without_files_says_where_they_are():
     with pytest.raises(DataError, match="qmnist is read from its files; expected data.dir"):
         load_splits("qmnist")
