@@ -129,7 +129,11 @@ FIELDS = (
     ),
     _part("augment.zoom_fraction", 0.1, "zoom each axis by a factor in 1 - this to 1 + this"),
     Field("augment.fill_mode", "nearest", "what is seen beyond the border", choices=("nearest", "constant")),
-    Field("augment.fill_value", 0.0, "brightness beyond the border for fill_mode=constant, 0 to 1"),
+    Field(
+        "augment.fill_value",
+        0.0,
+        "brightness beyond the border for fill_mode=constant, and of what is erased, 0 to 1",
+    ),
     Field("augment.interpolation_order", 1, "0 = nearest pixel, 1 = bilinear", choices=(0, 1)),
     Field(
         "augment.method",
@@ -137,6 +141,22 @@ FIELDS = (
         "how the warp reads pixels: one by one, by matrix products, or as the device likes it",
         choices=("auto", "gather", "matmul"),
     ),
+    _from_0(
+        "augment.elastic_alpha", 0.0, "elastic distortion: factor on its smoothed field; 34 is usual, 0 = off"
+    ),
+    Field("augment.elastic_sigma", 4.0, "how smooth that field is, pixels", more_than=0, at_most=64),
+    Field(
+        "augment.thickness_pixels",
+        0.0,
+        "strokes thicker or thinner by up to this, pixels; bright is ink",
+        at_least=0,
+        at_most=4,
+    ),
+    _part("augment.contrast_fraction", 0.0, "contrast times a factor in 1 - this to 1 + this"),
+    _fraction("augment.noise_stddev", 0.0, "normal noise of a standard deviation up to this"),
+    _fraction("augment.cutout_fraction", 0.0, "erase a square, its side this share of the shorter side"),
+    _from_0("augment.mixup_alpha", 0.0, "blend pairs of images and labels by Beta(this, this); 0 = off"),
+    _from_0("augment.cutmix_alpha", 0.0, "paste boxes of one image into another likewise; 0 = off"),
     Field("optim.name", "adam", "which optimizer", choices=tuple(OPTIMIZERS)),
     Field("optim.learning_rate", 1e-3, "peak learning rate", more_than=0),
     _part("optim.b1", 0.9, "decay of Adam's mean of gradients"),

@@ -93,7 +93,9 @@ def _caption(record: RunRecord) -> str:
     """What makes the loss of training another one than that of the evaluation."""
     reasons = []
     if record.config["augment"]["enabled"]:
-        reasons.append("on warped images")
+        reasons.append("on changed images")
+        if record.config["augment"].get("mixup_alpha") or record.config["augment"].get("cutmix_alpha"):
+            reasons.append("against mixed labels")
     if record.config["model"]["dropout_rate"]:
         reasons.append("with dropout")
     if smoothing := record.config["optim"]["label_smoothing"]:

@@ -209,7 +209,7 @@ def build_experiment(
         num_train=num_train,
         learning_rate_fn=learning_rate_fn,
         tx=group_parameters(config, tx),
-        augment_fn=build_augment_fn(config.augment, layout.platform),
+        augment_fn=build_augment_fn(config.augment, layout.platform, len(class_names)),
         keys=RunKeys.from_seed(config.seed),
         first_step=first_step,
     )

@@ -1,5 +1,6 @@
 """The parts of a run that a configuration names: the network, the augmentation, the optimizer."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,7 +15,9 @@ from mnist_jax.errors import ConfigError
 from mnist_jax.models.own import create_own_model, is_own
 from mnist_jax.models.registry import create_model
 from mnist_jax.ops.convolution import resolve_implementation
-from mnist_jax.training.augment import RandomAffine, resolve_method
+from mnist_jax.training.augment.affine import RandomAffine
+from mnist_jax.training.augment.augmentation import Augmentation
+from mnist_jax.training.augment.sampling import resolve_method
 from mnist_jax.training.draws import AugmentFn
 from mnist_jax.training.groups import freeze_optimizer, matches, matches_any, scale_rates
 from mnist_jax.training.learning_rate import create_learning_rate_fn
@@ -65,12 +68,22 @@ def build_model(
     )
 
 
-def build_augment_fn(augment: Mapping[str, Any], platform: str | None = None) -> AugmentFn | None:
-    """Builds the random warp of the section ``augment`` for ``platform``, or None where it is off."""
+def build_augment_fn(
+    augment: Mapping[str, Any], platform: str | None = None, num_classes: int = 0
+) -> AugmentFn | None:
+    """Builds the random changes of the section ``augment`` for ``platform``, or None where they are off.
+
+    Images are changed alike for any ``num_classes``; mixed labels have as many.
+    """
     if not augment["enabled"]:
         return None
     settings = {name: augment[name] for name in augment if name != "enabled"}
-    return RandomAffine(**{**settings, "method": resolve_method(settings["method"], platform)})
+    settings["method"] = resolve_method(settings["method"], platform)
+    of_warp = {field.name for field in dataclasses.fields(RandomAffine)}
+    warp = RandomAffine(**{name: value for name, value in settings.items() if name in of_warp})
+    others = {name: value for name, value in settings.items() if name not in of_warp}
+    is_more = any(value for name, value in others.items() if name != "elastic_sigma")
+    return Augmentation(warp, num_classes, **others) if is_more else warp
 
 
 def build_optimizer(

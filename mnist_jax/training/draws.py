@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 import jax
 from jaxtyping import Array, Int
 
-# ``(key, images) -> images``. Where it has a method ``draw(key, shape)``, it takes its result for a key too.
+# ``(key, images) -> images``. Where it has a method ``draw(key, shape)``, it takes its result for a key too;
+# a method ``mix(drawn, images, labels) -> (images, labels)`` is called with the images that it returned.
 AugmentFn = Callable[[Any, Array], Array]
 
 

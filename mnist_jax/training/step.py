@@ -37,12 +37,11 @@ def train_step(
     Args:
         state: where training stands; step N draws the same random numbers whether or not the run stopped
             before it.
-        batch: ``{"image": uint8 or float [B, H, W, C], "label": int32 [B]}``; a label may also be a
-            distribution over the classes, float32 ``[B, classes]``, and its likeliest class then counts as a
-            hit.
+        batch: ``{"image": uint8 or float [B, H, W, C], "label": int32 [B]}``; labels may be distributions,
+            float32 ``[B, classes]``, and the likeliest class then counts as a hit.
         key: typed key of the run; the step is folded in here, then split between augmentation and dropout. Or
             what `draw_step` made of both.
-        augment_fn: ``(key, images float32 [B, H, W, C]) -> images``, or None.
+        augment_fn: ``(key, images float32 [B, H, W, C]) -> images``, or None; its ``mix``, if any, is next.
         label_smoothing: share of the target spread evenly over all classes (Szegedy et al. 2016), in [0, 1).
         ema_decay: share of the old average kept by ``state.ema``, in [0, 1). Early on the share is (1 + n) /
             (10 + n) where that is less, so that the first values are soon forgotten.
@@ -57,6 +56,8 @@ def train_step(
     draws = key if isinstance(key, StepDraws) else draw_step(key, state.step, images.shape, augment_fn)
     if augment_fn is not None:
         images = augment_fn(draws.augment, images)
+    if mix := getattr(augment_fn, "mix", None):
+        images, labels = mix(draws.augment, images, labels)
 
     def loss_fn(params: PyTree) -> tuple[Array, tuple[Array, Array, PyTree]]:
         logits, updates = state.apply_fn(

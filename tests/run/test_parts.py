@@ -7,6 +7,8 @@ import pytest
 
 from mnist_jax.config.check import default_config
 from mnist_jax.run.parts import build_augment_fn, build_model
+from mnist_jax.training.augment.affine import RandomAffine
+from mnist_jax.training.augment.augmentation import Augmentation
 from tests.run.test_experiment import make_config
 
 
@@ -55,3 +57,21 @@ def test_augmentation_is_off_or_as_configured():
     filled = {**config, **still, "width_shift_fraction": 0.9, "fill_mode": "constant", "fill_value": 0.5}
     moved = build_augment_fn(filled)(jax.random.key(0), images)
     assert (moved == 0.5).any()
+
+
+def test_without_further_changes_a_run_augments_by_its_warp_alone():
+    augment = default_config().augment
+    assert type(build_augment_fn(augment, "cpu", 10)) is RandomAffine
+    settings = {
+        "cutout_fraction": 0.5,
+        "elastic_alpha": 34.0,
+        "thickness_pixels": 1.0,
+        "contrast_fraction": 0.5,
+        "noise_stddev": 0.1,
+        "mixup_alpha": 0.2,
+        "cutmix_alpha": 1.0,
+    }
+    for name, value in settings.items():
+        made = build_augment_fn({**augment, name: value}, "cpu", 7)
+        warp = build_augment_fn(augment, "cpu")
+        assert made == Augmentation(warp, 7, **{name: value})

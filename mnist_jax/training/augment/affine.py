@@ -4,19 +4,17 @@ A warp asks, for each pixel of the result, where in the source image it comes fr
 *displacement* rather than its position: that is small, so it keeps more of float32's digits.
 """
 
+import functools
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Key
 
-FILL_MODES = ("nearest", "constant")
-INTERPOLATION_ORDERS = (0, 1)
-METHODS = ("auto", "gather", "matmul")
+from mnist_jax.training.augment.sampling import check_sampling, resolve_method, sample
 
 Images = Float[Array | np.ndarray, "batch height width channels"]
 
@@ -45,14 +43,6 @@ class Displacements(NamedTuple):
     row_x: Array
     row_y: Array
     row_0: Array
-
-
-class _Source(NamedTuple):
-    """Where along one axis each result pixel ``[batch, height, width]`` is taken from."""
-
-    index: Any  # int32, the nearest pixel (order 0) or the one before (order 1)
-    weight: Array  # share of the pixel after ``index``, for order 1
-    inside: Array  # bool, False beyond the centers of the first and last pixel
 
 
 def apply_affine_transform(
@@ -108,7 +98,7 @@ def apply_affine_transform(
         ``keras._legacy.preprocessing.image.apply_affine_transform`` (Keras 3.15), which calls
         ``scipy.ndimage.affine_transform``.
     """
-    _check_sampling(fill_mode, order)
+    check_sampling(fill_mode, order)
     images = jnp.asarray(images)
     if images.ndim != 4 or not jnp.issubdtype(images.dtype, jnp.floating):
         raise ValueError(
@@ -119,26 +109,6 @@ def apply_affine_transform(
     params = [_per_image(name, value, images.shape[0]) for name, value in given.items()]
     displacements = _displacements(AffineParams(*params))
     return _warp(images, displacements, fill_mode, cval, order, swap_center, resolve_method(method))
-
-
-def resolve_method(method: str, platform: str | None = None) -> str:
-    """Turns ``auto`` into the way to read pixels that a platform does best.
-
-    ``gather`` reads each pixel at its place: nothing on a CPU or a GPU, what a TPU does worst. ``matmul``
-    multiplies the images by matrices with at most two weights in each row. They agree up to rounding.
-
-    Args:
-        method: ``auto``, ``gather`` or ``matmul``.
-        platform: ``cpu``, ``gpu`` or ``tpu``; by default JAX's own choice.
-
-    Raises:
-        ValueError: For another name.
-    """
-    if method not in METHODS:
-        raise ValueError(f"the method must be one of {', '.join(METHODS)}; got {method!r}")
-    if method != "auto":
-        return method
-    return "matmul" if (platform or jax.default_backend()) == "tpu" else "gather"
 
 
 def random_affine_params(
@@ -214,7 +184,7 @@ class RandomAffine:
 
     def __post_init__(self) -> None:
         """Checks the settings."""
-        _check_sampling(self.fill_mode, self.interpolation_order)
+        check_sampling(self.fill_mode, self.interpolation_order)
         resolve_method(self.method)
         for name, value in self._ranges().items():
             if not (np.isfinite(value) and value >= 0):
@@ -231,15 +201,23 @@ class RandomAffine:
         return _displacements(random_affine_params(key, shape[0], shape[1:], **ranges))
 
     def __call__(
-        self, key: Key[Array, ""] | Displacements | None, images: Images
+        self,
+        key: Key[Array, ""] | Displacements | None,
+        images: Images,
+        field: Float[Array, "batch 2 height width"] | None = None,
     ) -> Float[Array, "batch height width channels"]:
-        """Warps images, in their shape and dtype, as a key says or as was drawn from one."""
+        """Warps images, in their shape and dtype, as a key says or as was drawn from one.
+
+        A ``field`` tells of each pixel of the result how many rows and columns further yet it comes from.
+        """
         images = jnp.asarray(images)
         drawn = self.draw(key, images.shape) if isinstance(key, jax.Array) else key
-        if drawn is None:
+        if drawn is None and field is None:
             return images
         method = resolve_method(self.method)
-        return _warp(images, drawn, self.fill_mode, self.fill_value, self.interpolation_order, False, method)
+        return _warp(
+            images, drawn, self.fill_mode, self.fill_value, self.interpolation_order, False, method, field
+        )
 
     def _ranges(self) -> dict[str, float]:
         return {
@@ -249,13 +227,6 @@ class RandomAffine:
             "shear_degrees": self.shear_degrees,
             "zoom_fraction": self.zoom_fraction,
         }
-
-
-def _check_sampling(fill_mode: str, order: int) -> None:
-    if fill_mode not in FILL_MODES:
-        raise ValueError(f"fill_mode must be one of {', '.join(FILL_MODES)}; got {fill_mode!r}")
-    if isinstance(order, bool) or order not in INTERPOLATION_ORDERS:
-        raise ValueError(f"the interpolation order must be 0 (nearest pixel) or 1 (bilinear); got {order!r}")
 
 
 def _per_image(name: str, value: ArrayLike, batch_size: int) -> Array:
@@ -290,26 +261,26 @@ def _displacements(params: AffineParams) -> Displacements:
 @jax.named_scope("augment_batch")
 def _warp(
     images: Array,
-    displacements: Displacements,
+    displacements: Displacements | None,
     fill_mode: str,
     cval: ArrayLike,
     order: int,
     swap_center: bool,
     method: str,
+    field: Array | None = None,
 ) -> Array:
-    height, width = images.shape[1:3]
-    rows, columns = _locate(displacements, height, width, order, swap_center)
-    warped = (_sample if method == "gather" else _sample_by_products)(images, rows, columns, order)
-    if fill_mode == "constant":
-        inside = (rows.inside & columns.inside)[..., None]
-        warped = jnp.where(inside, warped, jnp.asarray(cval, images.dtype))
-    return warped
+    shifts = []
+    if displacements is not None:
+        shifts.append(_shifts(displacements, images.shape[1:3], swap_center))
+    if field is not None:
+        shifts.append((field[:, 0], field[:, 1]))
+    row_shift, column_shift = (functools.reduce(jnp.add, parts) for parts in zip(*shifts, strict=True))
+    return sample(images, row_shift, column_shift, fill_mode, cval, order, method)
 
 
-def _locate(
-    displacements: Displacements, height: int, width: int, order: int, swap_center: bool
-) -> tuple[_Source, _Source]:
-    """Returns the source positions along rows and columns."""
+def _shifts(displacements: Displacements, size: tuple[int, ...], swap_center: bool) -> tuple[Array, Array]:
+    """Returns how many rows and columns from its own place each pixel of the result comes from."""
+    height, width = size
     d = Displacements(*(field.reshape(-1, 1, 1) for field in displacements))
     row, column = jnp.arange(height)[:, None], jnp.arange(width)[None, :]
     # Column and row of the point that images are turned about.
@@ -319,54 +290,4 @@ def _locate(
     x, y = column - center_x, row - center_y
     column_shift = d.column_x * x - d.column_y * y + d.column_0
     row_shift = d.row_x * x + d.row_y * y + d.row_0
-    return _split(row_shift, row, height, order), _split(column_shift, column, width, order)
-
-
-def _split(displacement: Array, origin: Array, length: int, order: int) -> _Source:
-    """Splits positions ``origin + displacement`` on an axis of ``length`` pixels into index and weight."""
-    lowest, highest = -origin, length - 1 - origin
-    inside = (displacement >= lowest) & (displacement <= highest)
-    displacement = jnp.clip(displacement, lowest, highest)
-    whole = jnp.floor(displacement + 0.5) if order == 0 else jnp.floor(displacement)
-    return _Source(origin + whole.astype(jnp.int32), displacement - whole, inside)
-
-
-def _sample(images: Array, rows: _Source, columns: _Source, order: int) -> Array:
-    """Picks or blends the pixels at the given positions."""
-    # Four gathers of single pixels fuse into one loop with the positions and the blend; gathering the 2x2
-    # window at once, or blending by matrix products, was many times slower on a CPU.
-    pixels = jax.vmap(lambda image, row, column: image.at[row, column].get(mode="promise_in_bounds"))
-    if order == 0:
-        return pixels(images, rows.index, columns.index)
-    next_row = jnp.minimum(rows.index + 1, images.shape[1] - 1)
-    next_column = jnp.minimum(columns.index + 1, images.shape[2] - 1)
-    row_weight = rows.weight[..., None]
-    column_weight = columns.weight[..., None]
-    before, after = (
-        (1 - row_weight) * pixels(images, rows.index, column) + row_weight * pixels(images, next_row, column)
-        for column in (columns.index, next_column)
-    )
-    return ((1 - column_weight) * before + column_weight * after).astype(images.dtype)
-
-
-def _sample_by_products(images: Array, rows: _Source, columns: _Source, order: int) -> Array:
-    """As `_sample`, without a gather: each pixel's weights over all rows, then over all columns."""
-    batch, height, width, channels = images.shape
-    # Rows first, in one product for each image; columns as a sum, for theirs differ from pixel to pixel.
-    picked = jnp.einsum(
-        "bpr,brcf->bpcf",
-        _weights(rows, height, order).reshape(batch, -1, height),
-        images.astype(jnp.float32),
-        precision=lax.Precision.HIGHEST,
-    )
-    column_weights = _weights(columns, width, order).reshape(batch, -1, width, 1)
-    warped = jnp.sum(picked * column_weights, axis=2)
-    return warped.reshape(images.shape).astype(images.dtype)
-
-
-def _weights(source: _Source, length: int, order: int) -> Array:
-    """Share of each of ``length`` pixels in each result pixel: float32 ``[batch, height, width, length]``."""
-    away = jnp.arange(length) - source.index[..., None]
-    if order == 0:
-        return (away == 0).astype(jnp.float32)
-    return jnp.maximum(0.0, 1.0 - jnp.abs(away - source.weight[..., None]))
+    return row_shift, column_shift

@@ -10,16 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mnist_jax.training.augment import (
+from mnist_jax.training.augment.affine import (
     AffineParams,
     RandomAffine,
     apply_affine_transform,
     random_affine_params,
-    resolve_method,
 )
+from mnist_jax.training.augment.sampling import resolve_method
 from tests.training import keras_affine
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "affine.npz"
+GOLDEN = Path(__file__).parents[2] / "golden" / "affine.npz"
 SHAPES = ("12x12x1", "9x14x3", "15x8x2")
 IDENTITY = {"theta": 0.0, "tx": 0.0, "ty": 0.0, "shear": 0.0, "zx": 1.0, "zy": 1.0}
 ARTICLE = {
