@@ -1,5 +1,7 @@
 """``python -m mnist_jax.study``: many seeds of one configuration, or a comparison of two such studies."""
 
+import dataclasses
+
 from mnist_jax import cli
 from mnist_jax.config.seeds import SEEDS_MEANS, SEEDS_PATTERN
 
@@ -32,7 +34,13 @@ COMMAND = cli.Command(
             pattern_means=SEEDS_MEANS,
             metavar="0:30",
         ),
-        SPLIT,
+        dataclasses.replace(
+            SPLIT,
+            description="what to measure on: images held out of train while choosing; cv, five folds of "
+            "train, each held out in its turn; or the test set once all is chosen",
+            choices=("validation", "cv", "test"),
+            metavar="validation|cv|test",
+        ),
         cli.Flag("workdir", "", "folder of the study; left out = runs/study-CONFIG-SPLIT", metavar="DIR"),
         SIDE_BY_SIDE,
         cli.Flag(
@@ -97,6 +105,9 @@ def _train(arguments: cli.Arguments) -> int:
         arguments.print_json({"workdir": workdir, "finished": False})
         return stopped.exit_code
     arguments.print_json({**summary, "workdir": workdir, "finished": True})
+    for fold in summary.get("folds", ()):
+        described = describe_statistics(Summary(**fold["accuracy"]))
+        console.print(f"fold {fold['fold']} ({fold['num_examples']:,} images) {described}")
     console.print(f"{split} accuracy {describe_statistics(Summary(**summary['statistics']['accuracy']))}")
     console.print(f"results in {workdir}")
     return 0

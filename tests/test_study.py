@@ -15,11 +15,11 @@ import pytest
 from mnist_jax import cli, study
 from mnist_jax.config.check import check, default_config
 from mnist_jax.data.dataset import draw_stratified
-from mnist_jax.errors import ConfigError, RunError
+from mnist_jax.errors import ConfigError, DataError, RunError
 from mnist_jax.report.page import write_report
 from mnist_jax.storage.results import append_results, read_results
 from mnist_jax.studies.comparison import compare_studies
-from mnist_jax.studies.seeds import prepare_split, run_study
+from mnist_jax.studies.seeds import prepare_folds, prepare_split, run_study
 from mnist_jax.studies.trainer import MemberTrainer, member_experiment
 from mnist_jax.terminal.console import RunConsole
 from mnist_jax.training.epoch import EpochLog, RunKeys
@@ -444,3 +444,108 @@ def test_the_help_tells_of_both_uses(capsys):
     for words in (["--help"], ["--compare", "a", "--help"]):
         assert cli.run_main(study.main, study.COMMAND, words) == 0
         assert "--compare DIR DIR" in capsys.readouterr().out
+
+
+@pytest.fixture(scope="module")
+def crossed(tmp_path_factory):
+    """The folder of a study of two seeds on five folds, stopped after three of them, and what went on."""
+    folder = tmp_path_factory.mktemp("crossed") / "cv"
+    config = tiny_config(num_epochs="1", **{"data.train_examples": "161"})
+    trained, original = [], MemberTrainer.train
+
+    def train(self, seeds, data, *arguments, **named):
+        if len(trained) == 3:
+            trained.append(None)
+            raise KeyboardInterrupt
+        trained.append((tuple(seeds), len(data[0])))
+        return original(self, seeds, data, *arguments, **named)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MemberTrainer, "train", train)
+        with pytest.raises(KeyboardInterrupt):
+            run_study(config, [3, 4], str(folder), split="cv", side_by_side=2)
+        first = read_results(folder)
+        summary = run_study(config, [3, 4], str(folder), split="cv", side_by_side=2)
+    return folder, config, first, trained, summary
+
+
+def test_cross_validation_holds_each_fold_out_once_and_goes_on_where_it_was(crossed):
+    folder, config, first, trained, summary = crossed
+    records = read_results(folder)
+    assert records[:6] == first
+    assert [(r["fold"], r["seed"]) for r in records] == [(f, s) for f in range(1, 6) for s in (3, 4)]
+    # 161 images: a fold of 33 and four of 32.
+    sizes = [record["num_examples"] for record in records[::2]]
+    assert sorted(sizes) == [32, 32, 32, 32, 33]
+    assert trained == [*(((3, 4), 161 - n) for n in sizes[:3]), None, *(((3, 4), 161 - n) for n in sizes[3:])]
+    _, folds = prepare_folds(config)
+    held_out = [folds.hold_out(fold) for fold in range(5)]
+    assert [data.validation.num_examples for data in held_out] == sizes
+    used = sorted(image.tobytes() for image in folds.used.images)
+    assert sorted(image.tobytes() for data in held_out for image in data.validation.images) == used
+    assert all(
+        sorted(image.tobytes() for image in (*data.train.images, *data.validation.images)) == used
+        for data in held_out
+    )
+
+
+def test_the_summary_of_cross_validation_is_over_folds_and_seeds(crossed):
+    folder, _, _, _, summary = crossed
+    records = read_results(folder)
+    figures = summary["statistics"]["accuracy"]
+    accuracies = [record["accuracy"] for record in records]
+    assert figures["n"] == 10 and figures["mean"] == pytest.approx(np.mean(accuracies))
+    assert figures["sd"] == pytest.approx(np.std(accuracies, ddof=1))
+    assert summary["split"] == "cv" and summary["seeds"] == [3, 4]
+    for fold, found in enumerate(summary["folds"]):
+        assert found["fold"] == fold + 1 and found["accuracy"]["n"] == 2
+        assert found["accuracy"]["mean"] == pytest.approx(np.mean(accuracies[2 * fold : 2 * fold + 2]))
+    page = write_report(folder).read_text()
+    check_page(page)
+    rows = re.findall(r"<tr>(.*?)</tr>", section(page, "results"), re.DOTALL)[1:]
+    assert [text_of(row).split(" ·")[0][:14] for row in rows][:2] == ["fold 1, seed 3", "fold 1, seed 4"]
+    assert "--seeds 3:5 --split cv" in text_of(section(page, "reproduce"))
+
+
+def test_cross_validations_are_compared_by_the_errors_over_all_folds(crossed, tmp_path):
+    folder, _, _, _, _ = crossed
+    other = shutil.copytree(folder, tmp_path / "other")
+    lines = read_results(folder)
+    (other / "results.jsonl").unlink()
+    append_results(other, [{**line, "errors": line["errors"] - (line["seed"] == 4)} for line in lines])
+    found = compare_studies(str(folder), str(other))
+    # Seed 4 has one error less on each of five folds, seed 3 as many.
+    assert found["differences"]["n"] == 2 and found["split"] == "cv"
+    assert found["differences"]["mean"] == pytest.approx(2.5 / 161)
+    assert not found["test_labels_used_for_choice"]
+    (other / "results.jsonl").unlink()
+    append_results(other, lines[:3])
+    with pytest.raises(RunError, match="no seed has ended on every fold yet"):
+        compare_studies(str(folder), str(other))
+
+
+def test_what_cross_validation_cannot_do_is_refused(capsys):
+    for change, message in (
+        (
+            {"data.validation_examples": "5"},
+            "validation_examples: each fold .* expected 0, got 5",
+        ),
+        ({"data.validation": "last"}, "data.validation: expected auto, writers or classes for folds"),
+        ({"data.train_examples": "39"}, "batch_size: 32 is more than the 31 training images"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            prepare_folds(tiny_config(**change))
+    with pytest.raises(DataError, match=r"who wrote what is not known; expected data.validation=classes"):
+        prepare_folds(tiny_config(**{"data.validation": "writers"}))
+
+
+@pytest.mark.slow
+def test_a_dry_run_of_cross_validation_counts_each_fold(crossed, capsys):
+    folder, _, _, _, _ = crossed
+    overrides = [f"--config.{name}={value}" for name, value in TINY.items()]
+    overrides += ["--config.num_epochs=1", "--config.data.train_examples=161", "--dry_run", "--json"]
+    words = ["--config", "configs/smoke.py", *overrides, "--seeds", "3:6", "--split", "cv"]
+    assert cli.run_main(study.main, study.COMMAND, [*words, "--workdir", str(folder)]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert (plan["num_members"], plan["members_left"]) == (15, 5)
+    assert plan["groups"][0]["members"] == 5

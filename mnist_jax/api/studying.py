@@ -29,7 +29,8 @@ def study(
     Args:
         config: a name such as ``"default"``, a file, or a ConfigDict; None for ``"default"``.
         seeds: ``"0:30"``, ``"3,5,8"``, or numbers.
-        split: ``"validation"`` while choosing, ``"test"`` once all is chosen.
+        split: ``"validation"`` while choosing, or ``"cv"`` for five folds of the training images, each held
+            out in its turn; ``"test"`` once all is chosen.
         workdir: the folder of the study, where an interrupted one goes on; None for a temporary one.
         side_by_side: members trained at once; 0 for as many as the device has room for.
         progress: whether to show what happens.

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Int32, Int64, Integer, UInt8
+from jaxtyping import Bool, Int32, Int64, Integer, UInt8
 
+from mnist_jax.data.folds import assign_folds
 from mnist_jax.data.grouped_split import draw_groups
 from mnist_jax.data.pictures.preparation import Preparation
 from mnist_jax.errors import DataError
@@ -157,6 +158,24 @@ class Dataset:
             held_out = draw_stratified(self.labels, num_examples)
         return self._part(np.setdiff1d(np.arange(self.num_examples), held_out)), self._part(held_out)
 
+    def assign_folds(self, num_folds: int, how: str) -> Int64[np.ndarray, "num_examples"]:
+        """Assigns examples to folds, from 0: whole groups for "writers", over all classes for "classes".
+
+        Raises:
+            DataError: the groups are not known, or there are too few of them or of the images.
+        """
+        if how == "writers":
+            self._check_groups()
+        groups, strata = (self.groups, self.strata) if how == "writers" else (None, None)
+        try:
+            return assign_folds(self.labels, groups, strata, num_folds)
+        except ValueError as error:
+            raise DataError(f"{self.name} ({self.source}): {error}") from None
+
+    def split_off(self, held_out: Bool[np.ndarray, "num_examples"]) -> tuple["Dataset", "Dataset"]:
+        """Returns (all but these, these)."""
+        return self._part(np.flatnonzero(~held_out)), self._part(np.flatnonzero(held_out))
+
     def has_groups_of(self, num_examples: int) -> bool:
         """Whether "writers" can hold out that many examples: groups are known, and some add up to it."""
         try:
@@ -165,11 +184,15 @@ class Dataset:
             return False
         return True
 
-    def _draw_groups(self, num_examples: int) -> np.ndarray:
+    def _check_groups(self) -> None:
         if self.groups is None:
             raise DataError(
                 f"{self.name} ({self.source}): who wrote what is not known; expected data.validation=classes"
             )
+
+    def _draw_groups(self, num_examples: int) -> np.ndarray:
+        self._check_groups()
+        assert self.groups is not None
         try:
             return draw_groups(self.labels, self.groups, self.strata, num_examples)
         except ValueError as error:

@@ -18,7 +18,7 @@ _MOST_ROWS = 40  # with names beside them
 def accuracies(
     names: Sequence[str],
     errors: Sequence[int],
-    num_examples: int,
+    num_examples: int | Sequence[int],
     *,
     mean: float | None = None,
     interval: tuple[float, float] | None = None,
@@ -29,7 +29,7 @@ def accuracies(
     Args:
         names: of the trainings, from the top; left out where there are more than 40.
         errors: wrong answers of each.
-        num_examples: images that each was measured on.
+        num_examples: images that each was measured on, one number for all or one each.
         mean: mean share of wrong answers, drawn as a line.
         interval: of that mean, drawn as a band.
         line: a name and another share of wrong answers to compare with.
@@ -43,12 +43,14 @@ def accuracies(
         axes.axvline(100 * mean, color=style.ACCENT, linewidth=1.2, label="mean")
     if line is not None:
         axes.axvline(100 * line[1], color=style.WARM, linewidth=1.4, linestyle="--", label=line[0])
-    best, worst = min(errors), max(errors)
-    for row, count in enumerate(errors):
-        low, high = wilson_interval(count, num_examples)
-        color = style.WARM if count in (best, worst) and best < worst else style.ACCENT
+    sizes = np.broadcast_to(num_examples, len(errors)).tolist()
+    shares = [count / size for count, size in zip(errors, sizes, strict=True)]
+    best, worst = min(shares), max(shares)
+    for row, share in enumerate(shares):
+        low, high = wilson_interval(errors[row], sizes[row])
+        color = style.WARM if share in (best, worst) and best < worst else style.ACCENT
         axes.plot([100 * low, 100 * high], [row, row], color=color, linewidth=3, alpha=0.25)
-        axes.plot(100 * count / num_examples, row, "o", color=color, markersize=4.5)
+        axes.plot(100 * share, row, "o", color=color, markersize=4.5)
     style.style_axes(axes, xlabel="wrong answers (%), with the 95% interval of one", grid="x")
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_yticks(range(len(names)) if few else [], names if few else [], parse_math=False)

@@ -56,7 +56,7 @@ class RunRecord:
             raise RunError(f"cannot read {results_path(self.folder)}: {wrong} is not what is written there")
         if self.summary:
             lines = [line for line in lines if line["seed"] in self.summary["seeds"]]
-        return sorted(lines, key=lambda line: line["seed"])
+        return sorted(lines, key=lambda line: (line.get("fold", 0), line["seed"]))
 
 
 def read_run(workdir: Path) -> RunRecord:

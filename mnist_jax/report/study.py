@@ -19,7 +19,7 @@ def describe_study(record: RunRecord) -> dict[str, Any]:
     """
     results, split = record.results(), str(record.run["split"])
     values: dict[str, Any] = {"split": split, "results": results, "unfinished": not record.summary}
-    seeds = [result["seed"] for result in results]
+    seeds = sorted({result["seed"] for result in results})
     values |= sections.closing(record, "study", f"--seeds {write_seeds(seeds) or '0:5'} --split {split}")
     if not results:
         return values
@@ -56,8 +56,17 @@ def describe_interval(figures: dict[str, Any], decimals: int = 3) -> str:
 
 
 def best_and_worst(results: Sequence[dict[str, Any]]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The results with the fewest and the most errors; of equals the first."""
-    return min(results, key=lambda r: r["errors"]), max(results, key=lambda r: r["errors"])
+    """The results with the smallest and the largest share of errors; of equals the first."""
+
+    def share(result: dict[str, Any]) -> float:
+        return result["errors"] / result.get("num_examples", 1)
+
+    return min(results, key=share), max(results, key=share)
+
+
+def name_of(result: dict[str, Any]) -> str:
+    """Names a training of a study."""
+    return f"fold {result['fold']}, seed {result['seed']}" if "fold" in result else f"seed {result['seed']}"
 
 
 def _statistics(record: RunRecord, results: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -83,12 +92,12 @@ def _headline(record: RunRecord, results: Sequence[dict[str, Any]]) -> dict[str,
             (
                 "best seed",
                 format_percent(best["accuracy"]),
-                f"seed {best['seed']}, {best['errors']:,} errors",
+                f"{name_of(best)}, {best['errors']:,} errors",
             ),
             (
                 "worst seed",
                 format_percent(worst["accuracy"]),
-                f"seed {worst['seed']}, {worst['errors']:,} errors",
+                f"{name_of(worst)}, {worst['errors']:,} errors",
             ),
             ("loss", f"{loss['mean']:.4f}", f"{spread}, nats"),
             (
@@ -107,13 +116,13 @@ def _headline(record: RunRecord, results: Sequence[dict[str, Any]]) -> dict[str,
 
 
 def _figures(results: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
-    errors, num_examples = [result["errors"] for result in results], results[0]["num_examples"]
-    shares = summarize([count / num_examples for count in errors])
+    errors, sizes = ([result[name] for result in results] for name in ("errors", "num_examples"))
+    shares = summarize([count / size for count, size in zip(errors, sizes, strict=True)])
     interval = None if shares.low is None or shares.high is None else (shares.low, shares.high)
     dots = member_figures.accuracies(
-        [f"seed {result['seed']}" for result in results],
+        [name_of(result) for result in results],
         errors,
-        num_examples,
+        sizes,
         mean=shares.mean,
         interval=interval,
     )
@@ -124,9 +133,9 @@ def _figures(results: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
             "band the interval that holds the true mean with 95% confidence.",
         }
     ]
-    losses = {f"seed {r['seed']}": r["train_losses"] for r in results if r.get("train_losses")}
+    losses = {name_of(r): r["train_losses"] for r in results if r.get("train_losses")}
     if losses:
-        best, worst = (f"seed {result['seed']}" for result in best_and_worst(results))
+        best, worst = map(name_of, best_and_worst(results))
         colors = {worst: style.WARM, best: style.ACCENT}
         figure = member_figures.losses_by_epoch(
             losses, {name: colors[name] for name in colors if name in losses}
@@ -143,12 +152,13 @@ def _figures(results: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
 
 def _table(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
     best, worst = best_and_worst(results)
-    marks = {worst["seed"]: " · worst", best["seed"]: " · best"}
+    marks = {name_of(worst): " · worst", name_of(best): " · best"}
     return {
         "head": ("seed", "right", "errors", "loss (nats)", "training"),
         "rows": [
             (
-                f"{result['seed']}{marks.get(result['seed'], '') if len(results) > 1 else ''}",
+                f"{name_of(result).removeprefix('seed ')}"
+                f"{marks.get(name_of(result), '') if len(results) > 1 else ''}",
                 format_percent(result["accuracy"]),
                 f"{result['errors']:,}",
                 f"{result['loss']:.4f}",

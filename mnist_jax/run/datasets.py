@@ -1,16 +1,19 @@
 """The data that a configuration names, loaded, divided and described."""
 
+import copy
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ml_collections import ConfigDict
 
 from mnist_jax.config.automatic import resolve
 from mnist_jax.config.check import check_against_data
 from mnist_jax.data import Dataset, Splits, load_splits
-from mnist_jax.errors import DataError
+from mnist_jax.errors import ConfigError, DataError
 from mnist_jax.storage.json_files import replace_file
 
 TEST_ITEMS_FILE = "test_items.txt"
@@ -21,6 +24,8 @@ _HELD_OUT = {
     "classes": "drawn over all classes",
     "last": "the last of the training images",
 }
+# What is said of folds.
+_FOLDS = {"writers": "by writers, each of whom is in one fold", "classes": "drawn over all classes"}
 
 
 @dataclass(frozen=True)
@@ -145,3 +150,59 @@ def divide(config: ConfigDict, splits: Splits, num_devices: int = 1) -> tuple[Co
     train, validation = used.hold_out(num_validation, how)
     chosen = [f"the {num_validation:,} validation images are {_HELD_OUT[how]}", *chosen]
     return config, RunData(splits, train, validation, tuple(chosen))
+
+
+@dataclass(frozen=True)
+class Folds:
+    """Training images divided for cross-validation; the test set has no part in it."""
+
+    splits: Splits  # the data set as loaded
+    used: Dataset  # the training images that are divided
+    fold_of: np.ndarray  # int64 ``[N]``, from 0
+    num_folds: int
+    chosen: tuple[str, ...]  # lines on how they were divided and what the configuration left open
+
+    def hold_out(self, fold: int) -> RunData:
+        """Returns what to train on and, as validation, a fold, from 0."""
+        train, validation = self.used.split_off(self.fold_of == fold)
+        return RunData(self.splits, train, validation, self.chosen)
+
+    def facts(self) -> dict[str, Any]:
+        """Returns what ``config.json`` keeps: facts, the number of folds, a hash of images and folds."""
+        digest = hashlib.sha256(f"{self.used.sha256} {self.num_folds}\n".encode())
+        digest.update(self.fold_of.astype("<i8").data)
+        facts = RunData(self.splits, self.used, None, self.chosen).facts()
+        return facts | {"num_folds": self.num_folds, "measured_sha256": digest.hexdigest()}
+
+
+def divide_into_folds(config: ConfigDict, splits: Splits, num_folds: int) -> tuple[ConfigDict, Folds]:
+    """Takes the first ``data.train_examples`` (0 = all) and divides them for cross-validation.
+
+    Returns:
+        the configuration with what it leaves open chosen to suit the data, and the folds.
+
+    Raises:
+        ConfigError: the configuration does not fit the data.
+        DataError: the data cannot be divided in that way.
+    """
+    how, num_examples = config.data.validation, config.data.train_examples
+    if config.data.validation_examples:
+        held_out = config.data.validation_examples
+        problem = f"data.validation_examples: each fold is held out in its turn; expected 0, got {held_out}"
+        raise ConfigError([problem])
+    if how == "last":
+        raise ConfigError(["data.validation: expected auto, writers or classes for folds, got 'last'"])
+    check_against_data(
+        resolve(config, num_examples or splits.train.num_examples)[0], splits.train.num_examples
+    )
+    used = splits.train.take(num_examples) if num_examples else splits.train
+    if how == "auto":
+        how = "classes" if used.groups is None else "writers"
+    fold_of = used.assign_folds(num_folds, how)
+    largest = int(np.bincount(fold_of).max())
+    config, chosen = resolve(config, max(used.num_examples - largest, 1))
+    of_fold = copy.deepcopy(config)
+    of_fold.data.validation_examples = largest
+    check_against_data(of_fold, splits.train.num_examples)
+    chosen = [f"the {num_folds} folds are {_FOLDS[how]}", *chosen]
+    return config, Folds(splits, used, fold_of, num_folds, tuple(chosen))

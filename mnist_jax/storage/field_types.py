@@ -162,7 +162,7 @@ _RESULT: dict[str, Check] = {
     "seed": is_count,
     "model": _is_text,
     **dict.fromkeys(("errors", "final_step", "num_params", "labeled", "pool_size"), is_count),
-    "num_examples": _is_positive,
+    **dict.fromkeys(("num_examples", "fold"), _is_positive),
     **dict.fromkeys(("accuracy", "loss", "train_seconds", "compile_seconds"), is_number),
     **dict.fromkeys(("gain_over_teacher", "gain_over_supervised"), is_number),
     "train_losses": _list_of(is_measure),

@@ -4,6 +4,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mnist_jax.errors import RunError
 from mnist_jax.metrics.statistics import compare_paired, summarize
 from mnist_jax.storage.json_files import SUMMARY_FILE, read_config, read_summary, write_json_atomic
@@ -36,8 +38,7 @@ def compare_studies(first: str, second: str) -> dict[str, Any]:
             f"{first} and {second} were measured on different images (sha256 {images[0][:12]} and "
             f"{images[1][:12]}); expected studies of the same data"
         )
-    errors = [_errors_by_seed(path) for path in paths]
-    num_examples = read_results(first)[0]["num_examples"]
+    errors, (num_examples, _) = zip(*(_errors_by_seed(path) for path in paths), strict=True)
     try:
         comparison = compare_paired(errors[0], errors[1], num_examples)
     except ValueError as error:
@@ -75,20 +76,28 @@ def _measured_on(path: str) -> tuple[str, str]:
     return split, sha256
 
 
-def _errors_by_seed(path: str) -> dict[int, int]:
+def _errors_by_seed(path: str) -> tuple[dict[int, int], int]:
+    """Returns the errors of each seed, and the images that they are among: over all folds, if any."""
     lines = read_results(path)
     if not lines:
         raise RunError(f"{results_path(path)}: no results; expected those of a study")
+    found: dict[int, dict[int, tuple[int, int]]] = {}
     for line in lines:
         if not all(isinstance(line.get(name), int) for name in ("errors", "num_examples")):
             raise RunError(
                 f"{results_path(path)}: seed {line['seed']} has no errors and num_examples; expected the "
                 "results of a study"
             )
-    errors = {line["seed"]: line["errors"] for line in lines}
-    if len(errors) < len(lines):
-        raise RunError(f"{results_path(path)}: a seed with several results; expected those of a study")
-    return errors
+        of_seed = found.setdefault(line["seed"], {})
+        if line.get("fold", 0) in of_seed:
+            raise RunError(f"{results_path(path)}: a seed with several results; expected those of a study")
+        of_seed[line.get("fold", 0)] = line["errors"], line["num_examples"]
+    _, run = read_config(results_path(path).parent)
+    complete = [seed for seed, folds in found.items() if len(folds) == run.get("num_folds", 1)]
+    if not complete:
+        raise RunError(f"{results_path(path)}: no seed has ended on every fold yet; go on with the study")
+    sums = {seed: np.sum(list(found[seed].values()), axis=0).tolist() for seed in complete}
+    return {seed: errors for seed, (errors, _) in sums.items()}, sums[complete[0]][1]
 
 
 def _note(path: str, other: str) -> bool:

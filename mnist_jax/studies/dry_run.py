@@ -16,7 +16,7 @@ from mnist_jax.runtime.devices import device_faults
 from mnist_jax.storage.workdir import look_at_workdir
 from mnist_jax.studies.folder import check_records
 from mnist_jax.studies.pseudo_label import FREE_FIELDS, ROLES, PseudoLabelRun, prepare_pseudo_label
-from mnist_jax.studies.seeds import prepare_split
+from mnist_jax.studies.seeds import prepare_folds, prepare_split
 from mnist_jax.studies.trainer import MemberTrainer, member_experiment
 from mnist_jax.studies.vmapped_steps import take_member
 from mnist_jax.terminal.console import RunConsole
@@ -41,7 +41,7 @@ def plan_members(
         config: any configuration.
         members: network and seed of each.
         workdir: the folder it would have; nothing is left in it.
-        split: what would be measured on.
+        split: what would be measured on; a study on ``cv`` has each member once a fold.
         side_by_side: members trained at once; 0 = as many as the device has room for.
         console: the terminal output.
 
@@ -52,17 +52,24 @@ def plan_members(
     Raises:
         ConfigError, DataError, RunError: what would stop the work before its first step.
     """
-    config, data, _ = prepare_split(config, split, console)
+    if split == "cv":
+        config, folds = prepare_folds(config, console)
+        data, facts, parts = folds.hold_out(0), folds.facts(), list(range(1, folds.num_folds + 1))
+    else:
+        config, data, _ = prepare_split(config, split, console)
+        facts, parts = data.facts(), [0]
     folder = Path(os.path.abspath(workdir))
     look_at_workdir(folder)
-    records = check_records(folder, kind, config, data.facts() | {"split": split}, free=("seed",))
-    done = {(record.get("model", config.model.name), record["seed"]) for record in records}
-    left = [member for member in members if member not in done]
+    records = check_records(folder, kind, config, facts | {"split": split}, free=("seed",))
+    done = {(r.get("fold", 0), r.get("model", config.model.name), r["seed"]) for r in records}
+    everything = [(fold, *member) for fold in parts for member in members]
+    left = [one for one in everything if one not in done]
     examples = (data.train.images, data.train.labels)
     groups: list[dict[str, Any]] = []
     counted = []
-    for model in dict.fromkeys(model for model, _ in left):
-        seeds = [seed for name, seed in left if name == model]
+    for model in dict.fromkeys(model for _, model, _ in left):
+        seeds_of = {fold: [seed for f, name, seed in left if (f, name) == (fold, model)] for fold in parts}
+        seeds = max(seeds_of.values(), key=len)
         changed = copy.deepcopy(config)
         changed.model.name = model
         experiment = member_experiment(changed, data.train)
@@ -71,24 +78,25 @@ def plan_members(
             size = trainer.choose_group_size(side_by_side, len(seeds), examples)
             measured = trainer.measure(seeds[:size], examples)
         counted.append(measured.memory)
-        num_groups = -(-len(seeds) // size)
+        num_groups = sum(-(-len(of_fold) // size) for of_fold in seeds_of.values())
         groups.append(
             {
                 "model": model,
-                "members": len(seeds),
+                "members": sum(map(len, seeds_of.values())),
                 "side_by_side": size,
                 "num_params": count_parameters(measured.state.params) // size,
                 "steps": experiment.total_steps,
                 "seconds_per_step": measured.seconds_per_step,
                 "training_seconds": num_groups * experiment.total_steps * measured.seconds_per_step,
-                "compile_seconds": measured.compile_seconds,
+                # The folds may differ in size, and then each is a program of its own.
+                "compile_seconds": measured.compile_seconds * sum(map(bool, seeds_of.values())),
             }
         )
     plan: dict[str, Any] = {
         "workdir": str(folder),
         "split": split,
-        "dataset": data.facts()["dataset"],
-        "num_members": len(members),
+        "dataset": facts["dataset"],
+        "num_members": len(everything),
         "members_left": len(left),
         "groups": groups,
         "memory": _largest(counted),

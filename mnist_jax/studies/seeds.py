@@ -1,17 +1,17 @@
 """Many seeds of one configuration: trained in groups, each finished group kept at once."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
 from mnist_jax.config.check import check
-from mnist_jax.data import Dataset
+from mnist_jax.data import Dataset, Splits
 from mnist_jax.errors import ConfigError, RunError
 from mnist_jax.metrics.statistics import Summary, summarize
-from mnist_jax.run.datasets import RunData, divide, load_configured
+from mnist_jax.run.datasets import Folds, RunData, divide, divide_into_folds, load_configured
 from mnist_jax.runtime.devices import device_faults
 from mnist_jax.runtime.distributed import refuse_several
 from mnist_jax.runtime.environment import describe_device, provenance
@@ -28,6 +28,8 @@ from mnist_jax.training.logits import headline
 
 # As many as the last of five folds of MNIST's 60,000 would be too many to give up: a twelfth.
 _HELD_OUT_SHARE = 12
+# Of cross-validation.
+NUM_FOLDS = 5
 
 
 def prepare_split(
@@ -46,16 +48,9 @@ def prepare_split(
         ConfigError: the configuration is wrong, by itself or for this data.
         DataError: the data is missing or damaged.
     """
-    config = check(config)
+    config = _check(config)
     if split not in ("validation", "test"):
         raise ConfigError([f"split: got {split!r}; expected 'validation' or 'test'"])
-    if config.early_stopping.patience:
-        raise ConfigError(["early_stopping.patience: members side by side all end together; expected 0 here"])
-    if config.init.run:
-        raise ConfigError(
-            ["init.run: a study, an ensemble or a student starts from scratch; expected nothing here"]
-        )
-    refuse_several("a study, an ensemble or a student", **config.distributed)
     splits = load_configured(config)
     if split == "validation" and not config.data.validation_examples:
         config = copy.deepcopy(config)
@@ -65,12 +60,50 @@ def prepare_split(
     measured = data.test if split == "test" else data.validation
     if measured is None:
         raise ConfigError(["data.validation_examples: expected images held out for --split validation"])
-    if console is not None:
-        if data.splits.notice:
-            console.notice(data.splits.notice)
-        for remark in data.remarks:
-            console.note(remark)
+    _say(splits, data.remarks, console)
     return config, data, measured
+
+
+def prepare_folds(config: ConfigDict, console: RunConsole | None = None) -> tuple[ConfigDict, Folds]:
+    """Loads the data, says what was done to it, and divides the training images into five folds.
+
+    Raises:
+        ConfigError: as `prepare_split`.
+        DataError: as `prepare_split`.
+    """
+    config = _check(config)
+    splits = load_configured(config)
+    config, folds = divide_into_folds(config, splits, NUM_FOLDS)
+    _say(splits, [*splits.remarks, *folds.chosen], console)
+    return config, folds
+
+
+def _check(config: ConfigDict) -> ConfigDict:
+    config = check(config)
+    if config.early_stopping.patience:
+        raise ConfigError(["early_stopping.patience: members side by side all end together; expected 0 here"])
+    if config.init.run:
+        raise ConfigError(
+            ["init.run: a study, an ensemble or a student starts from scratch; expected nothing here"]
+        )
+    refuse_several("a study, an ensemble or a student", **config.distributed)
+    return config
+
+
+def _say(splits: Splits, remarks: Sequence[str], console: RunConsole | None) -> None:
+    if console is not None:
+        if splits.notice:
+            console.notice(splits.notice)
+        for remark in remarks:
+            console.note(remark)
+
+
+class _Part(NamedTuple):
+    """What the seeds of a study train on and are measured on: one of several folds, or all there is."""
+
+    train: Dataset
+    measured: Dataset
+    fold: dict[str, int]  # ``{"fold": 1}``, or nothing
 
 
 def run_study(
@@ -92,7 +125,8 @@ def run_study(
         config: any configuration; its own seed is not used.
         seeds: one a member.
         workdir: the folder of the study.
-        split: ``validation`` while choosing (the test set is not looked at), or ``test``.
+        split: ``validation`` while choosing (the test set is not looked at), ``cv`` for five folds of the
+            training images, each held out in its turn (nor is it here), or ``test``.
         side_by_side: members trained at once; 0 = as many as the device has room for.
         console: the terminal output.
         stop: how signals are answered; by default as a command does it.
@@ -107,23 +141,34 @@ def run_study(
         Stopped: by a signal; what is finished is kept.
     """
     console = console or RunConsole(enabled=False)
-    config, data, measured = prepare_split(config, split, console)
-    experiment = member_experiment(config, data.train)
-    facts = data.facts() | {"split": split, "measured_sha256": measured.sha256}
+    if split == "cv":
+        config, folds = prepare_folds(config, console)
+        facts, parts = folds.facts(), _parts_of(folds)
+    else:
+        config, data, measured = prepare_split(config, split, console)
+        facts = data.facts() | {"measured_sha256": measured.sha256}
+        parts = iter([_Part(data.train, measured, {})])
+    facts |= {"split": split}
     stop = stop or StopRequest()
     with open_workdir(workdir) as folder, stop, device_faults("a smaller --side_by_side"):
         open_records(folder, "study", config, facts, free=("seed",))
         records = read_results(folder)
-        done = {record["seed"] for record in records}
-        missing = [seed for seed in seeds if seed not in done]
-        if missing:
-            trainer, examples = MemberTrainer(experiment), (data.train.images, data.train.labels)
+        done = {(record.get("fold"), record["seed"]) for record in records}
+        trainer: MemberTrainer | None = None
+        for part in parts:
+            fold = part.fold.get("fold")
+            missing = [seed for seed in seeds if (fold, seed) not in done]
+            if not missing:
+                continue
+            if trainer is None or trainer.experiment.num_train != part.train.num_examples:
+                # Folds of one size share what is compiled.
+                trainer = MemberTrainer(member_experiment(config, part.train))
+            examples = (part.train.images, part.train.labels)
             size = trainer.choose_group_size(side_by_side, len(missing), examples)
-            console.note(
-                f"{len(missing)} of {len(seeds)} seeds to train, {size} side by side, measured on {split}"
-            )
+            where = f"measured on {split}" if fold is None else f"measured on fold {fold} of {NUM_FOLDS}"
+            console.note(f"{len(missing)} of {len(seeds)} seeds to train, {size} side by side, {where}")
             for trained in trainer.train_groups(missing, size, examples, stop, console):
-                new = _measure(trainer, trained, measured, split)
+                new = _measure(trainer, trained, part, split)
                 append_results(folder, new)
                 records += new
                 for record in new:
@@ -135,11 +180,19 @@ def run_study(
     return summary
 
 
-def _measure(trainer: MemberTrainer, trained: Trained, measured: Dataset, split: str) -> list[dict[str, Any]]:
+def _parts_of(folds: Folds) -> Iterator[_Part]:
+    """The folds, from 1, each a copy of the images that is made when it is needed."""
+    for fold in range(folds.num_folds):
+        data = folds.hold_out(fold)
+        assert data.validation is not None
+        yield _Part(data.train, data.validation, {"fold": fold + 1})
+
+
+def _measure(trainer: MemberTrainer, trained: Trained, part: _Part, split: str) -> list[dict[str, Any]]:
     records = []
     count = len(trained.seeds)
     for seed, state, losses in zip(trained.seeds, trained.states, trained.epoch_losses, strict=True):
-        result = trainer.evaluate(state, measured)
+        result = trainer.evaluate(state, part.measured)
         if not result.loss < float("inf"):
             raise RunError(
                 f"the loss of seed {seed} on {split} is not finite; try a lower optim.learning_rate"
@@ -148,6 +201,7 @@ def _measure(trainer: MemberTrainer, trained: Trained, measured: Dataset, split:
             {
                 "seed": seed,
                 "split": split,
+                **part.fold,
                 **headline(result),
                 "train_losses": losses.tolist(),
                 "final_step": int(state.step),
@@ -161,8 +215,9 @@ def _measure(trainer: MemberTrainer, trained: Trained, measured: Dataset, split:
 
 
 def _line(record: dict[str, Any]) -> str:
+    fold = f"fold {record['fold']}, " if "fold" in record else ""
     return (
-        f"seed {record['seed']}: {record['split']} accuracy {format_percent(record['accuracy'])}, "
+        f"{fold}seed {record['seed']}: {record['split']} accuracy {format_percent(record['accuracy'])}, "
         f"{record['errors']} errors, {format_duration(record['train_seconds'])} a member"
     )
 
@@ -172,16 +227,37 @@ def _summary_of_study(config: ConfigDict, facts: dict[str, Any], records: list[d
     return {
         "kind": "study",
         "split": split,
-        "seeds": [record["seed"] for record in records],
+        "seeds": list(dict.fromkeys(record["seed"] for record in records)),
         "statistics": {
             name: asdict(summarize([record[name] for record in records]))
             for name in ("accuracy", "errors", "loss")
         },
+        **_summary_of_folds(records),
         "epochs": config.num_epochs,
         "final_step": records[0]["final_step"],
         "train_seconds_a_member": sum(record["train_seconds"] for record in records) / len(records),
         "dataset": facts["dataset"],
         **provenance(),
+    }
+
+
+def _summary_of_folds(records: Sequence[dict]) -> dict[str, Any]:
+    """What the seeds reached on each fold; nothing where there are none."""
+    by_fold: dict[int, list[dict]] = {}
+    for record in records:
+        if "fold" in record:
+            by_fold.setdefault(record["fold"], []).append(record)
+    if not by_fold:
+        return {}
+    return {
+        "folds": [
+            {
+                "fold": fold,
+                "num_examples": by_fold[fold][0]["num_examples"],
+                "accuracy": asdict(summarize([record["accuracy"] for record in by_fold[fold]])),
+            }
+            for fold in sorted(by_fold)
+        ]
     }
 
 
