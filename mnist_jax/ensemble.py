@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from mnist_jax import cli
 from mnist_jax.study import SIDE_BY_SIDE, SPLIT
-from mnist_jax.terminal.format import format_percent, quote_word
+from mnist_jax.terminal.format import describe_disputed, format_percent, quote_word
 
 COMMAND = cli.Command(
     "python -m mnist_jax.ensemble",
@@ -67,6 +67,8 @@ def main(arguments: cli.Arguments) -> int:
         f"soft vote {format_percent(soft['accuracy'], 3)} ({soft['errors']} errors), "
         f"{100 * summary['gain']:+.3f} points"
     )
+    if disputed := summary.get("disputed_labels"):
+        console.print(f"of the soft vote's errors {describe_disputed(disputed)}")
     console.print(f"majority vote {format_percent(majority['accuracy'], 3)} ({majority['errors']} errors)")
     console.print(
         f"members disagree on {format_percent(summary['disagreement'], 3)}; "

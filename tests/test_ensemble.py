@@ -9,7 +9,7 @@ import pytest
 
 import mnist_jax
 from mnist_jax import cli, ensemble, evaluate
-from mnist_jax.data import load_splits
+from mnist_jax.data import load_splits, writers
 from mnist_jax.errors import ConfigError
 from mnist_jax.report.page import write_report
 from mnist_jax.storage.results import read_results
@@ -20,6 +20,16 @@ from tests.report.pages import browser, check_page, look_at, section, text_of
 from tests.test_study import TINY, tiny_config
 
 SEEDS = {"ensemble.seeds": "0:4", "num_epochs": "3"}
+
+
+def dispute(sha256):
+    """As if of the embedded test digits the first hundred were disputed, all five reviewers for one more."""
+    test = load_splits("mnist_5k").test
+    labels = test.labels[:100].tolist() if sha256 == test.sha256 else []
+    return [
+        {"index": i, "label": label, "other": (label + 1) % 10, "kept": 0, "other_votes": 5}
+        for i, label in enumerate(labels)
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +51,7 @@ def finished(tmp_path_factory):
             run_ensemble(tiny_config(**SEEDS), str(folder), side_by_side=2)
         assert [record["seed"] for record in read_results(folder)] == [0, 1]
         before = (folder / "results.jsonl").read_text()
+        patch.setattr(writers, "_read_disputed", dispute)
         summary = run_ensemble(tiny_config(**SEEDS), str(folder), side_by_side=2)
     assert (folder / "results.jsonl").read_text().startswith(before)
     return folder, summary, groups
@@ -66,6 +77,23 @@ def test_the_summary_tells_votes_members_and_sizes(finished):
     )
     assert 0 < summary["disagreement"] < 1
     assert summary["dataset"]["num_train"] == 300
+
+
+def test_the_vote_s_errors_on_disputed_labels_are_told_apart(finished, monkeypatch):
+    folder, summary, _ = finished
+    labels, answers = load_splits("mnist_5k").test.labels, read_votes(folder).probabilities.argmax(axis=1)
+    wrong = np.flatnonzero(answers[:100] != labels[:100])
+    agree = int(np.sum(answers[wrong] == (labels[wrong] + 1) % 10))
+    found = {"images": 100, "errors": len(wrong), "as_reviewers": agree}
+    assert summary["disputed_labels"] == found and len(wrong) > 0
+    monkeypatch.setattr(writers, "_read_disputed", dispute)
+    page = write_report(folder).read_text()
+    check_page(page)
+    assert f"wrong, of these {len(wrong)} on the 100 test labels that reviewers dispute" in text_of(page)
+    assert "reviewers: 0 of 5 keep it, 5 say" in text_of(section(page, "mistakes"))
+    monkeypatch.undo()
+    # Of another test set than MNIST's nothing is said.
+    assert "reviewers:" not in text_of(section(write_report(folder).read_text(), "mistakes"))
 
 
 def test_its_page_has_the_vote_its_members_and_what_each_said(finished):

@@ -8,6 +8,7 @@ from jaxtyping import Int
 
 from mnist_jax.config.check import from_dict
 from mnist_jax.data import Dataset, Splits
+from mnist_jax.data.writers import disputed_labels
 from mnist_jax.errors import MnistJaxError, RunError
 from mnist_jax.metrics.predictions import most_confident_mistakes, wilson_interval
 from mnist_jax.metrics.voting import pairwise_disagreement
@@ -18,7 +19,7 @@ from mnist_jax.report.record import RunRecord
 from mnist_jax.run.datasets import divide, load_recorded
 from mnist_jax.storage.results import read_results
 from mnist_jax.storage.votes import VOTES_FILE, Votes, read_votes
-from mnist_jax.terminal.format import format_percent
+from mnist_jax.terminal.format import describe_disputed, format_percent
 
 _GRID_SIZE = 24
 _MOST_MISTAKES = 200
@@ -89,6 +90,7 @@ def _headline(summary: dict[str, Any], record: RunRecord, total: int) -> dict[st
     return {
         "accuracy": format_percent(vote["accuracy"]),
         "errors": f"{vote['errors']:,}",
+        "disputed": describe_disputed(summary["disputed_labels"]) if "disputed_labels" in summary else "",
         "total": f"{total:,}",
         "interval": f"{100 * low:.2f} to {100 * high:.2f}%",
         "facts": [
@@ -175,6 +177,7 @@ def _pictures(record: RunRecord, votes: Votes, images: Dataset) -> dict[str, Any
     right = np.flatnonzero(answered == labels)
     split = right[np.argsort(right_members[right], kind="stable")]
     split = split[right_members[split] < num_members][:_GRID_SIZE]
+    disputed = disputed_labels(images.sha256)
 
     def card(index: int) -> dict[str, str]:
         return {
@@ -184,6 +187,7 @@ def _pictures(record: RunRecord, votes: Votes, images: Dataset) -> dict[str, Any
             "confidence": percent(votes.probabilities[index].max()),
             "said": _said(votes.chosen[:, index], names),
             "index": str(index),
+            "disputed": disputed.get(index, ""),
         }
 
     return {

@@ -12,6 +12,7 @@ from scipy.special import softmax
 
 from mnist_jax.config.seeds import parse_seeds
 from mnist_jax.data import Dataset
+from mnist_jax.data.writers import count_disputed_errors
 from mnist_jax.errors import ConfigError
 from mnist_jax.metrics.voting import describe_vote, soft_vote
 from mnist_jax.models.forward import forward_fn
@@ -125,6 +126,7 @@ class _EnsembleRun:
         vote = describe_vote(probabilities, labels)
         result = evaluate_logits(np.log(np.maximum(soft_vote(probabilities), 1e-300)), labels)
         split = self.facts["split"]
+        disputed = count_disputed_errors(self.measured.sha256, result.predicted)
         records = {(record["model"], record["seed"]): record for record in read_results(self.folder)}
         ours = [records[member.model, member.seed] for member in members]
         return {
@@ -136,6 +138,7 @@ class _EnsembleRun:
             f"{split}_accuracy": result.accuracy,
             f"{split}_errors": result.errors,
             f"{split}_loss": result.loss,
+            **({} if disputed is None else {"disputed_labels": disputed}),
             "per_class_accuracy": result.per_class_accuracy,
             "confusion_matrix": result.confusion_matrix,
             **vote,
