@@ -25,8 +25,10 @@ COMMAND = cli.Command(
     ),
 )
 
-# Of the losses of the first steps; later ones drift apart in rounding, as training does.
-_TOLERANCE = 1e-3
+# Of the first loss, which is that of the same parameters, and of the first three. Later ones drift apart:
+# training multiplies what rounding leaves. Two ways to compute on one CPU are 1e-7 apart in the first step,
+# 2e-6 in the third and 5e-3 in the fifteenth.
+_TOLERANCES = (1e-5, 1e-3, 1e-3)
 
 
 def main(arguments: cli.Arguments) -> int:
@@ -66,7 +68,7 @@ def first_losses(num_steps: int) -> list[float]:
 
 
 def check_steps(num_steps: int) -> dict[str, Any]:
-    """Compares the losses of the first steps on CPU and device, and on the device twice.
+    """Compares the losses of the first steps on CPU and device, and tells whether two runs on it are equal.
 
     Raises:
         RunError: the device computes something else.
@@ -77,12 +79,15 @@ def check_steps(num_steps: int) -> dict[str, Any]:
         small = ["--small"] if num_steps == 2 else []
         _run("cpu", "benchmarks.device_checks", "--losses_only", *small, f"--json={file}")
         cpu = json.loads(file.read_text())["checks"]["losses"]
-    apart = max(abs(ours - theirs) / theirs for ours, theirs in zip(device, cpu, strict=True))
-    if not apart <= _TOLERANCE:
-        raise RunError(f"losses of CPU and device are {apart:.1e} apart; expected at most {_TOLERANCE}")
+    apart = [abs(ours - theirs) / theirs for ours, theirs in zip(device, cpu, strict=True)]
+    for step, (difference, tolerance) in enumerate(zip(apart, _TOLERANCES, strict=False)):
+        if not difference <= tolerance:
+            raise RunError(
+                f"losses of CPU and device are {difference:.1e} apart in step {step}; expected at most "
+                f"{tolerance}"
+            )
     return {
-        "steps compared": num_steps,
-        "largest relative difference of losses to CPU": apart,
+        "relative differences of losses to CPU": apart,
         "twice the same": device == again,
     }
 
