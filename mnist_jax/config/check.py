@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -239,10 +240,23 @@ def _cross_field_problems(values: Mapping[str, Any]) -> Iterator[tuple[tuple[str
     if values["pseudo_label.views"] and not values["augment.enabled"]:
         text = f"{values['pseudo_label.views']} augmented copies of each image need augment.enabled = True"
         yield ("pseudo_label.views", "augment.enabled"), text
+    if problem := _pattern_problem(values["data.group"]):
+        yield ("data.group",), problem
     yield from _early_stopping_problems(values)
     yield from _optimizer_problems(values)
     yield from _group_problems(values)
     yield from _distributed_problems(values)
+
+
+def _pattern_problem(pattern: str) -> str:
+    """What is wrong with a regular expression that tells groups; a name without parentheses is a column."""
+    if "(" not in pattern:
+        return ""
+    try:
+        found = re.compile(pattern).groups
+    except re.error as error:
+        return f"{pattern!r} is no regular expression ({error})"
+    return "" if found == 1 else f"expected one group in parentheses, {pattern!r} has {found}"
 
 
 def _early_stopping_problems(values: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:

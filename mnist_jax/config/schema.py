@@ -90,6 +90,12 @@ FIELDS = (
         choices=("auto", "writers", "classes", "last"),
     ),
     Field(
+        "data.group",
+        "",
+        "who made each of your own pictures: a column of the table, or a regular expression for file names, "
+        "such as writer(\\d+); validation and folds keep them apart",
+    ),
+    Field(
         "model.name",
         "cnn",
         "which network; simple_* have sizes of their own; package.module:Class is one of yours",

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from mnist_jax.data.dataset import Dataset, Splits, check_labels, draw_stratified
+from mnist_jax.data.folds import assign_folds
 from mnist_jax.data.known import FAMILY, FINGERPRINTS, QMNIST
 from mnist_jax.data.pictures.decode import to_fractions
 from mnist_jax.data.pictures.fit import choose_size, to_uint8
@@ -18,6 +19,8 @@ from mnist_jax.errors import DataError
 
 # The share of the data that becomes the test set where it comes with none.
 _TEST_SHARE = 0.2
+# The same share of whole groups.
+_TEST_FOLDS = 5
 
 # Labels are numbered without gaps, so there cannot be many more of them than examples.
 _MOST_CLASSES = 256
@@ -64,6 +67,7 @@ def assemble(
     image_size: int = 0,
     remarks: Sequence[str] = (),
     items: Sequence[str] = (),
+    groups: Sequence[str] = (),
 ) -> Splits:
     """Makes the two splits of a data set of its arrays.
 
@@ -81,6 +85,8 @@ def assemble(
         image_size: the longer side of the images; 0 to have it chosen.
         remarks: what is to be said about how the data was read.
         items: what each training example is called, for those that are drawn for the test set.
+        groups: the name of each training example's group, where groups are known; a test set that is drawn
+            is of other groups.
 
     Returns:
         The splits, with a notice where they look odd but may be meant.
@@ -102,7 +108,7 @@ def assemble(
     remarks = list(remarks)
     test_items: tuple[str, ...] = ()
     if Role("test", "images") not in parts:
-        parts, test_items, remark = _draw_test(parts, items)
+        parts, test_items, groups, remark = _draw_test(parts, items, groups)
         remarks.append(remark)
     if preparation is None and name not in FAMILY:
         parts, preparation, remark = _fit_to_one_size(parts, image_size)
@@ -119,6 +125,8 @@ def assemble(
         )
         for split in ("train", "test")
     )
+    if groups:
+        train = replace(train, groups=np.unique(groups, return_inverse=True)[1].astype(np.int32))
     if preparation is None or _have_mnist_form(train, test):
         preparation = Preparation.of_data_set(name if preparation is None else "mnist", train.image_shape)
         if name not in FAMILY:
@@ -260,9 +268,9 @@ def sort_names(names: set[str]) -> tuple[str, ...]:
 
 
 def _draw_test(
-    parts: Mapping[Role, Part], items: Sequence[str]
-) -> tuple[dict[Role, Part], tuple[str, ...], str]:
-    """Splits a test set off the training data; returns what it is made of and a remark, too."""
+    parts: Mapping[Role, Part], items: Sequence[str], groups: Sequence[str]
+) -> tuple[dict[Role, Part], tuple[str, ...], list[str], str]:
+    """Splits a test set off; returns what it is made of, the groups of the rest and a remark, too."""
     images, labels = parts[Role("train", "images")], parts[Role("train", "labels")]
     num_examples, num_classes = len(labels.array), len(np.unique(labels.array))
     num_test = min(max(num_classes, round(_TEST_SHARE * num_examples)), num_examples - num_classes)
@@ -271,7 +279,18 @@ def _draw_test(
             f"{images.where}: {num_examples} pictures in {num_classes} classes and no test set; expected "
             "more than one of a class, so that a test set can be drawn"
         )
-    drawn = draw_stratified(labels.array, num_test)
+    how = "over all classes"
+    if groups:
+        try:
+            folds = assign_folds(labels.array, np.unique(groups, return_inverse=True)[1], None, _TEST_FOLDS)
+        except ValueError as error:
+            raise DataError(
+                f"{images.where}: no test set, and {error}; expected more groups, or a test set"
+            ) from None
+        drawn, how = np.flatnonzero(folds == 0), "of groups that are in it alone"
+        num_test = len(drawn)
+    else:
+        drawn = draw_stratified(labels.array, num_test)
     rest = np.setdiff1d(np.arange(num_examples), drawn)
     divided = {
         Role(split, part.part): replace(content, array=content.array[indices])
@@ -279,8 +298,9 @@ def _draw_test(
         for part, content in parts.items()
     }
     of_all = f"{num_test:,} of {num_examples:,} examples"
-    remark = f"the data has no test set: {of_all} are drawn for it, over all classes"
-    return divided, tuple(items[i] for i in drawn) if items else tuple(f"row {i}" for i in drawn), remark
+    remark = f"the data has no test set: {of_all} are drawn for it, {how}"
+    named = tuple(items[i] if items else f"row {i}" for i in drawn.tolist())
+    return divided, named, [groups[i] for i in rest.tolist()] if groups else [], remark
 
 
 def _fit_to_one_size(parts: dict[Role, Part], image_size: int) -> tuple[dict[Role, Part], Preparation, str]:

@@ -13,6 +13,7 @@ from mnist_jax.data.assemble import ROLES, Part, Role, assemble
 from mnist_jax.data.cifar import CIFAR, find_cifar, read_cifar
 from mnist_jax.data.dataset import Splits, check_labels
 from mnist_jax.data.files import list_folder, read_bytes, readable
+from mnist_jax.data.groups import check_groups
 from mnist_jax.data.idx import parse_idx
 from mnist_jax.data.image_folder import find_splits, has_classes, load_image_folder
 from mnist_jax.data.known import FAMILY, FINGERPRINTS, QMNIST
@@ -30,7 +31,7 @@ _LAYOUTS = (
 _A_FOLDER = f"one with {_LAYOUTS}"
 
 
-def load_folder(name: str, folder: Path, image_size: int = 0) -> Splits:
+def load_folder(name: str, folder: Path, image_size: int = 0, group: str = "") -> Splits:
     """Loads a data set from a folder that a person named.
 
     Looked for, in this order, in ``folder``, in ``folder/name`` and in an only folder in ``folder``: the four
@@ -45,13 +46,14 @@ def load_folder(name: str, folder: Path, image_size: int = 0) -> Splits:
             is the name where nobody gave one, is what SHA-256 say that it is, else named for the folder.
         folder: an existing folder.
         image_size: the longer side of the images of a person's own data; 0 to have it chosen.
+        group: what tells the groups of pictures and of tables' rows, see `groups.groups_of`; "" for nothing.
 
     Raises:
         DataError: if the folder or a file in it is missing, damaged or not what it claims to be.
     """
     inside = list_folder(folder, _A_FOLDER)
     for candidate in _candidates(folder, name):
-        splits = _load_candidate(candidate, name, _own_name(name, folder), image_size)
+        splits = _load_candidate(candidate, name, _own_name(name, folder), image_size, group)
         if splits:
             return splits
     found = ", ".join(map(readable, inside[:5])) + (", …" if len(inside) > 5 else "") if inside else "nothing"
@@ -78,7 +80,7 @@ def _own_name(name: str, folder: Path) -> str:
     return name if name != "mnist" else readable(folder.resolve().name) or "own data"
 
 
-def _load_candidate(folder: Path, name: str, own_name: str, image_size: int) -> Splits | None:
+def _load_candidate(folder: Path, name: str, own_name: str, image_size: int, group: str) -> Splits | None:
     if name not in (*CIFAR, SVHN) and (idx_paths := _find_idx(folder, name)):
         return _load_idx(folder, name, idx_paths, own_name, image_size)
     if name == "mnist" and (qmnist_paths := _find_idx(folder, QMNIST)):
@@ -89,15 +91,15 @@ def _load_candidate(folder: Path, name: str, own_name: str, image_size: int) -> 
         where = f"folder {readable(folder)} (NumPy)"
         return assemble(arrays, _claimed(name), where, own_name=own_name, image_size=image_size)
     if tables := _find_tables(folder):
-        return _load_tables(folder, tables, name, own_name, image_size)
+        return _load_tables(folder, tables, name, own_name, image_size, group)
     if files := find_parquet(folder):
-        return load_parquet(own_name, folder, files, image_size)
+        return load_parquet(own_name, folder, files, image_size, group)
     if "train" in find_splits(folder) or has_classes(folder):
-        return load_image_folder(own_name, folder, image_size)
+        return load_image_folder(own_name, folder, image_size, group)
     return None
 
 
-def load_from_variable(name: str, folder: Path, image_size: int = 0) -> Splits | None:
+def load_from_variable(name: str, folder: Path, image_size: int = 0, group: str = "") -> Splits | None:
     """Loads a data set from the folder that MNIST_JAX_DATA_DIR names, if it is there.
 
     The variable speaks of MNIST. Another data set is looked for in ``folder/name``; in ``folder`` itself only
@@ -111,10 +113,10 @@ def load_from_variable(name: str, folder: Path, image_size: int = 0) -> Splits |
     """
     nested = folder / name
     if nested.is_dir():
-        return load_folder(name, nested, image_size)
+        return load_folder(name, nested, image_size, group)
     if name == "mnist":
         try:
-            return load_folder(name, folder, image_size)
+            return load_folder(name, folder, image_size, group)
         except DataError as error:
             raise DataError(f"{error} ({VARIABLE} names this folder)") from error
     if name in (*CIFAR, SVHN):
@@ -260,13 +262,16 @@ def _find_tables(folder: Path) -> dict[str, Path]:
 
 
 def _load_tables(
-    folder: Path, paths: Mapping[str, Path], name: str, own_name: str, image_size: int
+    folder: Path, paths: Mapping[str, Path], name: str, own_name: str, image_size: int, group: str
 ) -> Splits:
     if "train" not in paths:
         raise DataError(f"{readable(folder)}: no table for train; expected train.csv with a column label")
-    parts, remarks = {}, []
+    parts, remarks, groups = {}, [], []
     for split, path in paths.items():
-        table = read_table(path)
+        table = read_table(path, group, needs_group=bool(group) and split == "train")
+        if split == "train" and table.groups is not None:
+            groups = table.groups.tolist()
+            check_groups(groups, group, readable(path))
         if table.labels is not None:
             parts[Role(split, "images")] = Part(str(path), table.images)
             parts[Role(split, "labels")] = Part(str(path), table.labels)
@@ -275,4 +280,12 @@ def _load_tables(
         else:
             remarks.append(f"{path.name} has no labels and is not used: predict answers it")
     source = f"tables in {readable(folder)}"
-    return assemble(parts, _claimed(name), source, own_name=own_name, image_size=image_size, remarks=remarks)
+    return assemble(
+        parts,
+        _claimed(name),
+        source,
+        own_name=own_name,
+        image_size=image_size,
+        remarks=remarks,
+        groups=groups,
+    )

@@ -22,19 +22,21 @@ _TABLES = ("metadata.csv", "metadata.jsonl")
 _LABEL_COLUMNS = ("label", "labels", "class", "category")
 
 
-def load_image_folder(own_name: str, root: Path, image_size: int = 0) -> Splits:
+def load_image_folder(own_name: str, root: Path, image_size: int = 0, group: str = "") -> Splits:
     """Loads ``root/train/<class>/*.png`` and ``root/test/<class>/*.png``, or ``root/<class>/*.png``.
 
     Each split may also be called by another of its usual names, or be a folder of pictures with a
     ``metadata.csv`` or ``metadata.jsonl`` that has the columns ``file_name`` and ``label``. Classes are the
     sorted names of the folders in train, as numbers where all are. Where there is no test set, one is drawn.
+    ``group``: see `groups.groups_of`.
 
     Raises:
         DataError: if a split or a class has no pictures, a file is no readable picture, or test has a class
             that train lacks.
     """
     sets, remarks = _find_sets(root)
-    return load_picture_sets(sets, f"image folder {readable(root)}", own_name, image_size, remarks=remarks)
+    source = f"image folder {readable(root)}"
+    return load_picture_sets(sets, source, own_name, image_size, remarks=remarks, group=group)
 
 
 def _find_sets(root: Path) -> tuple[dict[str, PictureSet], list[str]]:
@@ -150,7 +152,7 @@ def _pictures_of_table(table: Path) -> PictureSet:
             f"{readable(table)}: cannot be read ({type(error).__name__}: {error}); expected rows with "
             f"file_name and {' or '.join(_LABEL_COLUMNS)}"
         ) from error
-    return PictureSet([table.parent / file for file in files], labels, files, readable(table))
+    return PictureSet([table.parent / file for file in files], labels, files, readable(table), rows)
 
 
 def _visible_entries(folder: Path) -> list[Path]:

@@ -25,6 +25,7 @@ def load_splits(
     data_dir: str | os.PathLike[str] = "",
     fallback: str = "",
     image_size: int = 0,
+    group: str = "",
     cache_dir: str | os.PathLike[str] | None = None,
     manual_dir: str | os.PathLike[str] | None = None,
 ) -> Splits:
@@ -44,6 +45,8 @@ def load_splits(
             than 5 seconds, or "" to raise then.
         image_size: the longer side to bring the images to; 0 leaves those of known data sets as they are and
             has one chosen that suits a person's own.
+        group: of a person's own data, what tells which examples are of one origin: a column, or a regular
+            expression for the names of pictures, see `groups.groups_of`.
         cache_dir: where downloads are kept; None means the user's cache folder.
         manual_dir: a folder with the published files for TFDS to check and use: goes straight to that source.
 
@@ -53,7 +56,13 @@ def load_splits(
     Raises:
         DataError: one line saying what was wrong, where, and what would be right.
     """
-    splits = with_writers(_load(name, data_dir, fallback, image_size, cache_dir, manual_dir))
+    splits = _load(name, data_dir, fallback, image_size, group, cache_dir, manual_dir)
+    if group and splits.train.groups is None:
+        raise DataError(
+            f"{splits.train.name} ({splits.train.source}): no names of pictures and no table to tell "
+            f"data.group={group!r} from; expected none here"
+        )
+    splits = with_writers(splits)
     return _resize(splits, image_size) if image_size else splits
 
 
@@ -82,6 +91,7 @@ def _load(
     data_dir: str | os.PathLike[str],
     fallback: str,
     image_size: int,
+    group: str,
     cache_dir: str | os.PathLike[str] | None,
     manual_dir: str | os.PathLike[str] | None,
 ) -> Splits:
@@ -93,13 +103,13 @@ def _load(
             raise DataError(
                 f"data.dir is {str(data_dir)!r}, but {name} is embedded; expected data.dir='' with it"
             )
-        return load_folder(name, _path(data_dir), image_size)
+        return load_folder(name, _path(data_dir), image_size, group)
     if name == EMBEDDED_NAME:
         return load_embedded()
     if manual_dir:
         return tfds.load_tfds(name, _path(manual_dir))
     if variable := os.environ.get(VARIABLE):
-        splits = load_from_variable(name, _path(variable), image_size)
+        splits = load_from_variable(name, _path(variable), image_size, group)
         if splits:
             return splits
     if name == QMNIST:

@@ -34,8 +34,10 @@ def find_parquet(folder: Path) -> dict[str, list[Path]]:
     return found
 
 
-def load_parquet(own_name: str, folder: Path, files: dict[str, list[Path]], image_size: int = 0) -> Splits:
-    """Loads the parquet files that `find_parquet` found in a folder.
+def load_parquet(
+    own_name: str, folder: Path, files: dict[str, list[Path]], image_size: int = 0, group: str = ""
+) -> Splits:
+    """Loads the parquet files that `find_parquet` found in a folder; ``group``: see `groups.groups_of`.
 
     Raises:
         DataError: pyarrow is not installed, a file is damaged or has no pictures and labels, or as
@@ -59,6 +61,7 @@ def load_parquet(own_name: str, folder: Path, files: dict[str, list[Path]], imag
         image_size,
         class_names=class_names,
         remarks=remarks,
+        group=group,
     )
 
 
@@ -96,6 +99,7 @@ def _column(table: "pyarrow.Table", names: tuple[str, ...]) -> str:
 def _picture_set(tables: list["pyarrow.Table"], folder: Path, class_names: list[str]) -> PictureSet:
     sources: list[Path | bytes] = []
     labels: list[str] = []
+    rows: list[dict[str, Any]] = []
     for table in tables:
         image, label = _column(table, _IMAGE_COLUMNS), _column(table, _LABEL_COLUMNS)
         if not image or not label:
@@ -108,7 +112,8 @@ def _picture_set(tables: list["pyarrow.Table"], folder: Path, class_names: list[
             class_names[value] if class_names and isinstance(value, int) else readable(str(value))
             for value in table.column(label).to_pylist()
         ]
-    return PictureSet(sources, labels, [f"row {i}" for i in range(len(sources))], readable(folder))
+        rows += table.drop_columns([image]).to_pylist()
+    return PictureSet(sources, labels, [f"row {i}" for i in range(len(sources))], readable(folder), rows)
 
 
 def _content(value: Any, folder: Path) -> bytes:

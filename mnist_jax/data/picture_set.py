@@ -12,6 +12,7 @@ import numpy as np
 from mnist_jax.data.assemble import Part, Role, assemble, sort_names
 from mnist_jax.data.dataset import Splits, interleave_classes
 from mnist_jax.data.files import readable
+from mnist_jax.data.groups import groups_of
 from mnist_jax.data.pictures.decode import background_of, find_white, highest_tone, read_facts
 from mnist_jax.data.pictures.fit import choose_size
 from mnist_jax.data.pictures.preparation import Preparation
@@ -30,6 +31,7 @@ class PictureSet:
     labels: Sequence[str]  # for each the name of its class
     items: Sequence[str]  # for each what it is called in messages and lists, below ``where``
     where: str  # the folder or file that they are in
+    rows: Sequence[Mapping[str, Any]] = ()  # for each that of the table that tells of it, if there is one
 
     def take(self, numbers: Sequence[int]) -> "PictureSet":
         """Returns the pictures of these numbers."""
@@ -38,6 +40,7 @@ class PictureSet:
             [self.labels[i] for i in numbers],
             [self.items[i] for i in numbers],
             self.where,
+            [self.rows[i] for i in numbers] if self.rows else (),
         )
 
 
@@ -49,6 +52,7 @@ def load_picture_sets(
     *,
     class_names: Sequence[str] = (),
     remarks: Sequence[str] = (),
+    group: str = "",
 ) -> Splits:
     """Reads the pictures of a data set and prepares them all alike.
 
@@ -56,11 +60,15 @@ def load_picture_sets(
     evenly spread (``dataset.interleave_classes``).
 
     There are pictures of ``train``, and of ``test`` unless that is to be drawn from them. The classes are by
-    default those of train, sorted; for the rest see `assemble`.
+    default those of train, sorted. ``group`` says what tells the groups of the training pictures
+    (`groups.groups_of`), if anything does. For the rest see `assemble`.
 
     Raises:
-        DataError: a file is no readable picture, or test has a class that train lacks.
+        DataError: a file is no readable picture, test has a class that train lacks, or there are no such
+            groups.
     """
+    train = sets["train"]
+    groups = groups_of(group, train.items, train.rows, train.where) if group else []
     class_names = class_names or sort_names(set(sets["train"].labels))
     for pictures in sets.values():
         if not pictures.sources:
@@ -79,6 +87,8 @@ def load_picture_sets(
         order = interleave_classes(numbered)
         labels[split], items[split] = numbered[order], [pictures.items[i] for i in order]
         prepare = functools.partial(_prepare, preparation)
+        if split == "train" and groups:
+            groups = [groups[i] for i in order]
         images[split] = np.stack([_of_file(prepare, pictures, i) for i in order])
     if all(array.max() <= 1 for array in images.values()):
         preparation = replace(preparation, is_mask=True)
@@ -101,6 +111,7 @@ def load_picture_sets(
         preparation=preparation,
         remarks=(*remarks, *said),
         items=items["train"],
+        groups=groups,
     )
 
 

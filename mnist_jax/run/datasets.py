@@ -21,11 +21,16 @@ TEST_ITEMS_FILE = "test_items.txt"
 # What is said of validation images, by ``data.validation``.
 _HELD_OUT = {
     "writers": "by writers none of whom wrote training images",
+    "groups": "of groups that have no training images",
     "classes": "drawn over all classes",
     "last": "the last of the training images",
 }
 # What is said of folds.
-_FOLDS = {"writers": "by writers, each of whom is in one fold", "classes": "drawn over all classes"}
+_FOLDS = {
+    "writers": "by writers, each of whom is in one fold",
+    "groups": "of groups, each of which is in one fold",
+    "classes": "drawn over all classes",
+}
 
 
 @dataclass(frozen=True)
@@ -95,7 +100,11 @@ def load_configured(config: ConfigDict, data_dir: str = "") -> Splits:
     """
     data = config.data
     return load_splits(
-        data.name, data_dir=data_dir or data.dir, fallback=data.fallback, image_size=data.image_size
+        data.name,
+        data_dir=data_dir or data.dir,
+        fallback=data.fallback,
+        image_size=data.image_size,
+        group=data.group,
     )
 
 
@@ -146,10 +155,25 @@ def divide(config: ConfigDict, splits: Splits, num_devices: int = 1) -> tuple[Co
         return config, RunData(splits, used, None, tuple(chosen))
     how = config.data.validation
     if how == "auto":
-        how = "writers" if used.has_groups_of(num_validation) else "classes"
+        # Groups that a person named are kept apart, or it is said why not.
+        how = "writers" if config.data.group or used.has_groups_of(num_validation) else "classes"
     train, validation = used.hold_out(num_validation, how)
-    chosen = [f"the {num_validation:,} validation images are {_HELD_OUT[how]}", *chosen]
+    chosen = [f"the {num_validation:,} validation images are {_HELD_OUT[_kind(config, how)]}", *chosen]
     return config, RunData(splits, train, validation, tuple(chosen))
+
+
+def choose_validation_examples(config: ConfigDict, splits: Splits, wanted: int) -> int:
+    """Returns how many training images to hold out: so many, or where groups are kept apart the nearest."""
+    if not config.data.group or config.data.validation not in ("auto", "writers"):
+        return wanted
+    num_examples = config.data.train_examples
+    used = splits.train.take(num_examples) if num_examples else splits.train
+    nearest = sorted(range(1, used.num_examples), key=lambda number: abs(number - wanted))
+    return next((number for number in nearest if used.has_groups_of(number)), wanted)
+
+
+def _kind(config: ConfigDict, how: str) -> str:
+    return "groups" if how == "writers" and config.data.group else how
 
 
 @dataclass(frozen=True)
@@ -204,5 +228,5 @@ def divide_into_folds(config: ConfigDict, splits: Splits, num_folds: int) -> tup
     of_fold = copy.deepcopy(config)
     of_fold.data.validation_examples = largest
     check_against_data(of_fold, splits.train.num_examples)
-    chosen = [f"the {num_folds} folds are {_FOLDS[how]}", *chosen]
+    chosen = [f"the {num_folds} folds are {_FOLDS[_kind(config, how)]}", *chosen]
     return config, Folds(splits, used, fold_of, num_folds, tuple(chosen))

@@ -11,7 +11,14 @@ from mnist_jax.config.check import check
 from mnist_jax.data import Dataset, Splits
 from mnist_jax.errors import ConfigError, RunError
 from mnist_jax.metrics.statistics import Summary, summarize
-from mnist_jax.run.datasets import Folds, RunData, divide, divide_into_folds, load_configured
+from mnist_jax.run.datasets import (
+    Folds,
+    RunData,
+    choose_validation_examples,
+    divide,
+    divide_into_folds,
+    load_configured,
+)
 from mnist_jax.runtime.devices import device_faults
 from mnist_jax.runtime.distributed import refuse_several
 from mnist_jax.runtime.environment import describe_device, provenance
@@ -55,7 +62,8 @@ def prepare_split(
     if split == "validation" and not config.data.validation_examples:
         config = copy.deepcopy(config)
         available = config.data.train_examples or splits.train.num_examples
-        config.data.validation_examples = max(1, available // _HELD_OUT_SHARE)
+        wanted = max(1, available // _HELD_OUT_SHARE)
+        config.data.validation_examples = choose_validation_examples(config, splits, wanted)
     config, data = divide(config, splits)
     measured = data.test if split == "test" else data.validation
     if measured is None:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mnist_jax.data.groups import no_column
 from mnist_jax.data.pictures.decode import to_fractions
 from mnist_jax.errors import DataError
 
@@ -22,6 +23,7 @@ class Table(NamedTuple):
 
     images: np.ndarray
     labels: np.ndarray | None
+    groups: np.ndarray | None = None  # texts ``[N]`` of the column asked for, or None where it is not there
 
 
 def is_table(path: Path) -> bool:
@@ -34,17 +36,23 @@ def is_table(path: Path) -> bool:
     return name.endswith((".csv", ".tsv")) and len(_first_line(path)[0]) > _FEWEST_COLUMNS
 
 
-def read_table(path: Path) -> Table:
+def read_table(path: Path, group: str = "", *, needs_group: bool = False) -> Table:
     """Reads pictures from a CSV file, gzipped or not, with a heading or without one.
 
-    The label is the column of that name, or the first one where only that leaves a square of pixels.
+    The label is the column of that name, or the first one where only that leaves a square of pixels. The
+    column named ``group`` is not of the picture.
 
     Raises:
-        DataError: it is no such table, or a field of it is no number.
+        DataError: it is no such table, a field of it is no number, or ``needs_group`` and there is none.
     """
     names, separator = _first_line(path)
     has_heading = not all(_is_number(name) for name in names)
-    label, pixels = _find_columns(names if has_heading else [], len(names), path)
+    heading = names if has_heading else []
+    if needs_group and group not in heading:
+        # Those of pixels end in a number.
+        raise no_column(group, [name for name in heading if not name[-1:].isdigit()], str(path))
+    group_column = heading.index(group) if group in heading else None
+    label, pixels = _find_columns(heading, len(names), path, group_column)
     options = {
         "delimiter": separator,
         "skiprows": int(has_heading),
@@ -55,13 +63,14 @@ def read_table(path: Path) -> Table:
         # Of a table without rows, which is told below.
         warnings.simplefilter("ignore")
         tones, texts = _load(path, pixels, label, options)
+        groups = None if group_column is None else _load(path, pixels[:1], group_column, options)[1]
     if not len(tones):
         raise DataError(f"{path}: a heading and no rows; expected one row a picture")
     try:
         images = to_fractions(tones).reshape(len(tones), math.isqrt(len(pixels)), -1)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
-    return Table(images, None if texts is None else _labels(texts))
+    return Table(images, None if texts is None else _labels(texts), groups)
 
 
 def _load(
@@ -95,12 +104,16 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _find_columns(names: list[str], count: int, path: Path) -> tuple[int | None, list[int]]:
+def _find_columns(
+    names: list[str], count: int, path: Path, group: int | None = None
+) -> tuple[int | None, list[int]]:
     """The column of the label, if there is one, and those of the pixels."""
     lower = [name.lower() for name in names]
     label = next((lower.index(name) for name in _LABELS if name in lower), None)
     pixels = [
-        number for number in range(count) if number != label and not (names and lower[number] in _NUMBERS)
+        number
+        for number in range(count)
+        if number not in (label, group) and not (names and lower[number] in _NUMBERS)
     ]
     if label is None and not _is_square(len(pixels)) and _is_square(len(pixels) - 1):
         label, *pixels = pixels
