@@ -20,6 +20,9 @@ _MIN_CONTRAST = 0.02
 _THIN_STROKE = 1.2
 _USUAL_STROKE = 2.0
 
+# In pixels. A smaller picture has no room for a sheet around its character.
+_SMALLEST_SHEET = 20
+
 
 def to_mnist(
     gray: Float[np.ndarray, "height width"],
@@ -28,9 +31,9 @@ def to_mnist(
 ) -> UInt8[np.ndarray, "out_height out_width 1"]:
     """Brings a picture of one character to MNIST's form: light on black, in the box, centered by mass.
 
-    Dark ink on light paper and light on dark are told apart by the picture's border; a linear fall of light
-    over the paper and its noise are taken away; thin pen strokes are thickened to what is usual in MNIST. A
-    picture that has MNIST's size and form already is returned as it is (or as its negative).
+    Dark ink on light paper and light on dark are told apart; uneven light, edges, lines and dirt are taken
+    away (`find_ink`); thin pen strokes are thickened to what is usual in MNIST. A picture that has MNIST's
+    size and form already is returned as it is (or as its negative).
 
     Args:
         gray: Luminance in [0, 1], as `load_image` gives it.
@@ -53,11 +56,62 @@ def to_mnist(
         raise ValueError(f"gray must be [height, width] of finite numbers, got shape {list(gray.shape)}")
     height, width = image_shape[:2]
     box_side = round(min(height, width) * box / MNIST_SHAPE[0])
-    ink = _ink(gray)
-    if gray.shape == (height, width) and _has_mnist_form(ink, box_side):
-        return to_uint8(ink)[..., None]
+    if gray.shape == (height, width):
+        ink = _ink(gray)
+        if _has_mnist_form(ink, box_side):
+            return to_uint8(ink)[..., None]
+    ink = find_ink(gray)
     character = _fit_into_box(ink, box_side)
     return to_uint8(_place_by_mass(character, height, width))[..., None]
+
+
+def find_ink(gray: Float[np.ndarray, "height width"]) -> Float[np.ndarray, "out_height out_width"]:
+    """Returns the ink of the one character in a picture, in [0, 1], at most 256 pixels a side.
+
+    A character on an even sheet is taken as it is, but for specks and frames; elsewhere the sheet is taken
+    away first (`paper.find_character`).
+
+    Raises:
+        DataError: When there is no ink to be seen.
+    """
+    from mnist_jax.data.pictures import paper
+
+    gray = paper.reduce_to(gray)
+    try:
+        ink = _ink(gray)
+    except DataError:
+        if min(gray.shape) < _SMALLEST_SHEET:
+            raise
+    else:
+        if min(gray.shape) < _SMALLEST_SHEET:
+            return ink
+        if _lies_on_even_sheet(ink) or _is_one_piece(ink):
+            return paper.select_character(ink)
+    return paper.find_character(gray).ink
+
+
+def _lies_on_even_sheet(ink: np.ndarray) -> bool:
+    """Whether nothing reaches the border, as shadows and lines do, and no paper lies on other paper."""
+    rim = np.concatenate([ink[:2].ravel(), ink[-2:].ravel(), ink[:, :2].ravel(), ink[:, -2:].ravel()])
+    top, bottom, left, right = _bounds(ink, 0.06)
+    is_block = (ink[top:bottom, left:right] > 0.06).mean() >= 0.65
+    return bool((rim > 0.08).mean() < 0.01 and not is_block)
+
+
+def _is_one_piece(ink: np.ndarray) -> bool:
+    """Whether all ink hangs together and is of one tone, as in a thick or closely cropped character."""
+    strokes = ink > 0.3
+    rim = np.concatenate([strokes[0], strokes[-1], strokes[:, 0], strokes[:, -1]])
+    is_of_one_tone = ((ink > 0.15) & (ink < 0.7)).sum() <= 0.6 * (ink >= 0.7).sum()
+    if rim.mean() > 0.3 or strokes.mean() > 0.55 or not is_of_one_tone:
+        return False
+    from scipy.ndimage import label, minimum_filter
+
+    # Not a stroke but the sheet, in a frame or between shadows.
+    if minimum_filter(strokes, max(2, round(0.25 * max(ink.shape))), mode="constant").any():
+        return False
+    labels, _ = label(strokes, np.ones((3, 3)))
+    return bool(np.bincount(labels[strokes]).max() > 0.98 * strokes.sum())
 
 
 def _ink(gray: np.ndarray) -> np.ndarray:

@@ -20,6 +20,9 @@ _EMNIST_BOX = 24
 # A picture is read no larger than this many times the size it is brought to.
 _SPARE_SIZE = 4
 
+# Twice what a character is looked for in (`paper.LONGEST_SIDE`).
+_LARGEST_SHEET = 512
+
 
 @dataclass(frozen=True)
 class Preparation:
@@ -66,7 +69,8 @@ class Preparation:
     def load(self, source: "Source") -> UInt8[np.ndarray, "height width channels"]:
         """Reads a picture (a path, or a binary file) and prepares it; as `decode.load_image` and `apply`."""
         if self.form == "mnist":
-            return self.apply(load_image(source, stretch=True))
+            max_side = max(_LARGEST_SHEET, _SPARE_SIZE * max(self.image_shape[:2]))
+            return self.apply(load_image(source, stretch=True, max_side=min(MAX_SIDE, max_side)))
         max_side = min(MAX_SIDE, _SPARE_SIZE * max(self.image_shape[:2]))
         pixels = load_image(
             source,

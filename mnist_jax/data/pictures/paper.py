@@ -1,0 +1,269 @@
+"""One character on a photographed or scanned sheet: its ink, without the sheet around it (no JAX).
+
+Shadows, desk edges, turned corners, frames, ruled and grid lines and dirt are taken away one by one. Each
+step takes and returns plain arrays; `find_character` calls them in turn, and keeps what each made.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float
+from scipy import ndimage
+
+from mnist_jax.errors import DataError
+
+# Larger pictures are reduced before ink is looked for: their grain averages out, and it is quick.
+LONGEST_SIDE = 256
+
+# What a structuring element of this share of the shorter side does not fit into is a stroke, not a shadow.
+_WIDEST_STROKE = 0.28
+_STROKE_SHARES = (0.05, 0.08, 0.12, 0.17)
+
+# How far ruled lines may lean, as height over width, and how many slopes are tried.
+_STEEPEST = 0.06
+_SLOPES = 13
+
+# A line's share of the light that it takes; fainter ones are lost in the noise.
+_FAINTEST_LINE = 0.03
+
+# The same of strokes, beside edges and shadows that were divided out.
+_FAINTEST_INK = 0.08
+
+_BLANK = "the picture is blank: nothing in it stands out from its background"
+
+_EIGHT = np.ones((3, 3), bool)
+
+
+class Character(NamedTuple):
+    """What each step made of a picture, float64 ``[height, width]`` at most 256 pixels a side."""
+
+    reduced: np.ndarray  # luminance in [0, 1]
+    flat: np.ndarray  # the share of light that is missing, after the light on the sheet was divided out
+    unruled: np.ndarray  # the same without lines that run across the sheet
+    ink: np.ndarray  # the character alone, in [0, 1]
+
+
+def reduce_to(gray: Float[np.ndarray, "height width"], longest: int = LONGEST_SIDE) -> np.ndarray:
+    """Returns a picture of at most ``longest`` pixels a side, each the mean of a square of the given one."""
+    factor = -(-max(gray.shape) // longest)
+    if factor == 1:
+        return gray
+    height, width = (max(1, side // factor) for side in gray.shape)
+    if min(gray.shape) < factor:
+        return gray
+    blocks = gray[: height * factor, : width * factor].reshape(height, factor, width, factor)
+    return blocks.mean(axis=(1, 3))
+
+
+def has_dark_ink(gray: Float[np.ndarray, "height width"]) -> bool:
+    """Whether strokes are darker than what they are drawn on, whatever the tones of larger areas are."""
+    smooth = ndimage.gaussian_filter(gray, 1.0)
+    votes = 0.0
+    for share in _STROKE_SHARES:
+        side = _element_side(gray.shape, share)
+        dark = float(((_close(smooth, side) - smooth) ** 2).sum())
+        light = float(((_close(-smooth, side) + smooth) ** 2).sum())
+        votes += np.log(max(dark, 1e-9) / max(light, 1e-9))
+    return bool(votes >= 0)
+
+
+def divide_light_out(gray: Float[np.ndarray, "height width"]) -> Float[np.ndarray, "height width"]:
+    """Returns the share of light that dark strokes take, 0 on the sheet, in shadows and on what lies around.
+
+    The light on the sheet is a morphological closing: areas that a square of a quarter of the picture fits
+    into keep their tone, edges and all, and so does what lies along the border. Strokes do not.
+
+    Args:
+        gray: luminance in [0, 1], strokes darker than the sheet.
+
+    Returns:
+        About 0 with the sheet's noise around it, up to 1 in black strokes.
+    """
+    light = _close(ndimage.gaussian_filter(gray, 1.0), _element_side(gray.shape, _WIDEST_STROKE))
+    # Smoothing lets light spill over edges; without this their dark sides would look like strokes.
+    light = ndimage.minimum_filter(light, 5)
+    dimmest = max(0.3 * float(np.quantile(light, 0.9)), 0.05)
+    share = gray / np.maximum(light, dimmest) + np.maximum(dimmest - light, 0) / dimmest
+    return 1 - share / np.median(share)
+
+
+def remove_lines(
+    flat: Float[np.ndarray, "height width"],
+) -> tuple[Float[np.ndarray, "height width"], bool]:
+    """Takes away lines that run across the sheet from side to side, such as those of ruled and grid paper.
+
+    A stroke that crosses a line stays: there a line only takes its share of the light, as it does elsewhere.
+
+    Args:
+        flat: as `divide_light_out` returns it.
+
+    Returns:
+        The same without lines, and whether there were any.
+    """
+    without, has_rows = _remove_rows(flat)
+    turned, has_columns = _remove_rows(without.T)
+    return turned.T, has_rows or has_columns
+
+
+def select_character(ink: Float[np.ndarray, "height width"]) -> Float[np.ndarray, "height width"]:
+    """Returns the ink without specks, frames, and what lies along the border, where there is something else.
+
+    Args:
+        ink: in [0, 1], 0 on the sheet.
+    """
+    # Strokes of a thin pen have gaps.
+    labels, count = ndimage.label(ndimage.binary_dilation(ink > 0.2, _EIGHT), _EIGHT)
+    if count < 2:
+        return ink
+    keep = _is_character(ink, labels, count)
+    if keep.all():
+        return ink
+    number = np.arange(1, count + 1)
+    good = np.isin(labels, number[keep])
+    bad = ndimage.binary_dilation(np.isin(labels, number[~keep]), _EIGHT, iterations=2)
+    near = ndimage.binary_dilation(good, _EIGHT, iterations=2)
+    return np.where((bad & ~good) | ~near, 0, ink)
+
+
+def find_character(gray: Float[np.ndarray, "height width"]) -> Character:
+    """Finds the ink of one character in a picture of a sheet, whatever else there is.
+
+    Args:
+        gray: luminance in [0, 1].
+
+    Raises:
+        DataError: when there is no ink to be seen.
+    """
+    reduced = reduce_to(gray)
+    flat = divide_light_out(reduced if has_dark_ink(reduced) else 1 - reduced)
+    unruled, _ = remove_lines(flat)
+    ink = select_character(normalize(unruled))
+    if not _has_size(ink):
+        raise DataError(_BLANK)
+    return Character(reduced, flat, unruled, ink)
+
+
+def normalize(flat: Float[np.ndarray, "height width"]) -> Float[np.ndarray, "height width"]:
+    """Returns ink in [0, 1]: 0 on the sheet and its noise, about 1 in full strokes.
+
+    Raises:
+        DataError: when nothing stands out from the noise.
+    """
+    noise = noise_of(flat)
+    if noise > 0.03:
+        flat = ndimage.gaussian_filter(flat, 0.8)
+        noise = noise_of(flat)
+    ink = np.maximum(flat - 3 * noise, 0)
+    strokes = ink[ink > ink.max() / 2]
+    peak = float(np.percentile(strokes, 95)) if strokes.size else 0.0
+    if peak < max(_FAINTEST_INK, 3 * noise):
+        raise DataError(_BLANK)
+    return np.clip(ink / peak, 0, 1)
+
+
+def noise_of(flat: np.ndarray) -> float:
+    """Returns the standard deviation of what is symmetric about 0, strokes left out."""
+    below = flat[flat <= 0]
+    return 1.4826 * float(np.median(-below)) if below.size else 0.0
+
+
+def _has_size(ink: np.ndarray) -> bool:
+    """Whether ink is more than a speck, and more than what lines and edges leave along the border."""
+    rows, columns = np.nonzero(ink > 0.5)
+    shorter = min(ink.shape)
+    margin = round(0.08 * shorter)
+    inner = ink[margin : ink.shape[0] - margin, margin : ink.shape[1] - margin]
+    return max(np.ptp(rows), np.ptp(columns)) >= 0.04 * shorter and bool((inner > 0.5).any())
+
+
+def _element_side(shape: tuple[int, ...], share: float) -> int:
+    return max(3, round(share * min(shape)) | 1)
+
+
+def _close(plane: np.ndarray, side: int) -> np.ndarray:
+    """Closes with a square; what touches the border is taken to go on beyond it, however thin it is."""
+    padded = np.pad(plane, side, mode="edge")
+    closed = ndimage.minimum_filter(ndimage.maximum_filter(padded, side), side)
+    return closed[side:-side, side:-side]
+
+
+def _remove_rows(flat: np.ndarray) -> tuple[np.ndarray, bool]:
+    height, width = flat.shape
+    if min(height, width) < 40:
+        return flat, False
+    smooth = ndimage.gaussian_filter(flat, (0.0, 1.0))
+    slopes = np.linspace(-_STEEPEST, _STEEPEST, _SLOPES)
+    coarse = max(slopes, key=lambda slope: _strength(_row_levels(_sheared(smooth, slope))))
+    finer = coarse + np.linspace(-0.5, 0.5, 3) * (slopes[1] - slopes[0])
+    slope = max(finer, key=lambda slope: _strength(_row_levels(_sheared(smooth, slope))))
+    level = _row_levels(_sheared(smooth, slope))
+    if not level.any():
+        return flat, False
+    rows = np.clip(np.arange(height)[:, None] - _shift(width, slope), 0, height - 1)
+    along, darkest = level[rows], ndimage.maximum_filter(level, 5)[rows]
+    is_line_alone = (along > 0) & (flat < 1.4 * darkest)
+    return np.where(is_line_alone, 0, 1 - (1 - flat) / (1 - np.minimum(along, 0.95))), True
+
+
+def _shift(width: int, slope: float) -> np.ndarray:
+    return np.rint(slope * (np.arange(width) - width / 2)).astype(int)
+
+
+def _sheared(plane: np.ndarray, slope: float) -> np.ndarray:
+    """The plane with lines of this slope along its rows."""
+    height, width = plane.shape
+    rows = np.clip(np.arange(height)[:, None] + _shift(width, slope), 0, height - 1)
+    return np.take_along_axis(plane, rows, axis=0)
+
+
+def _strength(level: np.ndarray) -> float:
+    return float((level**2).sum())
+
+
+def _row_levels(plane: np.ndarray) -> np.ndarray:
+    """The share of light that each row takes all along, 0 where it is no line."""
+    width = plane.shape[1]
+    level = np.quantile(plane, 0.35, axis=1)
+    level -= np.median(level)
+    end = max(3, width // 12)
+    ends = np.minimum(np.median(plane[:, :end], axis=1), np.median(plane[:, -end:], axis=1))
+    spread = 1.4826 * float(np.median(np.abs(level)))
+    is_line = (level > max(_FAINTEST_LINE, 5 * spread)) & (ends > 0.4 * level)
+    if is_line.mean() > 0.5:
+        return np.zeros_like(level)
+    shoulders = ndimage.binary_dilation(is_line, iterations=2)
+    return np.where(shoulders, np.maximum(level, 1e-3), 0)
+
+
+def _is_character(ink: np.ndarray, labels: np.ndarray, count: int) -> Bool[np.ndarray, "count"]:
+    """Which of the pieces of ink belong to the character."""
+    height, width = ink.shape
+    mass = ndimage.sum_labels(ink, labels, np.arange(1, count + 1))
+    boxes = np.array([(r.start, r.stop, c.start, c.stop) for r, c in ndimage.find_objects(labels)], dtype=int)
+    top, bottom, left, right = boxes.T
+    size = np.maximum(bottom - top, right - left)
+    touches = (top <= 1) | (left <= 1) | (bottom >= height - 1) | (right >= width - 1)
+    keep = np.asarray(ndimage.maximum(ink, labels, np.arange(1, count + 1))) > 0.5
+    inside = np.where(touches | ~keep, 0, mass)
+    innermost = size[np.argmax(inside)] if inside.any() else 0
+    if inside.max() > 0.2 * mass.max() or innermost > 0.25 * min(height, width):
+        keep &= ~touches
+    # A frame: thin, and around something else.
+    for number in np.argsort(-size):
+        around = keep & (top > top[number]) & (bottom < bottom[number])
+        around &= (left > left[number]) & (right < right[number])
+        area = (bottom[number] - top[number]) * (right[number] - left[number])
+        is_thin = mass[number] < 0.25 * area
+        if keep[number] and is_thin and size[around].max(initial=0) > 0.25 * size[number]:
+            keep[number] = False
+    main = int(np.argmax(np.where(keep, mass, 0)))
+    away = np.maximum.reduce(
+        [
+            top - bottom[main],
+            top[main] - bottom,
+            left - right[main],
+            left[main] - right,
+        ]
+    )
+    keep &= (mass >= 0.04 * mass[main]) & ((away <= 0.3 * size[main]) | (mass >= 0.5 * mass[main]))
+    return keep
