@@ -65,10 +65,11 @@ def _steps(dtype: str, graph: str = "") -> Stage:
     return Stage(name, 60, (*words, "--batch_sizes=64,256,1024,4096"), ("--batch_sizes=8", *_QUICK), graph)
 
 
-def _accuracy(config: str, seeds: str) -> Stage:
+def _accuracy(config: str, seeds: str, dtype: str = "") -> Stage:
     words = ("benchmarks.time_to_accuracy", f"--config=configs/{config}.py", f"--seeds={seeds}")
     small = ("--config=configs/smoke.py", "--seeds=0:1")
-    return Stage(f"accuracy-{config}", 60, words, small)
+    name = "-".join(["accuracy", config, *([dtype] if dtype else [])])
+    return Stage(name, 60, (*words, *([f"--config.model.dtype={dtype}"] if dtype else [])), small)
 
 
 def _members(count: int) -> Stage:
@@ -88,8 +89,9 @@ STAGES = (
     _steps("float32"),
     _steps("float32", "epoch"),
     _accuracy("default", "0:3"),
-    _accuracy("fast", "0:10"),
-    _accuracy("fast_995", "0:10"),
+    _accuracy("default", "0:3", "tfloat32"),
+    _accuracy("fast_gpu", "0:10"),
+    _accuracy("fast_995_gpu", "0:10"),
     Stage(
         "peers",
         120,

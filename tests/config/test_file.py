@@ -136,7 +136,7 @@ def test_a_shipped_configuration_takes_an_argument(tmp_path, monkeypatch):
 def test_a_name_that_is_neither_is_told_with_the_nearest_names(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert problem_of("defualt").endswith("nor does a configuration of that name; did you mean default?")
-    assert "did you mean fast_995 or fast?" in problem_of("fast_99")
+    assert "did you mean fast_995 or fast_995_gpu or fast?" in problem_of("fast_99")
     assert "by name there are article, best_single, default, " in problem_of("xyzzy")
     by_name = "--config default finds the one that comes with the package"
     assert by_name in problem_of("configs/default.py") and by_name in problem_of("default.py")
