@@ -86,16 +86,21 @@ def make_photographs(images: np.ndarray, labels: np.ndarray, count: int, seed: i
     for number, (kind, change) in enumerate(KINDS.items()):
         rng = np.random.default_rng([seed, number])
         for index in rng.choice(len(images), count, replace=False):
-            sheet = _paper(rng)
+            sheet = make_sheet(rng)
             if kind in RULINGS:
                 sheet *= RULINGS[kind](rng)
             gray = change(_write(sheet, images[index], rng), rng)
-            file = io.BytesIO()
-            pixels = np.rint(np.clip(gray, 0, 1) * 255).astype(np.uint8)
-            Image.fromarray(pixels).save(file, "JPEG", quality=85)
-            file.seek(0)
-            photographs.append(Photograph(file, int(labels[index]), kind))
+            photographs.append(Photograph(save(gray), int(labels[index]), kind))
     return photographs
+
+
+def save(gray: np.ndarray) -> io.BytesIO:
+    """Returns a JPEG file of tones in [0, 1]."""
+    file = io.BytesIO()
+    pixels = np.rint(np.clip(gray, 0, 1) * 255).astype(np.uint8)
+    Image.fromarray(pixels).save(file, "JPEG", quality=85)
+    file.seek(0)
+    return file
 
 
 def prepare(photographs: list[Photograph], preparation: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -137,14 +142,19 @@ def table(counts: dict[str, dict[str, int]]) -> str:
     return "\n".join(lines)
 
 
-def _paper(rng: np.random.Generator) -> np.ndarray:
+def make_sheet(rng: np.random.Generator) -> np.ndarray:
+    """Returns an even sheet with grain, ``[HEIGHT, WIDTH]``, luminance in [0, 1]."""
     grain = ndimage.gaussian_filter(rng.normal(0, 0.015, (HEIGHT, WIDTH)), 0.8)
     return rng.uniform(0.7, 0.95) + grain
 
 
 def _write(sheet: np.ndarray, digit: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     scale = rng.uniform(5, 8.5)
-    pen = np.clip(ndimage.zoom(digit / 255, scale, order=3) * 2.5 - 0.75, 0, 1)
+    return lay(sheet, np.clip(ndimage.zoom(digit / 255, scale, order=3) * 2.5 - 0.75, 0, 1), rng)
+
+
+def lay(sheet: np.ndarray, pen: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Returns the sheet with ink in [0, 1] somewhere near its middle."""
     top = int((HEIGHT - pen.shape[0]) * rng.uniform(0.3, 0.7))
     left = int((WIDTH - pen.shape[1]) * rng.uniform(0.3, 0.7))
     sheet = sheet.copy()

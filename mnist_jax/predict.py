@@ -13,10 +13,14 @@ if TYPE_CHECKING:
 
     from mnist_jax.data.pictures.read import Picture
 
+# `data.pictures.doubt.DEFAULT_THRESHOLD`, which is not imported for the sake of --help alone.
+_THRESHOLD = 0.4
+
 COMMAND = cli.Command(
     "python -m mnist_jax.predict",
     "Classifies pictures of any size and mode, dark on light or light on dark: they are brought to the form "
-    "of the data that the run was trained on. Exits with 0 if all were answered, 1 if any could not be read.",
+    "of the data that the run was trained on. Says where an answer is unsure or there is no single digit. "
+    "Exits with 0 if all were read, 1 if any could not be.",
     (
         cli.WORKDIR,
         cli.CHECKPOINT,
@@ -24,6 +28,14 @@ COMMAND = cli.Command(
             "top", 1, "show this many classes of each picture, the likeliest first", at_least=1, metavar="K"
         ),
         cli.Flag("show", False, "show what the network was given, in block characters"),
+        cli.Flag(
+            "threshold",
+            _THRESHOLD,
+            "an answer less probable than this is unsure; 0 for never",
+            at_least=0.0,
+            at_most=1.0,
+            metavar="P",
+        ),
         cli.Flag("csv", "", "write the answers here as Kaggle takes them: ImageId,Label", metavar="FILE"),
     ),
     positional="IMAGE",
@@ -40,8 +52,11 @@ def main(arguments: cli.Arguments) -> int:
         raise ConfigError(["IMAGE: is missing; give picture files, folders, or - for standard input"])
     if arguments["csv"]:
         _refuse_input(arguments["csv"], arguments.positional)
+    import functools
+
     import numpy as np
 
+    from mnist_jax.data.pictures.doubt import find_doubt
     from mnist_jax.data.pictures.read import read_pictures
     from mnist_jax.run.load import load
 
@@ -50,11 +65,20 @@ def main(arguments: cli.Arguments) -> int:
     pictures = list(read_pictures(arguments.positional, model.preparation, standard_input))
     images = [picture.image for picture in pictures if picture.image is not None]
     answers = iter(model.predict(np.stack(images)) if images else [])
+    doubt = functools.partial(
+        find_doubt,
+        class_names=model.class_names,
+        preparation=model.preparation,
+        threshold=arguments["threshold"],
+    )
     labels = class_labels(model.class_names)
-    rows = [
-        describe(picture, labels, None if picture.image is None else next(answers), arguments["top"])
-        for picture in pictures
-    ]
+    rows = []
+    for picture in pictures:
+        if picture.image is None:
+            rows.append(describe(picture, labels, None))
+        else:
+            answer = next(answers)
+            rows.append(describe(picture, labels, answer, arguments["top"], doubt(picture.image, answer)))
     if arguments["csv"]:
         write_csv(arguments["csv"], rows)
     elif not arguments["json"]:
@@ -74,16 +98,21 @@ def class_labels(class_names: Sequence[str]) -> list[int | str]:
 
 
 def describe(
-    picture: "Picture", labels: Sequence[int | str], probabilities: "np.ndarray | None", top: int = 1
+    picture: "Picture",
+    labels: Sequence[int | str],
+    probabilities: "np.ndarray | None",
+    top: int = 1,
+    doubt: str = "",
 ) -> dict[str, Any]:
     """Puts one answer into plain values, as ``--json`` prints them.
 
     There are no probabilities (float32 ``[classes]``) where the picture could not be read. The likeliest
-    classes are listed in ``top`` where that is more than one.
+    classes are listed in ``top`` where that is more than one. ``doubt`` says why the answer is not to be
+    trusted (`data.pictures.doubt.find_doubt`).
 
     Returns:
-        ``{"file", "label", "probability", "probabilities"}`` (the last by class) or ``{"file", "error"}``;
-        with ``index`` where the picture was one of several in a file.
+        ``{"file", "label", "probability", "probabilities", "unsure", "reason"}`` (the probabilities by class)
+        or ``{"file", "error"}``; with ``index`` where the picture was one of several in a file.
     """
     row: dict[str, Any] = {"file": picture.file}
     if picture.index is not None:
@@ -95,6 +124,7 @@ def describe(
         for i in (-probabilities).argsort(kind="stable")
     ]
     row |= {**ranked[0], "probabilities": [float(p) for p in probabilities]}
+    row |= {"unsure": bool(doubt), "reason": doubt}
     return row if top == 1 else {**row, "top": ranked[:top]}
 
 
@@ -155,11 +185,10 @@ def _print_table(pictures: Sequence["Picture"], rows: Sequence[dict[str, Any]], 
         if heading:
             _print(heading, sys.stdout)
             heading = ""
-        guesses = row.get("top", [row])
-        answers = "   ".join(
-            f"{guess['label']!s:>2} {format_percent(guess['probability']):>7}" for guess in guesses
-        )
-        _print(f"{_name_of(row):<{width}}  {answers}", sys.stdout)
+        guesses = row.get("top", [] if row["unsure"] else [row])
+        answers = [f"{guess['label']!s:>2} {format_percent(guess['probability']):>7}" for guess in guesses]
+        doubt = [row["reason"]] if row["unsure"] else []
+        _print(f"{_name_of(row):<{width}}  {'   '.join(doubt + answers)}", sys.stdout)
         if show:
             _print_image(picture, sys.stdout)
 

@@ -13,6 +13,7 @@ from PIL import Image
 from mnist_jax import cli, predict
 from mnist_jax.data.pictures import read as pictures
 from mnist_jax.data.pictures import worker
+from mnist_jax.data.pictures.doubt import DEFAULT_THRESHOLD
 from mnist_jax.data.pictures.preparation import Preparation
 from mnist_jax.data.pictures.read import Picture, read_pictures, split_array
 from mnist_jax.errors import DataError
@@ -71,7 +72,8 @@ def test_files_are_answered_as_the_model_answers(run_predict, small_model, digit
     np.testing.assert_allclose([row["probabilities"] for row in rows], expected, atol=1e-6)
     assert [row["label"] for row in rows] == expected.argmax(axis=1).tolist()
     for row in rows:
-        assert set(row) == {"file", "label", "probability", "probabilities"}
+        assert set(row) == {"file", "label", "probability", "probabilities", "unsure", "reason"}
+        assert (row["unsure"], row["reason"]) == (False, "")
         assert isinstance(row["label"], int)
         assert row["probability"] == max(row["probabilities"])
 
@@ -155,6 +157,44 @@ def test_top_lists_the_likeliest(run_predict, digits, tmp_path):
     assert sorted(guess["label"] for guess in row["top"]) == list(range(10))
     _, lines, _ = run_predict(path, "--top=4")
     assert lines[1].count("%") == 4
+
+
+def test_unsure_answers_and_what_is_no_digit_are_told(run_predict, digits, tmp_path):
+    sure, several, blank = save(tmp_path, [digits[0], np.hstack([digits[0], digits[0]]), 0 * digits[0]])
+    code, rows, _ = run_predict(sure, several, "--json", "--threshold=0")
+    assert code == 0
+    assert [(row["unsure"], row["reason"]) for row in rows] == [(False, ""), (True, "no single digit")]
+    assert all(len(row["probabilities"]) == 10 for row in rows)
+    code, lines, _ = run_predict(sure, several)
+    assert code == 0
+    assert lines[1].endswith("%") and lines[2] == f"{several}  no single digit"
+
+    code, (row,), _ = run_predict(sure, "--json", "--threshold", "1")
+    first, second = np.argsort(row["probabilities"])[-2:][::-1]
+    assert code == 0 and row["reason"] == f"unsure: {first} or {second}?"
+    _, lines, _ = run_predict(sure, "--threshold=1", "--top=2")
+    assert lines[1].count("%") == 2 and f"  {row['reason']}    {first} " in lines[1]
+
+    code, (row,), _ = run_predict(blank, "--json")
+    assert code == 1 and "blank" in row["error"] and "unsure" not in row
+
+
+def test_a_table_of_answers_has_a_label_for_each_picture_however_unsure(run_predict, digits, tmp_path):
+    (several,) = save(tmp_path, [np.hstack([digits[0], digits[0]])])
+    code, _, _ = run_predict(several, "--threshold=1", f"--csv={tmp_path / 'answers.csv'}")
+    assert code == 0
+    assert (tmp_path / "answers.csv").read_text().splitlines()[1] in [f"1,{label}" for label in range(10)]
+
+
+@pytest.mark.parametrize("threshold", ["-0.1", "1.1", "nan", "much"])
+def test_a_threshold_is_a_probability(run_predict, tmp_path, threshold):
+    code, _, err = run_predict(tmp_path / "x.png", f"--threshold={threshold}")
+    assert code == 2 and "threshold" in err and len(err.splitlines()) == 1
+
+
+def test_the_default_threshold_is_that_of_the_rule():
+    (flag,) = (flag for flag in predict.COMMAND.flags if flag.name == "threshold")
+    assert flag.default == DEFAULT_THRESHOLD
 
 
 def test_show_prints_what_the_network_was_given(run_predict, digits, tmp_path):
@@ -316,6 +356,8 @@ def test_labels_are_numbers_for_digits_and_names_otherwise():
         "label": "dog",
         "probability": 0.75,
         "probabilities": [0.25, 0.75],
+        "unsure": False,
+        "reason": "",
         "top": [{"label": "dog", "probability": 0.75}, {"label": "cat", "probability": 0.25}],
     }
 

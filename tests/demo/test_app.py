@@ -95,6 +95,10 @@ def test_recognize_answers_what_the_model_says_of_the_picture_in_mnists_form(cli
     expected = untrained.model.predict(given)
     np.testing.assert_allclose(answer["probabilities"], expected, atol=1e-5)
     assert answer["label"] == str(expected.argmax())
+    # The ten classes are about as likely as each other.
+    best, second = np.argsort(-expected, kind="stable")[:2]
+    assert answer["unsure"] is True
+    assert answer["reason"] in ("no single digit", f"unsure: {best} or {second}?")
 
 
 def test_activations_are_those_of_the_first_relu(client, untrained):

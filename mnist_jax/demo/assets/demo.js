@@ -79,7 +79,7 @@ function show(answer) {
   last = answer;
   const label = byId("label");
   label.textContent = answer ? answer.label : "–";
-  label.classList.toggle("empty", !answer);
+  label.classList.toggle("empty", !answer || answer.unsure);
   label.classList.toggle("long", Boolean(answer) && answer.label.length > 2);
   byId("confidence").textContent = answer ? sentence(answer) : "Nothing drawn yet";
   showBars(answer?.probabilities ?? names.map(() => 0));
@@ -92,6 +92,7 @@ function ranking(probabilities) {
 }
 
 function sentence(answer) {
+  if (answer.unsure) return answer.reason[0].toUpperCase() + answer.reason.slice(1);
   const [best, second] = ranking(answer.probabilities);
   const first = `${percent(answer.probabilities[best])} sure`;
   const next = answer.probabilities[second];
