@@ -13,7 +13,8 @@ from mnist_jax.run.experiment import experiment_for
 from mnist_jax.runtime.compilation import CompiledFunction
 from mnist_jax.runtime.devices import make_layout
 from mnist_jax.training.compiled_steps import CompiledSteps
-from mnist_jax.training.epoch import EpochLog, RunKeys
+from mnist_jax.training.epoch import RunKeys
+from mnist_jax.training.epoch_log import EpochLog
 from mnist_jax.training.evaluation import Evaluator
 from mnist_jax.training.state import TrainState
 

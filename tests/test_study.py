@@ -22,7 +22,8 @@ from mnist_jax.studies.comparison import compare_studies
 from mnist_jax.studies.seeds import prepare_folds, prepare_split, run_study
 from mnist_jax.studies.trainer import MemberTrainer, member_experiment
 from mnist_jax.terminal.console import RunConsole
-from mnist_jax.training.epoch import EpochLog, RunKeys
+from mnist_jax.training.epoch import RunKeys
+from mnist_jax.training.epoch_log import EpochLog
 from mnist_jax.training.evaluation import Evaluator
 from mnist_jax.training.state import create_train_state
 from tests.report.pages import browser, check_page, look_at, section, text_of

@@ -28,7 +28,8 @@ from mnist_jax.runtime.compilation import CompiledFunction, command_buffer_optio
 from mnist_jax.runtime.devices import Layout
 from mnist_jax.training.compiled_steps import CompiledSteps, StepsPerCall
 from mnist_jax.training.draws import AugmentFn, draw_step
-from mnist_jax.training.epoch import EpochLog, RunKeys, jit_train_steps, make_train_steps
+from mnist_jax.training.epoch import RunKeys, jit_train_steps, make_train_steps
+from mnist_jax.training.epoch_log import EpochLog
 from mnist_jax.training.groups import freeze_step, names_of
 from mnist_jax.training.state import TrainState, create_train_state
 from mnist_jax.training.step import train_step

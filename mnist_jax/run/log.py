@@ -21,7 +21,7 @@ from mnist_jax.storage.metrics_log import MetricsWriter
 from mnist_jax.terminal.console import RunConsole, RunDescription
 from mnist_jax.terminal.format import format_percent
 from mnist_jax.terminal.progress import Progress
-from mnist_jax.training.epoch import EpochLog
+from mnist_jax.training.epoch_log import EpochLog
 from mnist_jax.training.evaluation import EvaluationResult
 from mnist_jax.training.state import TrainState
 

@@ -28,7 +28,7 @@ from mnist_jax.storage.json_files import SUMMARY_FILE, write_config, write_json_
 from mnist_jax.storage.trackers import read_names
 from mnist_jax.storage.workdir import CHECKPOINTS_DIR, open_workdir
 from mnist_jax.terminal.console import RunConsole
-from mnist_jax.training.epoch import EpochLog
+from mnist_jax.training.epoch_log import EpochLog
 from mnist_jax.training.evaluation import EvaluationResult
 from mnist_jax.training.state import TrainState, all_finite
 

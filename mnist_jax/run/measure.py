@@ -7,7 +7,7 @@ from typing import Any
 import jax
 
 from mnist_jax.training.compiled_steps import CompiledSteps, StepsPerCall
-from mnist_jax.training.epoch import EpochLog
+from mnist_jax.training.epoch_log import EpochLog
 from mnist_jax.training.state import TrainState
 
 # The first call warms up, the second is measured.

@@ -13,7 +13,7 @@ from mnist_jax.models.registry import count_parameters
 from mnist_jax.run.early_stopping import NEVER, EarlyStopping
 from mnist_jax.run.experiment import Experiment
 from mnist_jax.runtime.environment import peak_host_memory_bytes, provenance
-from mnist_jax.training.epoch import EpochLog
+from mnist_jax.training.epoch_log import EpochLog
 from mnist_jax.training.evaluation import EvaluationResult
 from mnist_jax.training.state import TrainState
 

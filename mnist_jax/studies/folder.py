@@ -22,7 +22,7 @@ from mnist_jax.storage.json_files import (
 )
 from mnist_jax.storage.results import read_results
 from mnist_jax.storage.workdir import CHECKPOINTS_DIR
-from mnist_jax.training.epoch import EpochLog
+from mnist_jax.training.epoch_log import EpochLog
 from mnist_jax.training.evaluation import EvaluationResult
 from mnist_jax.training.state import TrainState
 

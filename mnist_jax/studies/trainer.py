@@ -28,7 +28,8 @@ from mnist_jax.studies.vmapped_steps import (
 )
 from mnist_jax.terminal.console import RunConsole
 from mnist_jax.training.compiled_steps import CompiledSteps
-from mnist_jax.training.epoch import EpochLog, RunKeys
+from mnist_jax.training.epoch import RunKeys
+from mnist_jax.training.epoch_log import EpochLog
 from mnist_jax.training.evaluation import EvaluationResult
 from mnist_jax.training.logits import evaluate_logits, make_logits_fn, make_view_probabilities_fn
 from mnist_jax.training.state import TrainState, create_train_state

@@ -15,7 +15,8 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, PyTree
 
-from mnist_jax.training.epoch import EpochLog, RunKeys
+from mnist_jax.training.epoch import RunKeys
+from mnist_jax.training.epoch_log import EpochLog
 from mnist_jax.training.state import TrainState
 
 _AXIS = "member"

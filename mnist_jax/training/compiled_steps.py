@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import Array, Shaped, UInt8
 
 from mnist_jax.runtime.compilation import CompiledFunction
-from mnist_jax.training.epoch import EpochLog, RunKeys
+from mnist_jax.training.epoch import RunKeys
+from mnist_jax.training.epoch_log import EpochLog
 from mnist_jax.training.state import TrainState
 
 # Long enough to hide the host's own work between two calls, short enough for a signal to be answered.

@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec
-from jaxtyping import Array, Float, Int, Shaped, UInt8
+from jaxtyping import Array, Int, Shaped, UInt8
 
 from mnist_jax.metrics.sums import Metrics
+from mnist_jax.training.epoch_log import EpochLog, side_by_side
 from mnist_jax.training.state import TrainState
 
 TrainStep = Callable[[TrainState, dict[str, Array], Any], tuple[TrainState, Metrics]]
@@ -32,32 +33,6 @@ class RunKeys:
         """Splits the seed once."""
         params, train, shuffle = jax.random.split(jax.random.key(seed), 3)
         return cls(params, train, shuffle)
-
-
-# As RunKeys.
-@no_type_check
-@flax.struct.dataclass
-class EpochLog:
-    """The sums of each step of the epoch under way.
-
-    Carried through the steps on the device, read by the host between calls. One entry a step, whatever the
-    number of steps in a call, makes everything derived from it independent of how a run was cut, and lets a
-    step whose loss is not finite be named.
-    """
-
-    loss_sum: Float[Array, "... steps"]  # float32, cross-entropy summed over the batch, in nats
-    num_correct: Int[Array, "... steps"]  # int32
-
-    @classmethod
-    def empty(cls, steps_per_epoch: int) -> "EpochLog":
-        """Room for one epoch."""
-        return cls(jnp.zeros(steps_per_epoch, jnp.float32), jnp.zeros(steps_per_epoch, jnp.int32))
-
-    def record(self, index: Int[Array, ""], metrics: Metrics) -> "EpochLog":
-        """Fills the entry of a step, counted from the start of the epoch."""
-        return EpochLog(
-            self.loss_sum.at[index].set(metrics.loss_sum), self.num_correct.at[index].set(metrics.num_correct)
-        )
 
 
 def epoch_order(shuffle_key: jax.Array, epoch: Array | int, num_examples: int) -> Int[Array, " num_examples"]:
@@ -117,25 +92,26 @@ def make_train_steps(
     ) -> tuple[TrainState, EpochLog]:
         order = epoch_order(keys.shuffle, state.step // steps_per_epoch, num_examples)
 
-        def body(carry: tuple[TrainState, EpochLog], draws: Any) -> tuple[TrainState, EpochLog]:
-            state, log = carry
-            index = state.step % steps_per_epoch
-            rows = lax.dynamic_slice_in_dim(order, index * batch_size, batch_size)
+        def body(state: TrainState, draws: Any) -> tuple[TrainState, Metrics]:
+            rows = lax.dynamic_slice_in_dim(order, state.step % steps_per_epoch * batch_size, batch_size)
             if batch_sharding is not None:
                 # The rows are cut, so each device gathers its own part only.
                 rows = lax.with_sharding_constraint(rows, batch_sharding)
             batch = {"image": images[rows], "label": labels[rows]}
             if batch_sharding is not None:
                 batch = lax.with_sharding_constraint(batch, batch_sharding)
-            state, metrics = train_step(state, batch, keys.train if draws is None else draws)
-            return state, log.record(index, metrics)
+            return train_step(state, batch, keys.train if draws is None else draws)
 
-        carry = (state, log)
-        if static_length:
-            assert isinstance(num_steps, int)
-            steps = state.step + jnp.arange(num_steps)
-            draws = draw_step and jax.vmap(draw_step, (None, 0))(keys.train, steps)
-            return lax.scan(lambda c, d: (body(c, d), None), carry, draws, length=num_steps)[0]
-        return lax.fori_loop(0, num_steps, lambda _, c: body(c, None), carry)
+        def body_with_log(carry: tuple[TrainState, EpochLog], draws: Any) -> tuple[TrainState, EpochLog]:
+            state, metrics = body(carry[0], draws)
+            return state, carry[1].record(carry[0].step % steps_per_epoch, metrics)
+
+        if not static_length:
+            return lax.fori_loop(0, num_steps, lambda _, c: body_with_log(c, None), (state, log))
+        assert isinstance(num_steps, int)
+        first = state.step % steps_per_epoch
+        draws = draw_step and jax.vmap(draw_step, (None, 0))(keys.train, state.step + jnp.arange(num_steps))
+        state, sums = lax.scan(lambda c, d: side_by_side(*body(c, d)), state, draws, length=num_steps)
+        return state, log.record_steps(first, sums)
 
     return run

@@ -18,7 +18,8 @@ from mnist_jax.studies.vmapped_steps import (
     stack_members,
     take_member,
 )
-from mnist_jax.training.epoch import EpochLog, RunKeys
+from mnist_jax.training.epoch import RunKeys
+from mnist_jax.training.epoch_log import EpochLog
 from mnist_jax.training.state import create_train_state
 from tests.run.test_experiment import make_config
 from tests.trees import assert_close, assert_same_bits, same_bits

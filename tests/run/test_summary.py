@@ -12,7 +12,7 @@ from mnist_jax.run.datasets import RunData
 from mnist_jax.run.early_stopping import NEVER
 from mnist_jax.run.summary import RunTotals, find_warnings, make_summary
 from mnist_jax.storage.json_files import plain_json
-from mnist_jax.training.epoch import EpochLog
+from mnist_jax.training.epoch_log import EpochLog
 from mnist_jax.training.evaluation import EvaluationResult
 
 

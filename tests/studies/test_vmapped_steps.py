@@ -16,7 +16,8 @@ from mnist_jax.studies.vmapped_steps import (
     stack_members,
     take_member,
 )
-from mnist_jax.training.epoch import EpochLog, RunKeys, jit_train_steps, make_train_steps
+from mnist_jax.training.epoch import RunKeys, jit_train_steps, make_train_steps
+from mnist_jax.training.epoch_log import EpochLog
 from mnist_jax.training.optimizer import create_optimizer
 from mnist_jax.training.state import create_train_state
 from mnist_jax.training.step import train_step

@@ -10,7 +10,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mnist_jax.metrics.sums import Metrics
 from mnist_jax.training.draws import draw_step
-from mnist_jax.training.epoch import EpochLog, RunKeys, epoch_order, jit_train_steps
+from mnist_jax.training.epoch import RunKeys, epoch_order, jit_train_steps
+from mnist_jax.training.epoch_log import EpochLog
 from mnist_jax.training.step import train_step
 from tests.trees import assert_close, assert_same_bits, same_bits
 
@@ -79,14 +80,6 @@ def test_the_streams_of_a_seed_are_different():
         for key in jax.tree.leaves(RunKeys.from_seed(seed))
     }
     assert len(data) == 6
-
-
-def test_the_log_keeps_each_step_in_its_place():
-    log = EpochLog.empty(3)
-    assert log.loss_sum.dtype == jnp.float32 and log.num_correct.dtype == jnp.int32
-    log = log.record(jnp.int32(1), Metrics(jnp.float32(2.5), jnp.int32(7)))
-    np.testing.assert_array_equal(log.loss_sum, [0, 2.5, 0])
-    np.testing.assert_array_equal(log.num_correct, [0, 7, 0])
 
 
 @pytest.mark.parametrize("cuts", [(7, 13), (1,) * 20])

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mnist_jax.training.epoch import EpochLog, RunKeys, jit_train_steps
+from mnist_jax.training.epoch import RunKeys, jit_train_steps
+from mnist_jax.training.epoch_log import EpochLog
 from mnist_jax.training.optimizer import create_optimizer
 from mnist_jax.training.state import TrainState, create_train_state
 from mnist_jax.training.step import eval_step, preprocess, train_step

@@ -84,7 +84,8 @@ def divide_light_out(gray: Float[np.ndarray, "height width"]) -> Float[np.ndarra
     light = ndimage.minimum_filter(light, 5)
     dimmest = max(0.3 * float(np.quantile(light, 0.9)), 0.05)
     share = gray / np.maximum(light, dimmest) + np.maximum(dimmest - light, 0) / dimmest
-    return 1 - share / np.median(share)
+    # Of a picture that is black but for a few strokes the median is 0.
+    return 1 - share / max(float(np.median(share)), 0.05)
 
 
 def remove_lines(
