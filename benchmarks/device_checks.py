@@ -26,8 +26,7 @@ COMMAND = cli.Command(
 )
 
 # Of the first loss, which is that of the same parameters, and of the first three. Later ones drift apart:
-# training multiplies what rounding leaves. Two ways to compute on one CPU are 1e-7 apart in the first step,
-# 2e-6 in the third and 5e-3 in the fifteenth.
+# training multiplies what rounding leaves.
 _TOLERANCES = (1e-5, 1e-3, 1e-3)
 
 

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from mnist_jax.config.field import LARGEST_FLOAT, LARGEST_INT, Value, short
 from mnist_jax.config.optimizers import OPTIMIZERS, OWN_FIELDS
-from mnist_jax.config.patterns import parse_scales
+from mnist_jax.config.patterns import is_group_pattern, parse_scales
 from mnist_jax.config.schema import FIELDS, FIELDS_BY_NAME, GROUPS, fields_of
 from mnist_jax.errors import ConfigError
 
@@ -250,7 +250,7 @@ def _cross_field_problems(values: Mapping[str, Any]) -> Iterator[tuple[tuple[str
 
 def _pattern_problem(pattern: str) -> str:
     """What is wrong with a regular expression that tells groups; a name without parentheses is a column."""
-    if "(" not in pattern:
+    if not is_group_pattern(pattern):
         return ""
     try:
         found = re.compile(pattern).groups

@@ -1,4 +1,4 @@
-"""Lists of patterns over the names of a network's variables, as fields hold them: texts with commas."""
+"""Patterns as fields hold them: over the names of a network's variables, with commas, and of files."""
 
 _PATTERN = r"[^\s,=]+"
 _FACTOR = r"\d+(\.\d*)?([eE][+-]?\d+)?"
@@ -17,3 +17,8 @@ def parse_scales(text: str) -> dict[str, float]:
     """Reads ``conv*=0.1,head=2`` as factors by pattern, in order."""
     pairs = (part.partition("=") for part in parse_patterns(text))
     return {pattern: float(factor) for pattern, _, factor in pairs}
+
+
+def is_group_pattern(group: str) -> bool:
+    """Whether ``data.group`` is a regular expression for names of files, not a column of a table."""
+    return "(" in group

@@ -4,12 +4,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mnist_jax.config.patterns import is_group_pattern
 from mnist_jax.errors import DataError
-
-
-def is_pattern(group: str) -> bool:
-    """Whether a group is told by the names of files, by a regular expression; else by a column of a table."""
-    return "(" in group
 
 
 def groups_of(group: str, items: Sequence[str], rows: Sequence[Mapping[str, Any]], where: str) -> list[str]:
@@ -25,7 +21,7 @@ def groups_of(group: str, items: Sequence[str], rows: Sequence[Mapping[str, Any]
     Raises:
         DataError: there is no such column, a name does not match, or all are of one group.
     """
-    if is_pattern(group):
+    if is_group_pattern(group):
         matches = [re.search(group, item) for item in items]
         missing = next((item for item, match in zip(items, matches, strict=True) if not match), None)
         if missing is not None:

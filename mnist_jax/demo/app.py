@@ -19,7 +19,6 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Lifespan
 
-from mnist_jax.data.pictures.doubt import find_doubt
 from mnist_jax.data.pictures.worker import PictureWorkers
 from mnist_jax.demo.batching import Batcher
 from mnist_jax.demo.guard import Bodies, Guard, error_response
@@ -138,13 +137,11 @@ async def _tell_fault(request: Request, error: Exception) -> Response:
 
 
 def _as_json(answer: Recognition, recognizer: Recognizer) -> dict[str, Any]:
-    model = recognizer.model
-    doubt = find_doubt(answer.image, answer.probabilities, model.class_names, model.preparation)
     return {
         "label": recognizer.model.class_names[int(answer.probabilities.argmax())],
         "probabilities": [round(float(p), 6) for p in answer.probabilities],
-        "unsure": bool(doubt),
-        "reason": doubt,
+        "unsure": bool(answer.doubt),
+        "reason": answer.doubt,
         "image": _pixels(answer.image),
         "activations": None if answer.activations is None else _pixels(answer.activations),
     }

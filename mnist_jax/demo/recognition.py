@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree, UInt8
 
+from mnist_jax.data.pictures.doubt import find_doubt
 from mnist_jax.data.pictures.worker import PictureWorkers
 from mnist_jax.errors import DataError
 from mnist_jax.models.registry import summarize_layers
@@ -30,6 +31,7 @@ class Recognition:
     probabilities: Float[np.ndarray, " classes"]  # of each class, float32
     # Of the first layer after its ReLU, 255 where it is most active; None for a network without such a layer.
     activations: UInt8[np.ndarray, "map_height map_width maps"] | None
+    doubt: str  # why the answer is not to be trusted, or nothing
 
 
 class Recognizer:
@@ -74,8 +76,14 @@ class Recognizer:
         padded = np.zeros((size, *self.model.image_shape), np.uint8)
         padded[: len(images)] = images
         probabilities, activations = jax.device_get(self._forward(self._variables, padded))
+        names, preparation = self.model.class_names, self.model.preparation
         return [
-            Recognition(image, probabilities[i], None if activations is None else activations[i])
+            Recognition(
+                image,
+                probabilities[i],
+                None if activations is None else activations[i],
+                find_doubt(image, probabilities[i], names, preparation),
+            )
             for i, image in enumerate(images)
         ]
 

@@ -18,7 +18,7 @@ TrainStep = Callable[[TrainState, dict[str, Array], Any], tuple[TrainState, Metr
 DrawStep = Callable[[jax.Array, Int[Array, ""]], Any]
 
 
-# JAX builds these anew with anything for leaves (shapes, shardings, None), which no check may refuse.
+# JAX builds it anew with anything for leaves (shapes, shardings, None), which no check may refuse.
 @no_type_check
 @flax.struct.dataclass
 class RunKeys:
