@@ -50,7 +50,7 @@ def test_the_page_loads_only_what_is_served_here(client):
     references.feed(page.text)
     scripts = client.get("/demo.js").text
     found = references.found + re.findall(r'from "\./(.+?)"', scripts)
-    assert sorted(found) == ["demo.css", "demo.js", "icon.svg", "pad.js"]
+    assert sorted(found) == ["answer.js", "demo.css", "demo.js", "icon.svg", "pad.js"]
     for name in found:
         answer = client.get(f"/{name}")
         assert answer.status_code == 200

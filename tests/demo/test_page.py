@@ -225,17 +225,52 @@ def test_uploads(empty, tmp_path):
     answer(empty)
 
 
-def test_a_file_that_is_no_picture_is_told(demo, tmp_path):
+def test_a_refusal_stands_where_the_answer_would_and_says_what_to_do(demo, tmp_path):
     (tmp_path / "notes.png").write_text("seven")
+    (tmp_path / "paper.png").write_bytes(encode(np.full((50, 50), 9, np.uint8)))
     with open_demo(demo.url) as page:
-        upload(page, tmp_path / "notes.png")
-        told = wait_until(
-            page,
-            "document.getElementById('status').matches(':not(.calm)') && "
-            "document.getElementById('status').textContent",
-        )
-        assert "not a picture" in told
-        assert page.evaluate("document.getElementById('label').textContent") == "–"
+        for name, reason, advice in (
+            ("notes.png", "not a picture", "Choose another file"),
+            ("paper.png", "blank", "dark ink on light paper"),
+        ):
+            upload(page, tmp_path / name)
+            assert advice in refusal(page, reason)
+            click(page, "clear")
+        # Two digits side by side; the advice is one for drawings.
+        draw(page, [0.45 * SEVEN, 0.45 * SEVEN + [0.55, 0]])
+        assert "alone on the pad" in refusal(page, "No single digit")
+
+
+def refusal(page, reason):
+    """What stands in the place of the answer, once it has this reason."""
+    return wait_until(
+        page,
+        "document.getElementById('label').textContent === '?'"
+        f" && document.getElementById('confidence').textContent.includes({reason!r})"
+        " && document.querySelector('.verdict p').textContent",
+    )
+
+
+def set_pen(page, percent):
+    page.evaluate(
+        "(() => { const pen = document.getElementById('pen');"
+        f" pen.value = {percent}; pen.dispatchEvent(new Event('input')); }})()"
+    )
+
+
+def test_the_pens_width_is_that_of_what_is_sent_and_is_remembered(empty, demo):
+    given = []
+    for percent in (60, 160):
+        empty.evaluate("document.getElementById('clear').click()")
+        set_pen(empty, percent)
+        draw(empty, [SEVEN])
+        answer(empty)
+        given.append(int((pixels(empty, "given")[..., 0] > 127).sum()))
+    assert given[1] > 1.4 * given[0]
+    empty.open(demo.url)
+    wait_until(empty, "document.querySelectorAll('#bars li').length > 0")
+    assert empty.evaluate("document.getElementById('pen').value") == "160"
+    set_pen(empty, 100)
 
 
 @pytest.mark.parametrize(
@@ -251,7 +286,10 @@ def test_small_screens(demo, width, height, touch):
         bottom = page.evaluate("document.getElementById('label').getBoundingClientRect().bottom")
         assert bottom <= height
         assert (
-            page.evaluate("Math.min(...[...document.querySelectorAll('button')].map((b) => b.clientHeight))")
+            page.evaluate(
+                "Math.min(...[...document.querySelectorAll('button')]"
+                ".filter((b) => b.checkVisibility()).map((b) => b.clientHeight))"
+            )
             >= 40
         )
         assert faults(page) == []

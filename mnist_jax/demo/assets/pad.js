@@ -1,14 +1,18 @@
-// The drawing surface: strokes by mouse, finger, pen or keyboard, kept as paths in [0, 1] x [0, 1].
+// The drawing surface: strokes by mouse, finger, pen or keyboard, kept as points in [0, 1] x [0, 1] and a width.
 
-// Of the pad's side. About the width of MNIST's strokes where the digit fills three fifths of the pad.
+// Of the pad's side, for a pen of width 1. About the width of MNIST's strokes where the digit fills three fifths of the pad.
 const LINE_WIDTH = 0.075;
 
-// What is sent: the paths scaled to this many pixels, the larger side of their bounding box to MNIST's 20 of 28,
-// with a pen that leaves as much ink as is usual there, whatever the size they were drawn in.
+// What is sent: the paths scaled to this many pixels, the larger side of their bounding box to MNIST's 20 of 28.
+// A pen of width 1 leaves as much ink as is usual there, whatever the size the paths were drawn in.
 const SENT_SIDE = 168;
 const SENT_BOX = 20 / 28;
 const SENT_LINE_WIDTH = 2.6 / 28;
 const LARGEST_ZOOM = 6;
+
+// Digits narrower than this share of their height are widened, for thick strokes would fill their loops.
+const NARROWEST = 0.45;
+const MOST_WIDENED = 1.8;
 
 const KEY_STEP = 1 / 56;
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
@@ -18,7 +22,8 @@ export class Pad {
   constructor(canvas, onChange) {
     this.canvas = canvas;
     this.onChange = onChange;
-    this.strokes = [];
+    this.strokes = []; // each { points, width }
+    this.width = 1; // of the pen; 1 is usual
     this.picture = null;
     this.open = new Map(); // the stroke that each pointer is drawing
     this.cursor = { x: 0.5, y: 0.25, shown: false, down: false };
@@ -43,6 +48,12 @@ export class Pad {
   get pen() {
     if (!this.cursor.shown) return "";
     return this.cursor.down ? "Pen down" : "Pen up";
+  }
+
+  // For the strokes to come, as a multiple of the usual width.
+  setWidth(width) {
+    this.width = width;
+    this.paint();
   }
 
   clear() {
@@ -84,17 +95,19 @@ export class Pad {
     const context = canvas.getContext("2d");
     context.fillStyle = "#fff";
     context.fillRect(0, 0, SENT_SIDE, SENT_SIDE);
-    const points = this.strokes.flat();
+    const points = this.strokes.flatMap((stroke) => stroke.points);
+    const pen = SENT_LINE_WIDTH * Math.max(...this.strokes.map((stroke) => stroke.width));
     const bounds = (axis) => [Math.min(...points.map((p) => p[axis])), Math.max(...points.map((p) => p[axis]))];
     const [left, right] = bounds("x");
     const [top, bottom] = bounds("y");
-    const zoom = Math.min((SENT_BOX - SENT_LINE_WIDTH) / Math.max(right - left, bottom - top, 1e-3), LARGEST_ZOOM);
+    const zoom = Math.min((SENT_BOX - pen) / Math.max(right - left, bottom - top, 1e-3), LARGEST_ZOOM);
+    const widened = Math.min(Math.max((NARROWEST * (bottom - top)) / Math.max(right - left, 1e-3), 1), MOST_WIDENED);
     const place = (point) => ({
-      x: 0.5 + (point.x - (left + right) / 2) * zoom,
+      x: 0.5 + (point.x - (left + right) / 2) * zoom * widened,
       y: 0.5 + (point.y - (top + bottom) / 2) * zoom,
     });
     context.strokeStyle = "#000";
-    for (const stroke of this.strokes) trace(context, stroke.map(place), SENT_SIDE, SENT_LINE_WIDTH);
+    for (const { points, width } of this.strokes) trace(context, points.map(place), SENT_SIDE, SENT_LINE_WIDTH * width);
     return new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
   }
 
@@ -111,12 +124,12 @@ export class Pad {
     }
     const style = getComputedStyle(canvas);
     context.strokeStyle = style.color;
-    for (const stroke of this.strokes) trace(context, stroke, side, LINE_WIDTH);
+    for (const { points, width } of this.strokes) trace(context, points, side, LINE_WIDTH * width);
     if (this.cursor.shown) {
       context.strokeStyle = context.fillStyle = style.getPropertyValue("--accent");
       context.lineWidth = 2 * devicePixelRatio;
       context.beginPath();
-      context.arc(this.cursor.x * side, this.cursor.y * side, (LINE_WIDTH / 2) * side, 0, 2 * Math.PI);
+      context.arc(this.cursor.x * side, this.cursor.y * side, (LINE_WIDTH / 2) * this.width * side, 0, 2 * Math.PI);
       if (this.cursor.down) context.fill();
       else context.stroke();
     }
@@ -124,7 +137,7 @@ export class Pad {
 
   #begin(point) {
     this.picture = null;
-    const stroke = [point];
+    const stroke = { points: [point], width: this.width };
     this.strokes.push(stroke);
     return stroke;
   }
@@ -148,7 +161,7 @@ export class Pad {
     const stroke = this.open.get(event.pointerId);
     if (!stroke) return;
     const events = event.getCoalescedEvents?.() ?? [];
-    stroke.push(...(events.length ? events : [event]).map((each) => this.#point(each)));
+    stroke.points.push(...(events.length ? events : [event]).map((each) => this.#point(each)));
     this.paint();
     this.onChange(false);
   }
@@ -184,7 +197,7 @@ export class Pad {
     }
     cursor.shown = true;
     if (cursor.down) {
-      this.strokes.at(-1).push({ x: cursor.x, y: cursor.y });
+      this.strokes.at(-1).points.push({ x: cursor.x, y: cursor.y });
       this.onChange(false);
     }
     this.paint();
