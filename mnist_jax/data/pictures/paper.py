@@ -22,6 +22,7 @@ _STROKE_SHARES = (0.05, 0.08, 0.12, 0.17)
 # How far ruled lines may lean, as height over width, and how many slopes are tried.
 _STEEPEST = 0.06
 _SLOPES = 13
+_LOOKED_AT = 64  # columns
 
 # A line's share of the light that it takes; fainter ones are lost in the noise.
 _FAINTEST_LINE = 0.03
@@ -57,10 +58,10 @@ def reduce_to(gray: Float[np.ndarray, "height width"], longest: int = LONGEST_SI
 
 def has_dark_ink(gray: Float[np.ndarray, "height width"]) -> bool:
     """Whether strokes are darker than what they are drawn on, whatever the tones of larger areas are."""
-    smooth = ndimage.gaussian_filter(gray, 1.0)
+    smooth = reduce_to(ndimage.gaussian_filter(gray, 1.0), LONGEST_SIDE // 2)
     votes = 0.0
     for share in _STROKE_SHARES:
-        side = _element_side(gray.shape, share)
+        side = _element_side(smooth.shape, share)
         dark = float(((_close(smooth, side) - smooth) ** 2).sum())
         light = float(((_close(-smooth, side) + smooth) ** 2).sum())
         votes += np.log(max(dark, 1e-9) / max(light, 1e-9))
@@ -193,16 +194,23 @@ def _remove_rows(flat: np.ndarray) -> tuple[np.ndarray, bool]:
     if min(height, width) < 40:
         return flat, False
     smooth = ndimage.gaussian_filter(flat, (0.0, 1.0))
+    # A part of the columns is enough to tell how lines lean.
+    columns = np.linspace(0, width - 1, min(width, _LOOKED_AT)).astype(int)
+    thinned = smooth[:, columns]
+
+    def strength(slope: float) -> float:
+        return float((_row_levels(_sheared(thinned, _shift(width, slope)[columns])) ** 2).sum())
+
     slopes = np.linspace(-_STEEPEST, _STEEPEST, _SLOPES)
-    coarse = max(slopes, key=lambda slope: _strength(_row_levels(_sheared(smooth, slope))))
-    finer = coarse + np.linspace(-0.5, 0.5, 3) * (slopes[1] - slopes[0])
-    slope = max(finer, key=lambda slope: _strength(_row_levels(_sheared(smooth, slope))))
-    level = _row_levels(_sheared(smooth, slope))
+    coarse = max(slopes, key=strength)
+    slope = max(coarse + np.linspace(-0.5, 0.5, 3) * (slopes[1] - slopes[0]), key=strength)
+    shift = _shift(width, slope)
+    level = _row_levels(_sheared(smooth, shift))
     if not level.any():
         return flat, False
-    rows = np.clip(np.arange(height)[:, None] - _shift(width, slope), 0, height - 1)
+    rows = np.clip(np.arange(height)[:, None] - shift, 0, height - 1)
     # A thin line that leans is in two rows by turns: in each, this is nearer to its full tone than the level.
-    tone = np.quantile(_sheared(flat, slope), 0.65, axis=1)
+    tone = np.quantile(_sheared(flat, shift), 0.65, axis=1)
     along, darkest = level[rows], ndimage.maximum_filter(np.maximum(level, tone), 5)[rows]
     is_line_alone = (along > 0) & (flat < 1.5 * darkest)
     return np.where(is_line_alone, 0, 1 - (1 - flat) / (1 - np.minimum(along, 0.95))), True
@@ -212,15 +220,10 @@ def _shift(width: int, slope: float) -> np.ndarray:
     return np.rint(slope * (np.arange(width) - width / 2)).astype(int)
 
 
-def _sheared(plane: np.ndarray, slope: float) -> np.ndarray:
-    """The plane with lines of this slope along its rows."""
-    height, width = plane.shape
-    rows = np.clip(np.arange(height)[:, None] + _shift(width, slope), 0, height - 1)
-    return np.take_along_axis(plane, rows, axis=0)
-
-
-def _strength(level: np.ndarray) -> float:
-    return float((level**2).sum())
+def _sheared(plane: np.ndarray, shift: np.ndarray) -> np.ndarray:
+    """The plane with every column moved up by its shift, so that lines which lean lie along rows."""
+    rows = np.clip(np.arange(len(plane))[:, None] + shift, 0, len(plane) - 1)
+    return plane[rows, np.arange(plane.shape[1])]
 
 
 def _row_levels(plane: np.ndarray) -> np.ndarray:
