@@ -38,7 +38,7 @@ FIELDS = (
     ),
     _from_0("num_epochs", 5, "passes over the training images; 0 = automatic"),
     _from_0("batch_size", 64, "training images a step, over all devices; 0 = automatic"),
-    _from_1("eval_batch_size", 1000, "images a step of evaluation"),
+    _from_1("eval_batch_size", 1000, "images a step of evaluation, on each CPU at most 64"),
     Field("report", True, "write report.html at the end"),
     Field(
         "tracking",

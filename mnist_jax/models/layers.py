@@ -8,7 +8,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from mnist_jax.ops.batch_norm import batch_norm_relu, conv_batch_norm_relu, moments, normalize
-from mnist_jax.ops.convolution import conv2d
+from mnist_jax.ops.conv_relu import conv_relu
 from mnist_jax.ops.mixed_precision import matmul
 from mnist_jax.ops.pooling import max_pool2d
 
@@ -40,18 +40,20 @@ class BatchNorm(nn.Module):
         self, x: Float[Array, "batch *space {self.features}"], train: bool = False
     ) -> Float[Array, "batch *space {self.features}"]:
         """Normalizes with the statistics of the batch and updates the running ones, or with those."""
-        if not train:
-            return self.normalize(x)
-        mean, var = moments(x)
-        self.update(mean, var)
+        mean, var = moments(x) if train else (self.mean.value, self.var.value)
+        if train:
+            self.update(mean, var)
         return normalize(x, mean, var, self.scale, self.bias, self.epsilon).astype(self.dtype)
 
-    def normalize(
-        self, x: Float[Array, "batch *space {self.features}"]
-    ) -> Float[Array, "batch *space {self.features}"]:
-        """Normalizes with the running statistics."""
-        mean, var = self.mean.value, self.var.value
-        return normalize(x, mean, var, self.scale, self.bias, self.epsilon).astype(self.dtype)
+    def fold(
+        self, kernel: Float[Array, "*inputs {self.features}"], bias: Float[Array, " {self.features}"]
+    ) -> tuple[Float[Array, "*inputs {self.features}"], Float[Array, " {self.features}"]]:
+        """Returns kernel and bias of the layer before that give what this one makes of its results.
+
+        With the running statistics, of which the normalization is one factor and one sum for each feature.
+        """
+        factor = self.scale * lax.rsqrt(self.var.value + self.epsilon)
+        return kernel * factor, (bias - self.mean.value) * factor + self.bias
 
     def update(self, mean: Float[Array, " {self.features}"], var: Float[Array, " {self.features}"]) -> None:
         """Moves the running statistics toward those of a batch."""
@@ -88,10 +90,9 @@ class ConvBlock(nn.Module):
         norm = BatchNorm(self.features, self.momentum, self.epsilon, name="bn")
         images = images.astype(self.dtype)
         if not train:
-            x = conv2d(images, kernel, self.implementation, self.precision) + bias.astype(self.dtype)
-            x = nn.relu(norm.normalize(x))
-            x = max_pool2d(x, 2, self.implementation) if self.pool else x
-            return x.astype(self.dtype)
+            kernel, bias = norm.fold(kernel, bias)
+            options = {"pool": self.pool, "implementation": self.implementation, "precision": self.precision}
+            return conv_relu(images, kernel, bias, **options)
         x, mean, var = conv_batch_norm_relu(
             images,
             kernel,
@@ -140,9 +141,10 @@ class DenseBlock(nn.Module):
         kernel = self.param("kernel", nn.initializers.glorot_uniform(), shape, jnp.float32)
         bias = self.param("bias", nn.initializers.zeros_init(), (self.features,), jnp.float32)
         norm = BatchNorm(self.features, self.momentum, self.epsilon, name="bn")
-        x = matmul(x.astype(self.dtype), kernel, self.precision)
         if not train:
-            return nn.relu(norm.normalize(x + bias.astype(self.dtype))).astype(self.dtype)
+            kernel, bias = norm.fold(kernel, bias)
+            return nn.relu(matmul(x.astype(self.dtype), kernel, self.precision) + bias).astype(self.dtype)
+        x = matmul(x.astype(self.dtype), kernel, self.precision)
         x, mean, var = batch_norm_relu(
             x, norm.scale, norm.bias, epsilon=self.epsilon, implementation=self.implementation
         )

@@ -140,13 +140,53 @@ def winograd_conv2d(
 
 def _forward(images: Array, kernel: Array, precision: lax.Precision | None) -> tuple[Array, tuple]:
     height, width = images.shape[1] - _KERNEL + 1, images.shape[2] - _KERNEL + 1
+    rows, residuals = _rows(images, kernel, precision)
+    return _join([_transform_output(row) for row in rows], height=height, width=width), residuals
+
+
+def _rows(images: Array, kernel: Array, precision: lax.Precision | None) -> tuple[Grid, tuple]:
+    """All but the last step: the four rows of the tiles, each still to pass the output transform across.
+
+    Beside them the transformed images and kernel.
+    """
     lines = _transform_input(images, axis=1)
     tiles = [_transform_input(line, axis=2) for line in lines]
     weights = _transform_filter(kernel)
     products = _multiply(functools.partial(jnp.matmul, precision=precision), tiles, weights)
     columns = [_transform_output(column) for column in _transpose(products)]
-    pieces = [_transform_output(row) for row in _transpose(columns)]
-    return _join(pieces, height=height, width=width), (tiles, weights)
+    return _transpose(columns), (tiles, weights)
+
+
+def winograd_conv2d_relu(
+    images: Float[Array, "batch height width channels"],
+    kernel: Float[Array, "3 3 channels features"],
+    bias: Float[Array, " features"],
+    *,
+    pool: bool = False,
+    precision: lax.Precision | None = None,
+) -> Float[Array, "batch out_height out_width features"]:
+    """Convolves as `winograd_conv2d` does, then adds a bias, takes ReLU and, where asked, pools 2x2.
+
+    The tiles are pooled before they are joined, so that the convolution's result is never written.
+
+    Returns:
+        ``[B, H - 2, W - 2, F]``, halved by pooling, in the dtype of the images.
+    """
+    height, width = images.shape[1] - _KERNEL + 1, images.shape[2] - _KERNEL + 1
+    rows, _ = _rows(images, kernel, precision)
+    side = 2 if pool else 1
+    pieces = [_finish(rows[i : i + side], bias) for i in range(0, _TILE, side)]
+    return _join(pieces, height=height // side, width=width // side)
+
+
+@compiled_apart
+def _finish(rows: Grid, bias: Array) -> list[Array]:
+    """One row of the tiles, or two that are pooled, after the output transform across, the bias and ReLU."""
+    lines = [_combine(_OUTPUT, row) for row in rows]
+    if len(lines) == 2:
+        tall = list(map(jnp.maximum, *lines))
+        lines = [list(map(jnp.maximum, tall[::2], tall[1::2]))]
+    return [jax.nn.relu(x + bias) for x in lines[0]]
 
 
 def _backward(precision: lax.Precision | None, residuals: tuple, gradient: Array) -> tuple[Array, Array]:
@@ -222,10 +262,14 @@ def _input_gradient(x: Sequence[Array], axis: int) -> list[Array]:
 
 @functools.partial(compiled_apart, static_argnames=("height", "width"))
 def _join(pieces: Grid, height: int, width: int) -> Array:
-    """Puts images of every fourth pixel together: 4x4 of ``[B, P, Q, F] -> [B, height, width, F]``."""
+    """Puts images of every fourth pixel together: 4x4 of ``[B, P, Q, F] -> [B, height, width, F]``.
+
+    Of every second, from 2x2 of them, likewise.
+    """
     batch, rows, cols, features = pieces[0][0].shape
     together = jnp.stack([jnp.stack(line, axis=3) for line in pieces], axis=2)
-    return together.reshape(batch, _TILE * rows, _TILE * cols, features)[:, :height, :width]
+    side = len(pieces)
+    return together.reshape(batch, side * rows, side * cols, features)[:, :height, :width]
 
 
 def _transform_filter(kernel: Array) -> Grid:

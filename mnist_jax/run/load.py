@@ -27,6 +27,7 @@ from mnist_jax.runtime.devices import Layout, make_layout
 from mnist_jax.storage.field_types import require_run_facts
 from mnist_jax.storage.json_files import read_config
 from mnist_jax.storage.regular_file import read_json
+from mnist_jax.training.evaluation import images_at_a_time
 from mnist_jax.training.optimizer import averages_weights
 from mnist_jax.training.step import preprocess
 
@@ -102,10 +103,11 @@ class LoadedModel:
                     "tones from 0 to 255 by 255, or give them as uint8"
                 )
         probabilities = np.empty((len(images), len(self.class_names)), np.float32)
-        for start in range(0, len(images), _PREDICT_BATCH):
-            chunk = images[start : start + _PREDICT_BATCH]
+        most = images_at_a_time(_PREDICT_BATCH, (_PREDICT_BATCH, *self.image_shape))
+        for start in range(0, len(images), most):
+            chunk = images[start : start + most]
             # A few sizes only, so that few programs are compiled whatever the number of images.
-            size = min(_PREDICT_BATCH, 2 ** math.ceil(math.log2(len(chunk))))
+            size = min(most, 2 ** math.ceil(math.log2(len(chunk))))
             padded = np.zeros((size, *self.image_shape), chunk.dtype)
             padded[: len(chunk)] = chunk
             outputs = _probabilities(self.module, self.variables, padded)

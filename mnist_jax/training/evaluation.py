@@ -17,6 +17,9 @@ from mnist_jax.runtime.compilation import CompiledFunction
 from mnist_jax.training.step import eval_step
 
 _PIXELS = 28 * 28
+# What the layers of 64 images hold fits a CPU's caches; that of a thousand goes to memory and back, which
+# takes longer than the computation.
+_MOST_AT_A_TIME_ON_CPU = 64
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,19 @@ class EvaluationResult:
         )
 
 
+def images_at_a_time(batch_size: int, shape: tuple[int, ...], num_shards: int = 1) -> int:
+    """Returns how many images ``[N, H, W, C]`` are computed at a time, a multiple of ``num_shards``.
+
+    No more than there are, so that six pictures are not padded to a thousand; of larger ones than 28x28 as
+    many as ``batch_size`` of that size have pixels; and on each CPU at most 64.
+    """
+    num_examples, pixels = shape[0], max(math.prod(shape[1:3]), _PIXELS)
+    if jax.default_backend() == "cpu":
+        batch_size = min(batch_size, _MOST_AT_A_TIME_ON_CPU * num_shards)
+    most = min(num_examples, math.ceil(batch_size / num_shards) * num_shards * _PIXELS // pixels)
+    return max(1, math.ceil(most / num_shards)) * num_shards
+
+
 def _sum_over_batches(
     apply_fn: Callable[..., Any],
     batch_size: int,
@@ -63,14 +79,10 @@ def _sum_over_batches(
     batch_sharding: NamedSharding | None,
 ) -> Callable[..., tuple[EvaluationSums, Array]]:
     num_shards = 1 if batch_sharding is None else batch_sharding.mesh.size
-    batch_size = math.ceil(batch_size / num_shards) * num_shards
 
     def run(variables: dict[str, PyTree], images: Array, labels: Array) -> tuple[EvaluationSums, Array]:
         num_examples = images.shape[0]
-        # No larger than the data, so that six pictures are not padded to a thousand, nor than memory allows.
-        pixels = max(math.prod(images.shape[1:3]), _PIXELS)
-        most = min(num_examples, batch_size * _PIXELS // pixels)
-        size = max(1, math.ceil(most / num_shards)) * num_shards
+        size = images_at_a_time(batch_size, images.shape, num_shards)
 
         def body(sums: EvaluationSums, start: Array) -> tuple[EvaluationSums, Array]:
             positions = start + jnp.arange(size)
@@ -103,9 +115,9 @@ class Evaluator:
     ):
         """Prepares evaluation; nothing is compiled before the first call.
 
-        At a time are evaluated ``batch_size`` examples of 28x28 pixels, of larger ones as many as have the
-        same pixels, at most all of them, rounded up to a multiple of the devices that share a batch, if any
-        do (``batch_sharding``). The last batch is padded and masked.
+        At a time are evaluated ``batch_size`` examples at most (`images_at_a_time`), rounded up to a multiple
+        of the devices that share a batch, if any do (``batch_sharding``). The last batch is padded and
+        masked.
 
         Raises:
             ValueError: for a batch size below one.

@@ -12,12 +12,15 @@ from scipy.special import log_softmax
 
 from mnist_jax.metrics.sums import count_confusions
 from mnist_jax.training.draws import AugmentFn
-from mnist_jax.training.evaluation import EvaluationResult
+from mnist_jax.training.evaluation import EvaluationResult, images_at_a_time
 from mnist_jax.training.step import preprocess
 
 
 def make_logits_fn(apply_fn: Callable[..., Any], batch_size: int) -> Callable[..., Array]:
-    """Compiles ``logits(variables, images) -> float32 [N, classes]``, ``batch_size`` images at a time."""
+    """Compiles ``logits(variables, images) -> float32 [N, classes]``.
+
+    At a time ``batch_size`` images at most, see `evaluation.images_at_a_time`.
+    """
 
     def logits(
         variables: dict[str, PyTree], images: Shaped[Array, "examples height width channels"]
@@ -25,7 +28,7 @@ def make_logits_fn(apply_fn: Callable[..., Any], batch_size: int) -> Callable[..
         def of_batch(_: Array, batch: Array) -> Array:
             return apply_fn(variables, preprocess(batch), train=False)
 
-        return _in_batches(of_batch, images, batch_size)
+        return _in_batches(of_batch, images, images_at_a_time(batch_size, images.shape))
 
     return jax.jit(logits)
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mnist_jax.runtime.devices import make_layout
-from mnist_jax.training.evaluation import EvaluationResult, Evaluator
+from mnist_jax.training.evaluation import EvaluationResult, Evaluator, images_at_a_time
 
 NUM_CLASSES = 4
 RNG = np.random.default_rng(0)
@@ -144,3 +144,12 @@ def test_a_batch_has_fewer_examples_where_they_are_larger():
     result = Evaluator(mean, batch_size=30, num_classes=3)({}, images, np.zeros(40, np.int32))
     assert result.num_examples == 40
     assert set(seen) == {(10, 56, 42, 3)}
+
+
+def test_a_cpu_computes_what_fits_its_caches_and_others_all_they_may(monkeypatch):
+    assert images_at_a_time(1000, (500, 28, 28, 1)) == 64
+    assert images_at_a_time(1000, (5000, 28, 28, 1), num_shards=8) == 8 * 64
+    assert images_at_a_time(7, (500, 28, 28, 1)) == 7
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert images_at_a_time(1000, (5000, 28, 28, 1)) == 1000
+    assert images_at_a_time(1000, (5000, 56, 28, 1), num_shards=8) == 504
