@@ -142,9 +142,9 @@ def table(counts: dict[str, dict[str, int]]) -> str:
     return "\n".join(lines)
 
 
-def make_sheet(rng: np.random.Generator) -> np.ndarray:
-    """Returns an even sheet with grain, ``[HEIGHT, WIDTH]``, luminance in [0, 1]."""
-    grain = ndimage.gaussian_filter(rng.normal(0, 0.015, (HEIGHT, WIDTH)), 0.8)
+def make_sheet(rng: np.random.Generator, shape: tuple[int, int] = (HEIGHT, WIDTH)) -> np.ndarray:
+    """Returns an even sheet with grain, of this height and width, luminance in [0, 1]."""
+    grain = ndimage.gaussian_filter(rng.normal(0, 0.015, shape), 0.8)
     return rng.uniform(0.7, 0.95) + grain
 
 
@@ -162,22 +162,26 @@ def lay(sheet: np.ndarray, pen: np.ndarray, rng: np.random.Generator) -> np.ndar
     return sheet
 
 
-def _stripes(rng: np.random.Generator, turned: bool = False) -> np.ndarray:
+def _stripes(
+    rng: np.random.Generator, turned: bool = False, shape: tuple[int, int] = (HEIGHT, WIDTH)
+) -> np.ndarray:
     """Lines one to three pixels wide, leaning by up to two degrees, as a factor."""
-    along, across = _axes()[::-1] if turned else _axes()
-    place = across * (WIDTH if turned else HEIGHT) + rng.uniform(-0.035, 0.035) * along * WIDTH
+    height, width = shape
+    along, across = _axes(shape)[::-1] if turned else _axes(shape)
+    place = across * (width if turned else height) + rng.uniform(-0.035, 0.035) * along * width
     return np.where(place % rng.uniform(35, 75) < rng.integers(1, 4), rng.uniform(0.6, 0.85), 1.0)
 
 
-def _axes() -> tuple[np.ndarray, np.ndarray]:
+def _axes(shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     """How far each pixel lies to the right and down, in [0, 1]."""
-    down, right = np.mgrid[:HEIGHT, :WIDTH]
-    return right / WIDTH, down / HEIGHT
+    height, width = shape
+    down, right = np.mgrid[:height, :width]
+    return right / width, down / height
 
 
 def _shadow(softness: float) -> Callable[[np.ndarray, np.random.Generator], np.ndarray]:
     def change(gray: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        right, down = _axes()
+        right, down = _axes(gray.shape)
         beyond = right + rng.uniform(-0.5, 0.5) * (down - 0.5) - rng.uniform(0.4, 0.7)
         return gray * (1 - rng.uniform(0.3, 0.5) / (1 + np.exp(-np.clip(beyond / softness, -50, 50))))
 
@@ -185,12 +189,12 @@ def _shadow(softness: float) -> Callable[[np.ndarray, np.random.Generator], np.n
 
 
 def _vignette(gray: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    right, down = _axes()
+    right, down = _axes(gray.shape)
     return gray * (1 - rng.uniform(0.6, 1.0) * ((right - 0.5) ** 2 + (down - 0.5) ** 2))
 
 
 def _desk(gray: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    right, down = _axes()
+    right, down = _axes(gray.shape)
     edge = rng.uniform(0.04, 0.12) + rng.uniform(-0.05, 0.05) * down
     return np.where(right < edge, rng.uniform(0.1, 0.4), gray)
 
@@ -234,10 +238,14 @@ def _plain(gray: np.ndarray, _: np.random.Generator) -> np.ndarray:
     return gray
 
 
-RULINGS: dict[str, Callable[[np.random.Generator], np.ndarray]] = {
-    "ruled": _stripes,
-    "grid": lambda rng: _stripes(rng) * _stripes(rng, turned=True),
-    "ruled, in half shadow": _stripes,
+def _grid(rng: np.random.Generator, shape: tuple[int, int] = (HEIGHT, WIDTH)) -> np.ndarray:
+    return _stripes(rng, shape=shape) * _stripes(rng, turned=True, shape=shape)
+
+
+RULINGS: dict[str, Callable[..., np.ndarray]] = {
+    "ruled": lambda rng, shape=(HEIGHT, WIDTH): _stripes(rng, shape=shape),
+    "grid": _grid,
+    "ruled, in half shadow": lambda rng, shape=(HEIGHT, WIDTH): _stripes(rng, shape=shape),
 }
 KINDS: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {
     "even sheet": _plain,

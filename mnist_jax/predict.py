@@ -5,10 +5,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from mnist_jax import cli
-from mnist_jax.errors import ConfigError, DataError
+from mnist_jax.errors import ConfigError, DataError, RunError
 from mnist_jax.terminal.format import format_percent, printable
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
 
     from mnist_jax.data.pictures.read import Picture
@@ -36,6 +38,14 @@ COMMAND = cli.Command(
             at_most=1.0,
             metavar="P",
         ),
+        cli.Flag("multi", False, "read pages of digits: phone numbers, forms, tables, line by line"),
+        cli.Flag(
+            "boxes",
+            "",
+            "with multi: write the pages with a box and an answer at each digit here, as PNG; a folder, or a "
+            "file for one page",
+            metavar="PATH",
+        ),
         cli.Flag("csv", "", "write the answers here as Kaggle takes them: ImageId,Label", metavar="FILE"),
     ),
     positional="IMAGE",
@@ -50,8 +60,9 @@ def main(arguments: cli.Arguments) -> int:
     """Classifies every picture that was named and prints the answers in that order."""
     if not arguments.positional:
         raise ConfigError(["IMAGE: is missing; give picture files, folders, or - for standard input"])
-    if arguments["csv"]:
-        _refuse_input(arguments["csv"], arguments.positional)
+    _check_flags(arguments)
+    if arguments["multi"]:
+        return _read_pages(arguments)
     import functools
 
     import numpy as np
@@ -61,8 +72,7 @@ def main(arguments: cli.Arguments) -> int:
     from mnist_jax.run.load import load
 
     model = load(arguments["workdir"], arguments["checkpoint"])
-    standard_input = None if sys.stdin is None else sys.stdin.buffer.read
-    pictures = list(read_pictures(arguments.positional, model.preparation, standard_input))
+    pictures = list(read_pictures(arguments.positional, model.preparation, _standard_input()))
     images = [picture.image for picture in pictures if picture.image is not None]
     answers = iter(model.predict(np.stack(images)) if images else [])
     doubt = functools.partial(
@@ -86,9 +96,68 @@ def main(arguments: cli.Arguments) -> int:
     elif arguments["show"]:
         for picture, row in zip(pictures, rows, strict=True):
             _print(_name_of(row), sys.stdout)
-            _print_image(picture, sys.stdout)
+            _print_image(picture.image, sys.stdout)
     arguments.print_json(rows)
     return 1 if any("error" in row for row in rows) else 0
+
+
+def _check_flags(arguments: cli.Arguments) -> None:
+    if arguments["multi"] and arguments["csv"]:
+        raise ConfigError(["csv: is a table of one answer a picture; expected it without multi"])
+    if arguments["boxes"] and not arguments["multi"]:
+        raise ConfigError(["boxes: is for pages; expected multi with it"])
+    for name in ("csv", "boxes"):
+        if arguments[name]:
+            _refuse_input(name, arguments[name], arguments.positional)
+
+
+def _standard_input() -> Any:
+    return None if sys.stdin is None else sys.stdin.buffer.read
+
+
+def _read_pages(arguments: cli.Arguments) -> int:
+    """Reads every picture that was named as a page of digits."""
+    from mnist_jax.data.pictures.doubt import is_of_digits
+    from mnist_jax.data.pictures.pages import rows as page_rows
+    from mnist_jax.data.pictures.pages.answer import answer_pages
+    from mnist_jax.data.pictures.read import read_pictures
+    from mnist_jax.run.load import load
+
+    model = load(arguments["workdir"], arguments["checkpoint"])
+    if not is_of_digits(model.class_names, model.preparation):
+        raise ConfigError(
+            [f"multi: {arguments['workdir']} does not read digits in MNIST's form; expected a run that does"]
+        )
+    pictures = list(read_pictures(arguments.positional, None, _standard_input()))
+    pages = [picture.page.groups for picture in pictures if picture.page is not None]
+    answers = iter(answer_pages(pages, model.predict, arguments["threshold"]))
+    read = [(picture, [] if picture.page is None else next(answers)) for picture in pictures]
+    rows = [page_rows.describe(picture, digits, arguments["top"]) for picture, digits in read]
+    if arguments["boxes"]:
+        for path, content in page_rows.draw_all(arguments["boxes"], read):
+            _write_file(path, content)
+    width = max([0, *(len(_name_of(row)) for row in rows if "error" not in row)])
+    for (_, digits), row in zip(read, rows, strict=True):
+        if "error" in row and not arguments["json"]:
+            _print(f"error: {_name_of(row)}: {row['error']}", sys.stderr)
+        elif not arguments["json"]:
+            for line in page_rows.as_lines(row):
+                _print(f"{_name_of(row):<{width}}  {line}", sys.stdout)
+        if arguments["show"]:
+            for digit in digits:
+                _print_image(digit.image, sys.stdout)
+    arguments.print_json(rows)
+    return 1 if any("error" in row for row in rows) else 0
+
+
+def _write_file(path: "Path", content: bytes) -> None:
+    from mnist_jax.storage.json_files import replace_file
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{path.parent}: cannot be made ({error.strerror})") from error
+    replace_file(path.absolute(), content)
 
 
 def class_labels(class_names: Sequence[str]) -> list[int | str]:
@@ -153,13 +222,13 @@ def write_csv(path: str, rows: Sequence[dict[str, Any]]) -> None:
     _print(f"{path}: {len(rows):,} answers", sys.stdout)
 
 
-def _refuse_input(path: str, images: Sequence[str]) -> None:
+def _refuse_input(flag: str, path: str, images: Sequence[str]) -> None:
     import os
 
     if os.path.exists(path) and any(
         os.path.exists(image) and os.path.samefile(path, image) for image in images
     ):
-        raise ConfigError([f"csv: {path} is one of the inputs; expected another file to write to"])
+        raise ConfigError([f"{flag}: {path} is one of the inputs; expected another file to write to"])
 
 
 def block_picture(image: "np.ndarray", shades: str = " ░▒▓█") -> list[str]:
@@ -190,13 +259,13 @@ def _print_table(pictures: Sequence["Picture"], rows: Sequence[dict[str, Any]], 
         doubt = [row["reason"]] if row["unsure"] else []
         _print(f"{_name_of(row):<{width}}  {'   '.join(doubt + answers)}", sys.stdout)
         if show:
-            _print_image(picture, sys.stdout)
+            _print_image(picture.image, sys.stdout)
 
 
-def _print_image(picture: "Picture", stream: Any) -> None:
-    if picture.image is not None:
+def _print_image(image: "np.ndarray | None", stream: Any) -> None:
+    if image is not None:
         shades = " ░▒▓█"
-        lines = block_picture(picture.image, shades if _printable(shades, stream) == shades else " .:*#")
+        lines = block_picture(image, shades if _printable(shades, stream) == shades else " .:*#")
         print("\n".join([*lines, ""]), file=stream)
 
 

@@ -60,8 +60,17 @@ def to_mnist(
         ink = _ink(gray)
         if _has_mnist_form(ink, box_side):
             return to_uint8(ink)[..., None]
-    ink = find_ink(gray)
-    character = _fit_into_box(ink, box_side)
+    return place_ink(find_ink(gray), image_shape, box)
+
+
+def place_ink(
+    ink: Float[np.ndarray, "height width"],
+    image_shape: tuple[int, ...] = MNIST_SHAPE,
+    box: int = MNIST_BOX,
+) -> UInt8[np.ndarray, "out_height out_width 1"]:
+    """Brings ink in [0, 1], 0 around one character, into the box, centered by mass; as `to_mnist`."""
+    height, width = image_shape[:2]
+    character = _fit_into_box(ink, round(min(height, width) * box / MNIST_SHAPE[0]))
     return to_uint8(_place_by_mass(character, height, width))[..., None]
 
 

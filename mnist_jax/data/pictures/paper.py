@@ -4,6 +4,7 @@ Shadows, desk edges, turned corners, frames, ruled and grid lines and dirt are t
 step takes and returns plain arrays; `find_character` calls them in turn, and keeps what each made.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -56,11 +57,21 @@ def reduce_to(gray: Float[np.ndarray, "height width"], longest: int = LONGEST_SI
     return blocks.mean(axis=(1, 3))
 
 
-def has_dark_ink(gray: Float[np.ndarray, "height width"]) -> bool:
-    """Whether strokes are darker than what they are drawn on, whatever the tones of larger areas are."""
-    smooth = reduce_to(ndimage.gaussian_filter(gray, 1.0), LONGEST_SIDE // 2)
+def has_dark_ink(
+    gray: Float[np.ndarray, "height width"],
+    stroke_shares: Sequence[float] = _STROKE_SHARES,
+    longest: int = LONGEST_SIDE // 2,
+) -> bool:
+    """Whether strokes are darker than what they are drawn on, whatever the tones of larger areas are.
+
+    Args:
+        gray: luminance in [0, 1].
+        stroke_shares: widths, as shares of the shorter side, up to which something is a stroke; each votes.
+        longest: the longer side, in pixels, of the picture that is looked at.
+    """
+    smooth = reduce_to(ndimage.gaussian_filter(gray, 1.0), longest)
     votes = 0.0
-    for share in _STROKE_SHARES:
+    for share in stroke_shares:
         side = _element_side(smooth.shape, share)
         dark = float(((_close(smooth, side) - smooth) ** 2).sum())
         light = float(((_close(-smooth, side) + smooth) ** 2).sum())
@@ -68,7 +79,9 @@ def has_dark_ink(gray: Float[np.ndarray, "height width"]) -> bool:
     return bool(votes >= 0)
 
 
-def divide_light_out(gray: Float[np.ndarray, "height width"]) -> Float[np.ndarray, "height width"]:
+def divide_light_out(
+    gray: Float[np.ndarray, "height width"], widest_stroke: float = _WIDEST_STROKE
+) -> Float[np.ndarray, "height width"]:
     """Returns the share of light that dark strokes take, 0 on the sheet, in shadows and on what lies around.
 
     The light on the sheet is a morphological closing: areas that a square of a quarter of the picture fits
@@ -76,11 +89,12 @@ def divide_light_out(gray: Float[np.ndarray, "height width"]) -> Float[np.ndarra
 
     Args:
         gray: luminance in [0, 1], strokes darker than the sheet.
+        widest_stroke: the side of that square, as a share of the shorter side.
 
     Returns:
         About 0 with the sheet's noise around it, up to 1 in black strokes.
     """
-    light = _close(ndimage.gaussian_filter(gray, 1.0), _element_side(gray.shape, _WIDEST_STROKE))
+    light = _close(ndimage.gaussian_filter(gray, 1.0), _element_side(gray.shape, widest_stroke))
     # Smoothing lets light spill over edges; without this their dark sides would look like strokes.
     light = ndimage.minimum_filter(light, 5)
     dimmest = max(0.3 * float(np.quantile(light, 0.9)), 0.05)

@@ -6,6 +6,7 @@ import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float, Shaped, UInt8
@@ -15,6 +16,9 @@ from mnist_jax.data.pictures.decode import PICTURE_SUFFIXES, to_fractions
 from mnist_jax.data.pictures.preparation import Preparation
 from mnist_jax.data.pictures.table import is_table, read_table
 from mnist_jax.errors import DataError
+
+if TYPE_CHECKING:
+    from mnist_jax.data.pictures.pages.find import Page
 
 STANDARD_INPUT = "-"
 
@@ -38,11 +42,12 @@ class Picture:
     index: int | None = None  # place in an array of several pictures; None for a picture on its own
     image: UInt8[np.ndarray, "height width channels"] | None = None  # None where there is an error
     error: str = ""  # one line; empty where there is an image
+    page: "Page | None" = None  # instead of an image, where pages were asked for
 
 
 def read_pictures(
     arguments: Sequence[str],
-    preparation: Preparation,
+    preparation: Preparation | None,
     standard_input: ReadFn | None = None,
 ) -> Iterator[Picture]:
     """Reads everything that was named, in the order given, and prepares it.
@@ -50,7 +55,7 @@ def read_pictures(
     Args:
         arguments: picture files, ``.npy`` files, ``.csv`` files with a picture a row, folders (their pictures
             by name; nothing deeper), or ``-``.
-        preparation: that of the data which the network was trained on.
+        preparation: that of the data which the network was trained on; None for pages of digits.
         standard_input: gives at most so many bytes of what ``-`` stands for; None where that is closed.
 
     Yields:
@@ -109,7 +114,9 @@ def _pictures_in(folder: Path) -> list[str]:
     return pictures
 
 
-def _read_file(file: str, preparation: Preparation, standard_input: ReadFn | None) -> Iterator[Picture]:
+def _read_file(
+    file: str, preparation: Preparation | None, standard_input: ReadFn | None
+) -> Iterator[Picture]:
     try:
         if file != STANDARD_INPUT and is_table(Path(file)):
             yield from _prepare_arrays(file, read_table(Path(file)).images, True, preparation)
@@ -118,13 +125,17 @@ def _read_file(file: str, preparation: Preparation, standard_input: ReadFn | Non
             magic = source.read(len(_NPY_MAGIC))
             source.seek(0)
             if magic != _NPY_MAGIC:
-                yield Picture(file, image=worker.shared_worker().prepare(_content(source), preparation))
+                if preparation is None:
+                    yield Picture(file, page=worker.shared_worker().find_digits(_content(source)))
+                else:
+                    yield Picture(file, image=worker.shared_worker().prepare(_content(source), preparation))
                 return
             array = _load_array(source)
             if array.size > _MAX_NUMBERS:
                 raise DataError(f"{array.size:,} numbers, more than the {_MAX_NUMBERS:,} accepted")
             # Where the data is taken as it is, a dark array is dark, not a mask.
-            is_plain = array.dtype == np.uint8 and preparation.form == "resized" and not preparation.is_mask
+            is_resized = preparation is not None and preparation.form == "resized"
+            is_plain = array.dtype == np.uint8 and is_resized and not getattr(preparation, "is_mask", False)
             arrays, is_several = split_array(array, 255.0 if is_plain else None)
     except DataError as error:
         # The name of the file stands in a field of its own.
@@ -139,12 +150,17 @@ def _read_file(file: str, preparation: Preparation, standard_input: ReadFn | Non
 
 
 def _prepare_arrays(
-    file: str, arrays: np.ndarray, is_several: bool, preparation: Preparation
+    file: str, arrays: np.ndarray, is_several: bool, preparation: Preparation | None
 ) -> Iterator[Picture]:
+    if preparation is None:
+        from mnist_jax.data.pictures.pages.find import find_page
     for number, pixels in enumerate(arrays):
         index = number if is_several else None
         try:
-            yield Picture(file, index, preparation.apply(pixels))
+            if preparation is None:
+                yield Picture(file, index, page=find_page(pixels))
+            else:
+                yield Picture(file, index, preparation.apply(pixels))
         except (DataError, MemoryError) as error:
             yield Picture(file, index, error=str(error) or type(error).__name__)
 

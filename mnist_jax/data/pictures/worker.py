@@ -19,14 +19,19 @@ import signal
 import subprocess
 import sys
 import threading
-from typing import Any, BinaryIO
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from jaxtyping import UInt8
 
 from mnist_jax.data.pictures.decode import read_facts
+from mnist_jax.data.pictures.mnist_form import MNIST_SHAPE
 from mnist_jax.data.pictures.preparation import Preparation
 from mnist_jax.errors import DataError
+
+if TYPE_CHECKING:
+    from mnist_jax.data.pictures.pages.find import Page
 
 # A picture of 64 million pixels takes a few seconds and about 1 GB.
 CPU_SECONDS = 20
@@ -92,22 +97,34 @@ class PictureWorker:
         if not self._is_for_all and _is_quick(content):
             return _load(content, preparation)
         with self._lock:
-            return self._prepare_there(content, preparation)
+            _, pixels = self._ask(content, preparation.as_dict())
+        return np.frombuffer(pixels, np.uint8).reshape(preparation.image_shape)
 
-    def _prepare_there(self, content: bytes, preparation: Preparation) -> np.ndarray:
+    def find_digits(self, content: bytes) -> "Page":
+        """Decodes a picture file of a page and finds the digits on it.
+
+        Raises:
+            DataError: as `load_page`, or it takes more than the time or the memory accepted.
+        """
+        if not self._is_for_all and _is_quick(content):
+            return _load_page(content)
+        with self._lock:
+            return _unpack_page(*self._ask(content, {"page": True}))
+
+    def _ask(self, content: bytes, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
         self._start_where_needed()
         process = self._process
         if process is None:
             raise DataError("no pictures are taken any more")
         assert process.stdin is not None and process.stdout is not None
         try:
-            _write(process.stdin, preparation.as_dict(), content)
-            answer, pixels = _read(process.stdout)
+            _write(process.stdin, request, content)
+            answer, body = _read(process.stdout)
         except (OSError, EOFError, ValueError):
             raise DataError(self._why_it_ended(process)) from None
         if "error" in answer:
             raise DataError(str(answer["error"]))
-        return np.frombuffer(pixels, np.uint8).reshape(preparation.image_shape)
+        return answer, body
 
     def close(self) -> None:
         """Ends the process at once, also from another thread while it is busy; `start` begins anew."""
@@ -167,6 +184,14 @@ class PictureWorkers:
         finally:
             self._idle.put(worker)
 
+    def find_digits(self, content: bytes) -> "Page":
+        """Finds the digits on a page as `PictureWorker.find_digits`, once a worker is idle."""
+        worker = self._idle.get()
+        try:
+            return worker.find_digits(content)
+        finally:
+            self._idle.put(worker)
+
     def close(self) -> None:
         """Ends their processes at once, whatever they are busy with."""
         for worker in self._workers:
@@ -217,8 +242,8 @@ def serve(requests: BinaryIO, answers: BinaryIO, cpu_seconds: int, memory_bytes:
         memory_bytes: at more a picture is refused.
     """
     # The largest things it imports are imported before memory is counted.
-    _prepare(b"", Preparation("mnist", (28, 28, 1)))
-    importlib.import_module("mnist_jax.data.pictures.paper")
+    _answer(Preparation("mnist", (28, 28, 1)).as_dict(), b"")
+    importlib.import_module("mnist_jax.data.pictures.pages.find")
     limit = _address_space_bytes() + memory_bytes
     with contextlib.suppress(ValueError, OSError):  # a lower limit is there already
         resource.setrlimit(resource.RLIMIT_AS, (limit, resource.getrlimit(resource.RLIMIT_AS)[1]))
@@ -237,15 +262,17 @@ def serve(requests: BinaryIO, answers: BinaryIO, cpu_seconds: int, memory_bytes:
         seconds = int(used.ru_utime + used.ru_stime) + 1 + cpu_seconds
         resource.setrlimit(resource.RLIMIT_CPU, (seconds, resource.getrlimit(resource.RLIMIT_CPU)[1]))
         del head["bytes"]
-        _write(answers, *_prepare(content, Preparation.from_dict(head)))
+        _write(answers, *_answer(head, content))
 
 
 _TOO_LARGE = "takes more than the memory accepted to decode"
 
 
-def _prepare(content: bytes, preparation: Preparation) -> tuple[dict[str, Any], bytes]:
+def _answer(request: dict[str, Any], content: bytes) -> tuple[dict[str, Any], bytes]:
     try:
-        return {}, _load(content, preparation).tobytes()
+        if "page" in request:
+            return _pack_page(_load_page(content))
+        return {}, _load(content, Preparation.from_dict(request)).tobytes()
     except DataError as error:
         too_large = isinstance(error.__cause__, MemoryError)
         return {"error": _TOO_LARGE if too_large else str(error)}, b""
@@ -254,13 +281,49 @@ def _prepare(content: bytes, preparation: Preparation) -> tuple[dict[str, Any], 
 
 
 def _load(content: bytes, preparation: Preparation) -> np.ndarray:
-    try:
+    with _without_a_name():
         return preparation.load(io.BytesIO(content))
+
+
+def _load_page(content: bytes) -> "Page":
+    from mnist_jax.data.pictures.pages.find import load_page
+
+    with _without_a_name():
+        return load_page(io.BytesIO(content))
+
+
+@contextlib.contextmanager
+def _without_a_name() -> Iterator[None]:
+    try:
+        yield
     except DataError as error:
         raise DataError(str(error).removeprefix("the picture: ")) from error.__cause__
     except ValueError as error:
         # Files of floating-point pixels may hold numbers that are no tones.
         raise DataError(str(error)) from error
+
+
+def _pack_page(page: "Page") -> tuple[dict[str, Any], bytes]:
+    head = {
+        "shape": page.shape,
+        "gray": page.gray.shape,
+        "groups": [[cut_ink, [part[:3] for part in parts]] for cut_ink, parts in page.groups],
+    }
+    images = [part.image.tobytes() for group in page.groups for part in group.parts]
+    return head, b"".join([page.gray.tobytes(), *images])
+
+
+def _unpack_page(head: dict[str, Any], body: bytes) -> "Page":
+    from mnist_jax.data.pictures.pages.find import Group, Page, Part
+
+    height, width = head["gray"]
+    images = iter(np.frombuffer(body, np.uint8, offset=height * width).reshape(-1, *MNIST_SHAPE, 1))
+    groups = [
+        Group(cut_ink, [Part(start, end, tuple(box), next(images)) for start, end, box in parts])
+        for cut_ink, parts in head["groups"]
+    ]
+    gray = np.frombuffer(body, np.uint8, height * width).reshape(height, width)
+    return Page(groups, gray, tuple(head["shape"]))
 
 
 def _address_space_bytes() -> int:

@@ -1,0 +1,1 @@
+"""Pages of digits: characters found, touching ones cut, lines put in order, answers chosen."""

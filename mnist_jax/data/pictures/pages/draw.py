@@ -1,0 +1,32 @@
+"""A picture of a page with a box and an answer at each digit (no JAX)."""
+
+import io
+from collections.abc import Sequence
+
+from mnist_jax.data.pictures.doubt import NO_DIGIT
+from mnist_jax.data.pictures.pages.answer import TOUCHING, Digit
+from mnist_jax.data.pictures.pages.find import Page
+
+_SURE, _UNSURE = (0, 90, 200), (215, 90, 0)
+
+
+def draw_boxes(page: Page, digits: Sequence[Digit]) -> bytes:
+    """Returns a PNG file: the page, at most 2,048 pixels a side, blue boxes, orange ones where unsure."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    picture = Image.fromarray(page.gray).convert("RGB")
+    draw = ImageDraw.Draw(picture)
+    down, across = page.gray.shape[0] / page.shape[0], page.gray.shape[1] / page.shape[1]
+    width = max(1, round(max(picture.size) / 700))
+    for digit in digits:
+        top, left, bottom, right = digit.box
+        top, left, bottom, right = top * down, left * across, bottom * down, right * across
+        color = _UNSURE if digit.doubt else _SURE
+        draw.rectangle((left - width, top - width, right + width, bottom + width), outline=color, width=width)
+        font = ImageFont.load_default(max(10, 0.4 * (bottom - top)))
+        label = "?" if digit.doubt in (NO_DIGIT, TOUCHING) else str(digit.label)
+        # Above and to the left, where the next digit is not yet.
+        draw.text((left - width, top - width), label, color, font, anchor="lb")
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    return file.getvalue()

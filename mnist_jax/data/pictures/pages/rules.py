@@ -1,0 +1,162 @@
+"""Lines printed on a page, such as those of ruled paper, tables and forms: found and taken away (no JAX)."""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float
+from scipy import ndimage
+
+# How far lines may lean, as height over width, and how many slopes are tried.
+_STEEPEST = 0.08
+_SLOPES = 33
+
+# In a picture of this many pixels a side the slope is looked for.
+_COARSE_SIDE = 512
+
+# A line's share of the light that it takes; fainter ones are lost in the noise.
+_FAINTEST_LINE = 0.04
+
+# A line is seen in this share of its pixels, and is no thicker than this share of its length.
+_SEEN = 0.9
+_THICKEST = 1 / 25
+
+# Strokes cross lines that are, with their rims, less than so many pixels thick.
+_GAP = 9
+
+# Ink that is darker than a line by this factor is a stroke across it.
+_DARKER = 1.5
+
+
+class Ruling(NamedTuple):
+    """What is left without the lines, and where they were."""
+
+    flat: Float[np.ndarray, "height width"]
+    is_line: Bool[np.ndarray, "height width"]
+
+
+def remove_rules(flat: Float[np.ndarray, "height width"], length: float, noise: float) -> Ruling:
+    """Takes away straight lines of at least this length along the rows and the columns, more or less.
+
+    Strokes that cross a line stay: darker pixels on it do, and those between ink on both sides of it.
+
+    Args:
+        flat: the share of light that is missing, as `paper.divide_light_out` returns it.
+        length: in pixels; strokes are shorter.
+        noise: standard deviation of ``flat`` on the sheet.
+    """
+    # Both before either is taken away, which would leave the others in pieces.
+    rows = _find_rows(flat, length, noise)
+    columns = _find_rows(np.ascontiguousarray(flat.T), length, noise)
+    is_line = np.zeros(flat.shape, bool)
+    if rows is not None:
+        flat, is_line = _without(flat, *rows)
+    if columns is not None:
+        turned, is_column = _without(np.ascontiguousarray(flat.T), *columns)
+        flat, is_line = np.ascontiguousarray(turned.T), is_line | is_column.T
+    return Ruling(flat, is_line)
+
+
+def find_slope(flat: Float[np.ndarray, "height width"]) -> float:
+    """Returns how far the thin lines along the rows lean, as height over width; downward is positive."""
+    step = -(-max(flat.shape) // _COARSE_SIDE)
+    height, width = (side // step * step for side in flat.shape)
+    # The darkest of each square's rows: a thin line keeps its tone.
+    small = flat[:height, :width].reshape(height // step, step, width // step, step).mean(axis=3).max(axis=1)
+    thin = small - ndimage.maximum_filter1d(ndimage.minimum_filter1d(small, 4, axis=0), 4, axis=0, origin=-1)
+    thin = np.clip(thin, 0, 4 * float(thin.mean()))
+    num_parts = 3
+    width = thin.shape[1] // num_parts * num_parts
+    if min(thin.shape) < 2 * num_parts:
+        return 0.0
+
+    def strength(slope: float) -> float:
+        parts = _sheared(thin, slope)[:, :width].reshape(len(thin), num_parts, -1).mean(axis=2)
+        return float((parts**2).sum())
+
+    slopes = np.linspace(-_STEEPEST, _STEEPEST, _SLOPES)
+    coarse = max(slopes, key=strength)
+    finer = coarse + np.linspace(-0.5, 0.5, 3) * (slopes[1] - slopes[0])
+    slope = max(finer, key=strength)
+    return float(slope) if strength(slope) > 1.02 * strength(0.0) else 0.0
+
+
+class _Rows(NamedTuple):
+    """Lines along the rows of a picture that was sheared by their slope."""
+
+    slope: float
+    along: np.ndarray  # where they are
+    size: int  # the shortest, in pixels
+
+
+def _find_rows(flat: np.ndarray, length: float, noise: float) -> _Rows | None:
+    size = max(8, round(length))
+    if size > flat.shape[1]:
+        return None
+    slope = find_slope(flat)
+    level = _sheared(flat, slope)
+    smooth = ndimage.uniform_filter1d(level, 5, axis=1)
+    is_dark = smooth > max(_FAINTEST_LINE, 2 * noise)
+    # A thin line that leans is in two rows by turns.
+    near = ndimage.maximum_filter1d(is_dark.astype(np.float32), 3, axis=0)
+    seed = ndimage.uniform_filter1d(near, size, axis=1, mode="constant") >= _SEEN
+    # Its ends may be a little higher or lower, where it leans otherwise than the slopes that were tried.
+    near = ndimage.maximum_filter1d(ndimage.maximum_filter1d(seed, size, axis=1), 5, axis=0)
+    along = _thin_only(near & is_dark, size)
+    return _Rows(slope, along, size) if along.any() else None
+
+
+def _thin_only(along: np.ndarray, size: int) -> np.ndarray:
+    """The lines among long dark areas: an area of a thick stroke or an edge is none."""
+    labels, count = ndimage.label(along, np.ones((3, 3)))
+    if not count:
+        return along
+    area = np.bincount(labels.ravel(), minlength=count + 1)[1:]
+    spans = np.array([columns.stop - columns.start for _, columns in ndimage.find_objects(labels)])
+    is_line = (area < _THICKEST * spans * spans) & (area < _THICKEST * size * spans) & (spans >= 0.6 * size)
+    return np.concatenate([[False], is_line])[labels]
+
+
+def _without(flat: np.ndarray, slope: float, along: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    level = _sheared(flat, slope)
+    tone = _mean_along(level, along, size)
+    # Once more without the strokes that cross.
+    tone = _mean_along(level, along & (level < 1.2 * tone), size)
+    tone = ndimage.maximum_filter1d(np.where(along, tone, 0), 7, axis=0)
+    zone = ndimage.maximum_filter1d(along, 5, axis=0)
+    is_rule = zone & (level < _DARKER * tone)
+    ink = (level > 0.4 * tone) & ~zone
+    is_stroke = is_rule & _between(ink, _GAP)
+    kept = np.where(is_rule & ~is_stroke, 0, level)
+    return _sheared(kept, slope, back=True), _sheared(zone, slope, back=True)
+
+
+def _mean_along(level: np.ndarray, chosen: np.ndarray, size: int) -> np.ndarray:
+    weight = ndimage.uniform_filter1d(chosen.astype(np.float32), size, axis=1)
+    total = ndimage.uniform_filter1d(np.where(chosen, level, 0).astype(np.float32), size, axis=1)
+    return total / np.maximum(weight, 1e-6)
+
+
+def _between(ink: np.ndarray, reach: int) -> np.ndarray:
+    """Where ink lies above and below, at most ``reach`` pixels apart, upright or leaning by 45 degrees."""
+    found = np.zeros(ink.shape, bool)
+    for lean in (-1, 0, 1):
+        element = np.zeros((reach, reach), bool)
+        steps = np.arange(reach)
+        columns = np.clip(reach // 2 + lean * (steps - reach // 2), 0, reach - 1)
+        element[steps, columns] = True
+        found |= ndimage.binary_closing(ink, element)
+    return found
+
+
+def _shift(width: int, slope: float) -> np.ndarray:
+    return np.rint(slope * (np.arange(width) - width / 2)).astype(int)
+
+
+def _sheared(plane: np.ndarray, slope: float, back: bool = False) -> np.ndarray:
+    """The plane with lines of this slope along its rows, or as it was before."""
+    height, width = plane.shape
+    shift = -_shift(width, slope) if back else _shift(width, slope)
+    if not shift.any():
+        return plane
+    rows = np.clip(np.arange(height)[:, None] + shift, 0, height - 1)
+    return np.take_along_axis(plane, rows, axis=0)
