@@ -70,7 +70,9 @@ def main(arguments: cli.Arguments) -> int:
     from mnist_jax.data.pictures.doubt import find_doubt
     from mnist_jax.data.pictures.read import read_pictures
     from mnist_jax.run.load import load
+    from mnist_jax.runtime.compilation import enable_compile_cache
 
+    enable_compile_cache(lambda note: _print(note, sys.stderr))
     model = load(arguments["workdir"], arguments["checkpoint"])
     pictures = list(read_pictures(arguments.positional, model.preparation, _standard_input()))
     images = [picture.image for picture in pictures if picture.image is not None]

@@ -11,6 +11,7 @@ from jaxtyping import PyTree
 
 from mnist_jax.models.cnn import CNN
 from mnist_jax.models.simple_cnn import SimpleCNN
+from mnist_jax.models.soft_vote import SoftVote
 
 # Of each network its class and the fields that its name decides. An et al.'s: table 1 of arXiv 2008.10400.
 MODELS: Mapping[str, tuple[type[nn.Module], Mapping[str, Any]]] = {
@@ -44,8 +45,10 @@ def with_plain_convolutions(model: nn.Module) -> nn.Module:
     """Returns the network with XLA's own convolutions, which compile sooner.
 
     It is for looking at a network a few times; on a CPU they must not be inside a loop. Other networks than
-    ``MODELS`` are returned as they are.
+    ``MODELS`` and votes of them are returned as they are.
     """
+    if isinstance(model, SoftVote):
+        return model.clone(members=tuple(map(with_plain_convolutions, model.members)))
     return model.clone(conv="lax") if isinstance(model, CNN | SimpleCNN) else model
 
 

@@ -84,11 +84,15 @@ class Experiment:
 
     def abstract_checkpoint(self) -> dict[str, Any]:
         """Shapes, dtypes and today's shardings of what a checkpoint of this run holds."""
-        tree = jax.eval_shape(
-            lambda: {"state": self._initial_state(), "log": EpochLog.empty(self.steps_per_epoch)}
-        )
         return jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=self.layout.replicated), tree
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=self.layout.replicated),
+            self._shapes,
+        )
+
+    @functools.cached_property
+    def _shapes(self) -> dict[str, Any]:
+        return jax.eval_shape(
+            lambda: {"state": self._initial_state(), "log": EpochLog.empty(self.steps_per_epoch)}
         )
 
     def _initial_state(self) -> TrainState:

@@ -21,6 +21,7 @@ from mnist_jax.data.pictures.preparation import Preparation
 from mnist_jax.errors import CheckpointError, RunError
 from mnist_jax.models.forward import forward_fn
 from mnist_jax.models.own import is_own
+from mnist_jax.models.registry import with_plain_convolutions
 from mnist_jax.models.soft_vote import join_variables, make_soft_vote
 from mnist_jax.run.experiment import Experiment, build_experiment
 from mnist_jax.runtime.devices import Layout, make_layout
@@ -110,7 +111,9 @@ class LoadedModel:
             size = min(most, 2 ** math.ceil(math.log2(len(chunk))))
             padded = np.zeros((size, *self.image_shape), chunk.dtype)
             padded[: len(chunk)] = chunk
-            outputs = _probabilities(self.module, self.variables, padded)
+            # Of a few pictures most of the time would go into compiling.
+            module = self.module if len(images) > most else with_plain_convolutions(self.module)
+            outputs = _probabilities(module, self.variables, padded)
             probabilities[start : start + len(chunk)] = np.asarray(outputs)[: len(chunk)]
         return probabilities[0] if single else probabilities
 
