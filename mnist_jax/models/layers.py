@@ -91,8 +91,14 @@ class ConvBlock(nn.Module):
         images = images.astype(self.dtype)
         if not train:
             kernel, bias = norm.fold(kernel, bias)
-            options = {"pool": self.pool, "implementation": self.implementation, "precision": self.precision}
-            return conv_relu(images, kernel, bias, **options)
+            return conv_relu(
+                images,
+                kernel,
+                bias,
+                pool=self.pool,
+                implementation=self.implementation,
+                precision=self.precision,
+            )
         x, mean, var = conv_batch_norm_relu(
             images,
             kernel,

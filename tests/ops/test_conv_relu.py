@@ -13,8 +13,12 @@ from tests.ops.test_convolution import make_case, reference
 @pytest.mark.parametrize("pool", [False, True])
 @pytest.mark.parametrize(
     ("shape", "in_tiles"),
-    [((2, 7, 8, 3, 3, 2, 5), False), ((2, 19, 18, 3, 3, 32, 33), True)],
-    ids=["few channels", "Winograd, a row that no pool takes"],
+    [
+        ((2, 7, 8, 3, 3, 2, 5), False),
+        ((2, 8, 7, 3, 3, 4, 5), False),
+        ((2, 19, 18, 3, 3, 32, 33), True),
+    ],
+    ids=["few numbers a patch", "many numbers a patch", "Winograd, a row that no pool takes"],
 )
 def test_equals_a_convolution_a_bias_relu_and_pooling(shape, in_tiles, pool, implementation):
     images, kernel, cotangent = make_case(shape)
