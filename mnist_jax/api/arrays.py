@@ -8,6 +8,7 @@ import numpy as np
 
 from mnist_jax.data import Splits
 from mnist_jax.data.assemble import Part, Role, assemble
+from mnist_jax.data.npz import read_npy
 from mnist_jax.data.pictures.decode import to_fractions
 from mnist_jax.data.pictures.fit import to_uint8
 from mnist_jax.errors import DataError
@@ -76,7 +77,7 @@ def keep_arrays(workdir: str | os.PathLike[str], parts: dict[Role, Part]) -> Pat
     kept = {path.stem: path for path in folder.glob("*.npy")}
     if kept:
         is_same = kept.keys() == arrays.keys() and all(
-            np.array_equal(np.load(path, allow_pickle=False), arrays[name]) for name, path in kept.items()
+            np.array_equal(read_npy(path), arrays[name]) for name, path in kept.items()
         )
         if not is_same:
             raise DataError(f"{folder} holds the arrays of another run; give another workdir")

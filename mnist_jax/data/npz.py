@@ -121,7 +121,12 @@ def _read(path: Path, keys: Sequence[str] | None, expected: str) -> dict[str, np
             missing = [key for key in keys if key not in archive]
             if missing:
                 raise DataError(f"{path}: lacks {', '.join(missing)}; expected {expected}")
-            return {key: archive[key] for key in keys}
+            arrays = {key: archive[key] for key in keys}
+            # Of members that are no arrays NumPy returns the bytes.
+            odd = [key for key, array in arrays.items() if not isinstance(array, np.ndarray)]
+            if odd:
+                raise DataError(f"{path}: {', '.join(odd)} is no array; expected {expected}")
+            return arrays
     except DataError:
         raise
     except OSError as error:

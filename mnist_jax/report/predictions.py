@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from mnist_jax.report.record import RunRecord
 from mnist_jax.run.datasets import divide, load_recorded
 from mnist_jax.run.load import LoadedModel, load, recorded_experiment
 from mnist_jax.storage.json_files import replace_file
+from mnist_jax.storage.npz_files import load_arrays
 
 PREDICTIONS_FILE = "predictions.npz"
 _TRAIN_SAMPLE = 2000  # images: the loss of more is hardly more precise
@@ -113,10 +113,10 @@ def _key(model: LoadedModel, splits: Splits) -> str:
 
 def _read(path: Path, key: str, names: Sequence[str]) -> dict[str, np.ndarray] | None:
     try:
-        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
-            return {name: file[name] for name in names} if str(file["key"]) == key else None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        arrays = load_arrays(path, [*names, "key"])
+    except (OSError, ValueError):
         return None
+    return arrays if str(arrays.pop("key")) == key else None
 
 
 def _write(path: Path, key: str, arrays: dict[str, np.ndarray]) -> None:

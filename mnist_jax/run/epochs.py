@@ -5,7 +5,6 @@ between two calls to the device, so nothing that is computed changes.
 """
 
 import io
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 from jaxtyping import Float, Int, PyTree
 
 from mnist_jax.storage.json_files import replace_file
+from mnist_jax.storage.npz_files import load_arrays
 from mnist_jax.training.state import TrainState
 
 EPOCHS_FILE = "epochs.npz"
@@ -114,11 +114,11 @@ class EpochWriter:
 def read_epochs(folder: Path) -> EpochRecord | None:
     """Reads ``epochs.npz`` of a run; None where there is none that can be read."""
     try:
-        with open(folder / EPOCHS_FILE, "rb") as opened, np.load(opened, allow_pickle=False) as file:
-            arrays = {field.name: file[field.name] for field in fields(EpochRecord)}
+        arrays: dict[str, Any] = {}
+        arrays |= load_arrays(folder / EPOCHS_FILE, [field.name for field in fields(EpochRecord)])
         layers, kernel_layer = tuple(arrays["layers"].tolist()), str(arrays["kernel_layer"])
         return EpochRecord(**{**arrays, "layers": layers, "kernel_layer": kernel_layer})
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except (OSError, ValueError):
         return None
 
 

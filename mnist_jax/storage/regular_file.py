@@ -9,10 +9,13 @@ import io
 import json
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 MAX_JSON_BYTES = 2**26
+
+_PIECE_BYTES = 2**20
 
 
 def open_regular(path: str | os.PathLike[str], *, follow_links: bool = True) -> io.BufferedReader:
@@ -42,10 +45,21 @@ def read_regular(path: str | os.PathLike[str], max_bytes: int) -> bytes:
         OSError: it cannot be read, is no regular file, or is larger than ``max_bytes``.
     """
     with open_regular(path) as file:
-        content = file.read(max_bytes + 1)
+        content = read_at_most(file.read, max_bytes + 1)
     if len(content) > max_bytes:
         raise OSError(errno.EFBIG, f"it is larger than the {max_bytes:,} bytes accepted")
     return content
+
+
+def read_at_most(read: Callable[[int], bytes], max_bytes: int) -> bytes:
+    """Reads to the end, or so many bytes, in pieces: Python sets aside as many bytes as it is asked for."""
+    content = bytearray()
+    while len(content) < max_bytes:
+        piece = read(min(_PIECE_BYTES, max_bytes - len(content)))
+        if not piece:
+            break
+        content += piece
+    return bytes(content)
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:

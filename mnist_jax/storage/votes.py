@@ -1,7 +1,6 @@
 """``votes.npz`` of an ensemble: each member's answer to each image, and the probabilities of them all."""
 
 import io
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from jaxtyping import Float, Int
 
 from mnist_jax.metrics.voting import MemberProbabilities, soft_vote
 from mnist_jax.storage.json_files import replace_file
+from mnist_jax.storage.npz_files import load_arrays
 
 VOTES_FILE = "votes.npz"
 
@@ -42,7 +42,7 @@ def write_votes(folder: Path, probabilities: MemberProbabilities, sha256: str) -
 def read_votes(folder: Path) -> Votes | None:
     """Reads the votes of an ensemble; None where there are none that can be read."""
     try:
-        with open(folder / VOTES_FILE, "rb") as opened, np.load(opened, allow_pickle=False) as file:
-            return Votes(file["chosen"].astype(np.int64), file["probabilities"], str(file["sha256"]))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        arrays = load_arrays(folder / VOTES_FILE, ("chosen", "probabilities", "sha256"))
+        return Votes(arrays["chosen"].astype(np.int64), arrays["probabilities"], str(arrays["sha256"]))
+    except (OSError, ValueError):
         return None

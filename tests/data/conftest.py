@@ -22,6 +22,10 @@ def encode_idx(array: np.ndarray) -> bytes:
     return header + array.astype(array.dtype.newbyteorder(">")).tobytes()
 
 
+# What Keras calls the four arrays.
+KEYS = ("x_train", "y_train", "x_test", "y_test")
+
+
 class SmallSet:
     """A hand-made data set of random images that a test may damage before it is written."""
 
@@ -45,8 +49,7 @@ class SmallSet:
         return folder
 
     def write_npz(self, path: Path) -> Path:
-        keys = ("x_train", "y_train", "x_test", "y_test")
-        np.savez(path, **dict(zip(keys, self.arrays.values(), strict=True)))
+        np.savez(path, **dict(zip(KEYS, self.arrays.values(), strict=True)))
         return path.parent
 
 

@@ -137,7 +137,7 @@ def test_half_a_run_by_one_process_and_half_by_two(commands, together, tmp_path)
 @pytest.mark.parametrize("victim", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_killed_process_ends_the_other_and_both_go_on_together(commands, together, tmp_path, victim):
     workdir, port = tmp_path / "run", free_port()
-    on_2 = commands.with_environment(XLA_FLAGS="--xla_force_host_platform_device_count=2")
+    on_2 = commands.on_devices(2)
     processes = [start_one(on_2, workdir, index, port, SINGLE_STEPS) for index in range(2)]
     wait_until(lambda: len(steps_of_or_none(workdir)) > 0, processes[0])
     processes[victim].kill()
@@ -278,8 +278,7 @@ def test_fifty_steps_in_float64_are_the_same_to_ten_digits(commands, tmp_path):
     program = [sys.executable, "-c", IN_FLOAT64]
 
     def on(devices):
-        flags = f"--xla_force_host_platform_device_count={devices}"
-        return commands.with_environment(XLA_FLAGS=flags, JAX_ENABLE_X64="1")
+        return commands.on_devices(devices, JAX_ENABLE_X64="1")
 
     for devices in (1, 2, 4, 8):
         on(devices).train(tmp_path / str(devices), *FIFTY_STEPS, program=program)
@@ -298,8 +297,7 @@ def test_fifty_steps_in_float64_are_the_same_to_ten_digits(commands, tmp_path):
 def test_fifty_steps_are_the_same_on_any_number_of_devices(commands: Commands, tmp_path):
     runs = {}
     for devices in (1, 8):  # in float64, above, on 2 and 4 as well
-        flags = f"--xla_force_host_platform_device_count={devices}"
-        commands.with_environment(XLA_FLAGS=flags).train(tmp_path / str(devices), *FIFTY_STEPS)
+        commands.on_devices(devices).train(tmp_path / str(devices), *FIFTY_STEPS)
         runs[devices] = tmp_path / str(devices)
     code, out, err = finish(launch(commands, *SMALL, f"--workdir={tmp_path / 'two'}", *FIFTY_STEPS))
     assert (code, err) == (0, ""), (out, err)

@@ -16,6 +16,7 @@ from mnist_jax.demo.recognition import Recognizer
 from mnist_jax.export.stablehlo import from_stablehlo
 from mnist_jax.run.load import load
 from tests.e2e.training_runs import ROOT
+from tests.programs import QUICKLY_COMPILED
 
 # Residual, with strides and padding, and no BatchNorm at all.
 NET = """
@@ -59,7 +60,7 @@ def command(name, *words):
         capture_output=True,
         text=True,
         timeout=600,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "XLA_FLAGS": ""},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "XLA_FLAGS": QUICKLY_COMPILED},
     )
 
 

@@ -189,7 +189,7 @@ def test_the_settings_of_another_run_are_refused_by_what_its_checkpoint_says(in_
 
 def test_a_run_goes_on_with_another_number_of_devices(commands, finished):
     remove_end(finished)
-    on_8 = commands.with_environment(XLA_FLAGS="--xla_force_host_platform_device_count=8")
+    on_8 = commands.on_devices(8)
     on_8.train(finished, "--config.checkpoint.keep_latest=1")
     summary = json.loads((finished / "summary.json").read_bytes())
     assert summary["final_step"] == TOTAL_STEPS and summary["num_devices"] == 8

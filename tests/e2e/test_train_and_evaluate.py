@@ -83,7 +83,7 @@ def test_evaluate_gives_exactly_the_errors_of_the_run(commands, uninterrupted):
 
 
 def test_evaluate_does_so_with_another_batch_size_on_8_devices(commands, uninterrupted):
-    on_8 = commands.with_environment(XLA_FLAGS="--xla_force_host_platform_device_count=8")
+    on_8 = commands.on_devices(8)
     done = on_8.run("evaluate", f"--workdir={uninterrupted}", "--batch_size=7")
     errors = summary_of(uninterrupted)["test_errors"]
     assert f"test_errors {errors} of 1000" in done.stdout, done.stderr
@@ -138,7 +138,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not(commands, uninte
 
 
 def test_real_digits_are_learnt(commands, tmp_path):
-    done = commands.run(
+    done = commands.fully_optimized().run(
         "train",
         "--config=configs/smoke.py",
         f"--workdir={tmp_path / 'run'}",

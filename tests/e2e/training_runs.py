@@ -15,6 +15,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from mnist_jax.storage.metrics_log import TIMING_FIELDS, read_metrics
+from tests.programs import QUICKLY_COMPILED
 
 ROOT = Path(__file__).parents[2]
 
@@ -49,7 +50,10 @@ _TIMES = {
 
 
 class Commands:
-    """Starts the project's commands as a person does; ``cache`` is where they keep all but programs."""
+    """Starts the project's commands as a person does; ``cache`` is where they keep all but programs.
+
+    XLA takes less trouble with programs that run for moments, except where ``XLA_FLAGS`` is given.
+    """
 
     def __init__(self, cache: Path, **environment: str):
         kept = {
@@ -61,6 +65,7 @@ class Commands:
         self.environment = {
             **kept,
             "JAX_PLATFORMS": "cpu",
+            "XLA_FLAGS": QUICKLY_COMPILED,
             "XDG_CACHE_HOME": str(cache),
             "PYTHONPATH": str(ROOT),
             **environment,
@@ -68,6 +73,15 @@ class Commands:
 
     def with_environment(self, **environment: str) -> "Commands":
         return Commands(self._cache, **environment)
+
+    def on_devices(self, count: int, **environment: str) -> "Commands":
+        """The same with ``count`` virtual devices."""
+        flags = f"{QUICKLY_COMPILED} --xla_force_host_platform_device_count={count}"
+        return self.with_environment(XLA_FLAGS=flags, **environment)
+
+    def fully_optimized(self) -> "Commands":
+        """The same with programs as people have them: for what trains a network of usual size."""
+        return self.with_environment(XLA_FLAGS="")
 
     def start(self, main: str, *words: str, program: Sequence[str] = (), **options: Any) -> subprocess.Popen:
         """Starts a main, or ``program``, which stands in for ``python -m mnist_jax.MAIN``."""

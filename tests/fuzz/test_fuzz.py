@@ -9,26 +9,24 @@ from datetime import timedelta
 from pathlib import Path
 
 import hypothesis
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
 from mnist_jax import cli, evaluate, predict, train
 from mnist_jax.checkpoints.folder import CheckpointFolder
-from mnist_jax.checkpoints.manifest import write_manifest
-from mnist_jax.config.check import check, default_config
+from mnist_jax.config.check import check
 from mnist_jax.config.file import load_config_file
 from mnist_jax.config.schema import FIELDS
 from mnist_jax.data.folder import load_folder
 from mnist_jax.data.pictures.decode import load_image
-from mnist_jax.data.pictures.preparation import Preparation
 from mnist_jax.data.pictures.worker import shared_worker
 from mnist_jax.errors import MnistJaxError
 from mnist_jax.storage.json_files import read_config, read_summary
 from mnist_jax.storage.metrics_log import read_metrics
 from tests.data.conftest import SmallSet, encode_idx
+from tests.fuzz.mutations import KINDS, try_inputs
+from tests.fuzz.seeds import DEFAULT, LINE, MNIST, NPZ, PICTURES, RUN, SUMMARY, csv_bytes, make_step
 
 pytestmark = pytest.mark.fuzz
 
@@ -39,10 +37,6 @@ fuzz = hypothesis.settings(
     database=None,
     suppress_health_check=list(hypothesis.HealthCheck),
 )
-
-MNIST = Preparation.of_data_set("mnist", (28, 28, 1))
-RNG = np.random.default_rng(0)
-IMAGES = RNG.integers(0, 256, (12, 6, 5), np.uint8)
 
 
 def read_or_refused(read: Callable[[], object]) -> None:
@@ -95,42 +89,16 @@ def test_idx(data):
         read_or_refused(lambda: load_as_mnist(Path(folder)))
 
 
-def npz_bytes() -> bytes:
-    with tempfile.TemporaryDirectory() as folder:
-        SmallSet(3, 2, 5).write_npz(Path(folder) / "data.npz")
-        return (Path(folder) / "data.npz").read_bytes()
-
-
-NPZ = npz_bytes()
-
-
 @fuzz
 @given(damaged(NPZ))
 def test_npz(content):
     in_a_folder("data.npz", content, load_as_mnist)
 
 
-def csv_bytes() -> bytes:
-    rows = ["label," + ",".join(f"pixel{i}" for i in range(30))]
-    rows += [f"{i % 3}," + ",".join(map(str, image.ravel())) for i, image in enumerate(IMAGES)]
-    return "\n".join(rows).encode()
-
-
 @fuzz
 @given(damaged(csv_bytes()))
 def test_csv(content):
     in_a_folder("train.csv", content, load_as_mnist)
-
-
-def picture_bytes(kind: str) -> bytes:
-    with tempfile.TemporaryDirectory() as folder:
-        Image.fromarray(IMAGES[0]).convert("RGB").save(Path(folder) / "a", kind)
-        return (Path(folder) / "a").read_bytes()
-
-
-PICTURES = [
-    picture_bytes(kind) for kind in ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "TGA", "AVIF")
-]
 
 
 @fuzz
@@ -228,26 +196,6 @@ def changed(draw, good: object) -> object:
     return value
 
 
-DATASET = {
-    "name": "mnist_5k",
-    "source": "embedded",
-    "num_train": 1400,
-    "num_test": 1000,
-    "sha256": "5" * 64,
-    "test_sha256": "d" * 64,
-    "preparation": {"form": "mnist", "image_shape": [28, 28, 1], "box": 20},
-}
-RUN = {"dataset": DATASET, "image_shape": [28, 28, 1], "class_names": list("0123456789")}
-SUMMARY = {
-    "dataset": DATASET,
-    "test_accuracy": 0.9,
-    "test_errors": 97,
-    "confusion_matrix": [[97, 3], [0, 100]],
-}
-LINE = {"step": 86, "epoch": 2, "split": "validation", "loss": 0.286, "accuracy": 0.92}
-DEFAULT = json.loads(default_config().to_json())
-
-
 @fuzz
 @given(changed({**DEFAULT, "run": RUN}), changed(SUMMARY), changed(LINE))
 def test_files_of_a_run(config, summary, line):
@@ -269,13 +217,6 @@ def body_of_a_manifest() -> dict:
         return json.loads((Path(folder) / "7" / "manifest.json").read_text())["manifest"]
 
 
-def make_step(step: Path) -> None:
-    for name in ("state/arrays", "meta/metadata"):
-        (step / name).parent.mkdir(parents=True)
-        (step / name).write_bytes(b"{}")
-    write_manifest(step, 7, {"accuracy": 0.5}, {"params/kernel": "float32[2,3]"})
-
-
 @fuzz
 @given(changed(body_of_a_manifest()), st.booleans())
 def test_manifests(body, is_sum_right):
@@ -287,3 +228,8 @@ def test_manifests(body, is_sum_right):
         (step / "manifest.json").write_text(json.dumps({"sha256": sha256, "manifest": body}))
         steps = CheckpointFolder(folder, "accuracy", lambda message: None)
         read_or_refused(lambda: (list(steps.intact([7])), steps.best_first()))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_mutations(kind, tmp_path):
+    assert try_inputs(kind, fuzz.max_examples, seed=0, keep=tmp_path) > 0

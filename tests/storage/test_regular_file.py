@@ -1,5 +1,6 @@
 """Files that somebody else made: devices and pipes are not waited for, size and nesting are bounded."""
 
+import io
 import os
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from mnist_jax.errors import RunError
 from mnist_jax.storage.json_files import read_config, read_summary, write_json_atomic
 from mnist_jax.storage.metrics_log import MetricsWriter, read_metrics
-from mnist_jax.storage.regular_file import open_regular, read_json, read_regular
+from mnist_jax.storage.regular_file import open_regular, read_at_most, read_json, read_regular
 from mnist_jax.storage.results import read_results
 from mnist_jax.storage.workdir import RunLock
 
@@ -108,3 +109,16 @@ def test_metrics_that_are_a_link_are_not_written_through(tmp_path, precious):
 def test_a_line_of_other_types_is_none_of_ours(tmp_path, line):
     (tmp_path / "metrics.jsonl").write_text(line + '\n{"step": 2, "epoch": 1, "split": "train"}\n')
     assert [record["step"] for record in read_metrics(tmp_path)] == [2]
+
+
+def test_no_more_is_asked_for_at_once_than_a_piece():
+    asked, file = [], io.BytesIO(bytes(range(256)) * 8192)
+
+    def read(size):
+        asked.append(size)
+        return file.read(size)
+
+    assert read_at_most(read, 2**40) == file.getvalue()
+    assert max(asked) <= 2**20
+    file.seek(0)
+    assert read_at_most(file.read, 1000) == file.getvalue()[:1000]
