@@ -58,12 +58,12 @@ def main(arguments: cli.Arguments) -> int:
         checkouts["against"] = Path(arguments["against"]).absolute()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        run = make_run(folder, arguments["config"], arguments["workdir"])
+        run = make_run(folder, arguments.config_file, arguments["workdir"])
         cold_rounds, rounds = arguments["cold_rounds"], arguments["rounds"]
-        usages = measure(names, arguments["config"], checkouts, run, folder, cold_rounds, rounds)
+        usages = measure(names, arguments.config_file, checkouts, run, folder, cold_rounds, rounds)
         dataset = read_config(run)[1]["dataset"]
     settings = {name: arguments[name] for name in ("rounds", "cold_rounds", "workdir", "against")}
-    settings |= {"config_file": arguments["config"], "commands": names}
+    settings |= {"config_file": arguments.config_file, "commands": names}
     figures = {"dataset": dataset, "commands": summarize(usages)}
     result = make_result("wall", str(describe_device()["device"]), settings, figures, collect_versions())
     print(table(result))

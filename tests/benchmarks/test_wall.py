@@ -1,12 +1,11 @@
 """Whole commands are timed to their exit, in turn, and laid out with medians and ratios."""
 
-import sys
-
 import pytest
 
 from benchmarks import wall
 from benchmarks.result_files import make_result
-from mnist_jax.errors import ConfigError, RunError
+from mnist_jax.cli import run_main
+from mnist_jax.errors import RunError
 
 
 @pytest.fixture
@@ -69,19 +68,25 @@ def test_the_table_says_what_was_run_on_what():
     assert "mnist, 10,000 test images" in text
 
 
-def test_an_unknown_command_is_refused(monkeypatch):
-    with pytest.raises(ConfigError, match="no command 'export'; expected some of train, evaluate"):
-        wall.main({"commands": "train,export", "default_run": False})
+def test_flags_decide_what_is_run(monkeypatch, capsys, tmp_path):
+    asked = []
+    usages = {"predict": {"this": {kind: [wall.Usage(3.0, 5.0, 5 * 10**8)] for kind in ("cold", "warm")}}}
+    monkeypatch.setattr(wall, "make_run", lambda folder, config, workdir: asked.append((config, workdir)))
+    monkeypatch.setattr(wall, "measure", lambda names, *more: asked.append((names, more[-2:])) or usages)
+    monkeypatch.setattr(wall, "read_config", lambda run: ({}, {"dataset": {"name": "a", "num_test": 1}}))
+    words = ["--config=smoke", "--commands=report,predict", "--rounds=3", "--cold_rounds=2", "--workdir=w"]
+    assert run_main(wall.main, wall.COMMAND, words) == 0
+    assert asked == [("smoke", "w"), (["predict", "report"], (2, 3))]
+    assert "`predict` of one picture | kept | 3.0" in capsys.readouterr().out
+    assert run_main(wall.main, wall.COMMAND, ["--commands=train,export"]) == 2
+    assert "no command 'export'; expected some of train, evaluate" in capsys.readouterr().err
 
 
 @pytest.mark.slow
 def test_the_smallest_run_of_the_real_commands(monkeypatch, capsys, tmp_path):
-    from mnist_jax.cli import run_main
-
     monkeypatch.delenv("MNIST_JAX_DATA_DIR", raising=False)
     result = tmp_path / "wall.json"
     words = ["--config=configs/smoke.py", "--commands=predict", "--rounds=1", f"--json={result}"]
-    monkeypatch.setattr(sys, "argv", ["benchmarks.wall", *words])
-    assert run_main(wall.main, wall.COMMAND) == 0
+    assert run_main(wall.main, wall.COMMAND, words) == 0
     assert "`predict` of one picture" in capsys.readouterr().out
     assert result.exists()
