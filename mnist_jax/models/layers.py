@@ -91,14 +91,7 @@ class ConvBlock(nn.Module):
         images = images.astype(self.dtype)
         if not train:
             kernel, bias = norm.fold(kernel, bias)
-            return conv_relu(
-                images,
-                kernel,
-                bias,
-                pool=self.pool,
-                implementation=self.implementation,
-                precision=self.precision,
-            )
+            return conv_relu(images, kernel, bias, self.pool, self.implementation, self.precision)
         x, mean, var = conv_batch_norm_relu(
             images,
             kernel,

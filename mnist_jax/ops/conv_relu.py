@@ -20,7 +20,6 @@ def conv_relu(
     images: Float[Array, "batch height width channels"],
     kernel: Float[Array, "rows cols channels features"],
     bias: Float[Array, " features"],
-    *,
     pool: bool = False,
     implementation: str = "auto",
     precision: lax.Precision | None = None,

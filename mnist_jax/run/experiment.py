@@ -31,7 +31,7 @@ from mnist_jax.training.draws import AugmentFn, draw_step
 from mnist_jax.training.epoch import RunKeys, jit_train_steps, make_train_steps
 from mnist_jax.training.epoch_log import EpochLog
 from mnist_jax.training.groups import freeze_step, names_of
-from mnist_jax.training.state import TrainState, create_train_state
+from mnist_jax.training.state import TrainState, create_train_state, initial_state
 from mnist_jax.training.step import train_step
 
 # In steps: an average of fewer is no average.
@@ -76,7 +76,7 @@ class Experiment:
 
     def create_state(self, start: Callable[[TrainState], TrainState] = lambda state: state) -> TrainState:
         """Initializes the state of step 0 on every device; ``start`` may put trained variables into it."""
-        return self.layout.replicate(broadcast_from_primary(start(self._initial_state())))
+        return self.layout.replicate(broadcast_from_primary(start(self._initial(create_train_state))))
 
     def create_log(self) -> EpochLog:
         """Makes the empty log of an epoch on every device."""
@@ -92,12 +92,12 @@ class Experiment:
     @functools.cached_property
     def _shapes(self) -> dict[str, Any]:
         return jax.eval_shape(
-            lambda: {"state": self._initial_state(), "log": EpochLog.empty(self.steps_per_epoch)}
+            lambda: {"state": self._initial(initial_state), "log": EpochLog.empty(self.steps_per_epoch)}
         )
 
-    def _initial_state(self) -> TrainState:
+    def _initial(self, create: Callable[..., TrainState]) -> TrainState:
         use_ema = self.config.optim.ema_fraction > 0
-        return create_train_state(self.keys.params, self.model, self.image_shape, self.tx, use_ema=use_ema)
+        return create(self.keys.params, self.model, self.image_shape, self.tx, use_ema=use_ema)
 
     def compiled_steps(self, train: Dataset) -> CompiledSteps:
         """Puts the training images on every device, once, for the steps to be done there."""

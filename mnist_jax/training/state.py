@@ -11,6 +11,7 @@ import optax
 from jaxtyping import Array, Bool, Int, PyTree
 
 from mnist_jax.models.forward import forward_fn
+from mnist_jax.models.registry import with_plain_convolutions
 from mnist_jax.training.optimizer import evaluation_params
 
 
@@ -41,7 +42,7 @@ class TrainState(flax.struct.PyTreeNode):
         return {**self.variables(), "params": evaluation_params(self.opt_state, self.params)}
 
 
-def create_train_state(
+def initial_state(
     key: jax.Array,
     model: nn.Module,
     image_shape: tuple[int, ...],
@@ -49,26 +50,36 @@ def create_train_state(
     *,
     use_ema: bool = False,
 ) -> TrainState:
-    """Initializes a model, called as ``model(images, train=...)``, and its optimizer.
+    """Initializes a model, called as ``model(images, train=...)``, and its optimizer; to be traced.
 
     A moving average of parameters and statistics (``use_ema``) starts at their first values.
     """
+    # How convolutions are computed decides nothing here; these are traced sooner.
+    plain = with_plain_convolutions(model)
+    rngs = {"params": key, "dropout": key}
+    variables = plain.init(rngs, jnp.zeros((1, *image_shape), jnp.float32), train=False)
+    params, batch_stats = variables["params"], variables.get("batch_stats", {})
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        batch_stats=batch_stats,
+        opt_state=tx.init(params),
+        ema=jax.tree.map(jnp.copy, {"params": params, "batch_stats": batch_stats}) if use_ema else None,
+        apply_fn=forward_fn(model),
+        tx=tx,
+    )
 
-    def initialize(key: jax.Array) -> TrainState:
-        rngs = {"params": key, "dropout": key}
-        variables = model.init(rngs, jnp.zeros((1, *image_shape), jnp.float32), train=False)
-        params, batch_stats = variables["params"], variables.get("batch_stats", {})
-        return TrainState(
-            step=jnp.zeros((), jnp.int32),
-            params=params,
-            batch_stats=batch_stats,
-            opt_state=tx.init(params),
-            ema=jax.tree.map(jnp.copy, {"params": params, "batch_stats": batch_stats}) if use_ema else None,
-            apply_fn=forward_fn(model),
-            tx=tx,
-        )
 
-    return jax.jit(initialize)(key)
+def jit_initial_state(*args: Any, **settings: Any) -> Callable[[jax.Array], TrainState]:
+    """Compiles `initial_state` of the same arguments but the key."""
+    # It runs once: on a CPU its random bits take six times longer to compile optimized, and are the same.
+    options = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
+    return jax.jit(lambda key: initial_state(key, *args, **settings), compiler_options=options)
+
+
+def create_train_state(key: jax.Array, *args: Any, **settings: Any) -> TrainState:
+    """Computes `initial_state`, in one program."""
+    return jit_initial_state(*args, **settings)(key)
 
 
 @jax.jit
