@@ -6,8 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import pytest
+
+from mnist_jax.data.embedded import load_embedded
 from tests.test_packaging import required
-from tools import licenses
+from tools import fit_rejector, licenses
 
 ROOT = Path(__file__).parents[1]
 
@@ -39,3 +43,34 @@ def test_the_license_of_a_package_is_told_wherever_its_metadata_has_it():
     }
     for text, expected in told.items():
         assert licenses.license_of(Package(text)) == expected
+
+
+@pytest.mark.parametrize("kind", [*fit_rejector.NON_DIGITS, *fit_rejector.DIGITS])
+def test_drawings_to_fit_to_are_in_mnists_form_and_the_same_every_time(kind, monkeypatch):
+    train = load_embedded().train
+    monkeypatch.setattr(
+        fit_rejector, "_images", np.resize(train.images[..., 0], (50_000, 28, 28)), raising=False
+    )
+    monkeypatch.setattr(fit_rejector, "_labels", np.resize(train.labels, 50_000), raising=False)
+    made = [example for i in range(4) if (example := fit_rejector.make_example(kind, i)) is not None]
+    assert made
+    for example in made:
+        assert (example.image.shape, example.image.dtype) == (
+            (28, 28),
+            np.uint8,
+        ) and example.image.max() > 100
+        assert (example.label == 10) == (kind in fit_rejector.NON_DIGITS)
+    again = [example for i in range(4) if (example := fit_rejector.make_example(kind, i)) is not None]
+    np.testing.assert_array_equal([e.image for e in made], [e.image for e in again])
+
+
+def test_the_fit_learns_what_is_none(monkeypatch):
+    monkeypatch.setattr(fit_rejector, "STEPS", 200)
+    rng = np.random.default_rng(0)
+    features = rng.uniform(0, 0.1, (300, 648)).astype(np.float32)
+    classes = np.arange(300) % 11
+    features[np.arange(300), classes] = 1
+    weights = fit_rejector.fit(features, classes)
+    hidden = np.maximum(features @ weights.hidden + weights.hidden_bias, 0)
+    found = (hidden @ weights.output + weights.output_bias).argmax(axis=1)
+    assert (found == classes).mean() > 0.95

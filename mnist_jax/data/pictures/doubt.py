@@ -5,13 +5,11 @@ An answer is refused for one of two reasons.
 - ``unsure: 7 or 1?``: the likeliest class is less probable than a threshold, or the second is close to it.
 - ``no single digit``, said of digits in MNIST's form alone. Either the ink is not of a digit's build
   (`has_build`): pieces side by side, far wider than tall, solid as a block, or crossed as often as a texture.
-  Or its strokes run unlike those of all 500 digits embedded in the package that have the class of the answer
-  (`distance_to_nearest`); a sure answer may lie farther from them than one that is not.
+  Or a small classifier takes it for something else (`rejector.non_digit_probability`).
 
 The constants were chosen on training digits of MNIST; docs/handwriting.md has what they reach.
 """
 
-import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -20,6 +18,7 @@ from scipy import ndimage
 
 from mnist_jax.data.pictures.mnist_form import MNIST_BOX, MNIST_SHAPE
 from mnist_jax.data.pictures.preparation import Preparation
+from mnist_jax.data.pictures.rejector import non_digit_probability
 
 NO_DIGIT = "no single digit"
 
@@ -27,11 +26,8 @@ NO_DIGIT = "no single digit"
 DEFAULT_THRESHOLD = 0.4
 _CLOSE = 0.05
 
-# The farthest that digits lie from their like, and how much farther an answer may that is as sure as answers
-# for digits are.
-_FARTHEST = 0.107
-_FARTHER_IF_SURE = 0.12
-_SURE = 0.85
+# Of the last 10,000 training digits of MNIST, which it was not fitted to, 0.3% are more probably none.
+_NONE = 0.8
 
 # What is darker than this is a stroke.
 _STROKE = 102
@@ -45,7 +41,6 @@ _WIDEST = 1.9
 _PIECE = 0.08
 _DIGIT_PIECE, _DIGIT_HEIGHT = 0.3, 0.6
 
-_NUM_DIRECTIONS = 8
 _EIGHT = np.ones((3, 3), bool)
 
 
@@ -66,11 +61,8 @@ def find_doubt(
         threshold: the lowest probability of a sure answer; at 0 no probability is too low.
     """
     if is_of_digits(class_names, preparation):
-        label = int(probabilities.argmax())
-        if not has_build(image[..., 0]):
-            return NO_DIGIT
-        farthest = _FARTHEST + _FARTHER_IF_SURE * min(float(probabilities[label]), _SURE)
-        if distance_to_nearest(image[..., 0], label) > farthest:
+        digit = image[..., 0]
+        if not has_build(digit) or non_digit_probability(digit[None])[0] > _NONE:
             return NO_DIGIT
     return unsure_between(probabilities, class_names, threshold)
 
@@ -130,50 +122,3 @@ def _are_several(strokes: np.ndarray, height: int) -> bool:
     ]
     large.sort(key=lambda box: box[1].start)
     return any(left[1].stop <= right[1].start for left, right in zip(large, large[1:], strict=False))
-
-
-def distance_to_nearest(digit: UInt8[np.ndarray, "28 28"], label: int) -> float:
-    """Returns how far the strokes' directions are from those of the embedded digit of a class next to it.
-
-    Returns:
-        0 for the same digit, 1 where nothing is alike.
-    """
-    return 1 - float((_embedded_directions(label) @ directions(digit[None])[0]).max())
-
-
-def directions(digits: UInt8[np.ndarray, "digits 28 28"]) -> Float[np.ndarray, "digits features"]:
-    """Returns how strong edges of each of eight directions are in each of 9x9 places, of length 1.
-
-    Source:
-        Dalal and Triggs, Histograms of Oriented Gradients for Human Detection, CVPR 2005; of the entries
-        the roots, as Arandjelovic and Zisserman, CVPR 2012.
-    """
-    smooth = ndimage.gaussian_filter(digits.astype(np.float32) / 255, (0, 0.7, 0.7))
-    down, across = np.gradient(smooth, axis=(1, 2))
-    strength = np.hypot(down, across)
-    turn = (np.arctan2(down, across) / np.pi % 1) * _NUM_DIRECTIONS
-    pool = _pooling()
-    planes = []
-    for number in range(_NUM_DIRECTIONS):
-        apart = np.abs(turn - number)
-        share = np.maximum(1 - np.minimum(apart, _NUM_DIRECTIONS - apart), 0)
-        planes.append(pool @ (strength * share) @ pool.T)
-    features = np.stack(planes, axis=-1).reshape(len(digits), -1)
-    return np.sqrt(features / np.maximum(features.sum(axis=1, keepdims=True), 1e-6))
-
-
-def _pooling() -> np.ndarray:
-    """Means weighted by a bell of 1.5 pixels around every third pixel, float32 ``[9, 28]``."""
-    centers = np.arange(2, MNIST_SHAPE[0], 3)
-    bell = np.exp(-0.5 * ((np.arange(MNIST_SHAPE[0]) - centers[:, None]) / 1.5) ** 2)
-    return (bell / bell.sum(axis=1, keepdims=True)).astype(np.float32)
-
-
-@functools.cache
-def _embedded_directions(label: int) -> np.ndarray:
-    from mnist_jax.data.embedded import load_embedded
-
-    splits = load_embedded()
-    return np.concatenate(
-        [directions(split.images[split.labels == label][..., 0]) for split in (splits.train, splits.test)]
-    )
