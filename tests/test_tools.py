@@ -11,7 +11,7 @@ import pytest
 
 from mnist_jax.data.embedded import load_embedded
 from tests.test_packaging import required
-from tools import fit_rejector, licenses
+from tools import fetch_three, fit_rejector, licenses
 
 ROOT = Path(__file__).parents[1]
 
@@ -74,3 +74,10 @@ def test_the_fit_learns_what_is_none(monkeypatch):
     hidden = np.maximum(features @ weights.hidden + weights.hidden_bias, 0)
     found = (hidden @ weights.output + weights.output_bias).argmax(axis=1)
     assert (found == classes).mean() > 0.95
+
+
+def test_three_js_is_what_was_published_and_its_notice_says_so(tmp_path):
+    assert fetch_three.find_changed(fetch_three.FOLDER) == []
+    assert len(fetch_three.find_changed(tmp_path)) == 3
+    notice = (fetch_three.FOLDER / "NOTICE.md").read_text()
+    assert fetch_three.VERSION in notice and all(sha256 in notice for sha256 in fetch_three.SHA256.values())

@@ -1,10 +1,12 @@
-"""The page and its two questions: which network is this, and what is in this picture."""
+"""The page and its questions: which network is this, what is in this picture, what each layer sees."""
 
 import asyncio
 import base64
 import contextlib
+import functools
 import logging
-from collections.abc import AsyncIterator, Mapping
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
 from typing import Any
@@ -22,6 +24,7 @@ from starlette.types import Lifespan
 from mnist_jax.data.pictures.worker import PictureWorkers
 from mnist_jax.demo.batching import Batcher
 from mnist_jax.demo.guard import Bodies, Guard, error_response
+from mnist_jax.demo.layers import LayerViewer
 from mnist_jax.demo.recognition import BATCH_SIZES, NUM_DECODERS, Recognition, Recognizer
 from mnist_jax.errors import DataError
 
@@ -49,7 +52,9 @@ def create_app(
     """Builds the ASGI app.
 
     ``GET /`` is the page; ``GET /api/model`` returns `about`; ``POST /api/recognise`` takes the
-    bytes of a picture file as its body. Every refusal is ``{"error": message}`` with a status of 4xx.
+    bytes of a picture file as its body. ``GET /api/layers`` describes the layers, ``POST /api/layers`` tells
+    what each gives for a picture, ``GET /api/weights?layer=1&unit=0`` has the weights of a map or unit
+    (`LayerViewer`). Every refusal is ``{"error": message}`` with a status of 4xx.
 
     Args:
         recognizer: answers the pictures; should be warmed up.
@@ -57,46 +62,77 @@ def create_app(
         names: host names to answer to besides addresses and ``localhost``, in lower case.
     """
     batcher: Batcher[np.ndarray, Recognition] = Batcher(recognizer.recognize, BATCH_SIZES[-1])
+    viewers: Batcher[Callable[[LayerViewer], Any], Any] = Batcher(_view_one(recognizer), 1)
     decoders = ThreadPoolExecutor(NUM_DECODERS, "decode")
     bodies = Bodies(_SMALL_BODY_BYTES, _ALL_BODIES_BYTES, _BODY_SECONDS)
 
     async def tell_model(request: Request) -> Response:
         return JSONResponse(dict(about), headers={"Cache-Control": "no-store"})
 
-    async def recognize(request: Request) -> Response:
+    async def answer_picture(
+        request: Request, answer: Callable[[np.ndarray], Awaitable[dict[str, Any]]]
+    ) -> Response:
         try:
             async with bodies.read(request, MAX_BODY_BYTES) as content:
                 loop = asyncio.get_running_loop()
                 image = await loop.run_in_executor(decoders, recognizer.read, content)
-            answer = await batcher.ask(image)
+            answered = await answer(image)
         except ClientDisconnect:
             return error_response(400, "the client hung up")
         except DataError as error:
             return error_response(422, str(error))
-        return JSONResponse(_as_json(answer, recognizer), headers={"Cache-Control": "no-store"})
+        return JSONResponse(answered, headers={"Cache-Control": "no-store"})
+
+    async def recognize(request: Request) -> Response:
+        async def answer(image: np.ndarray) -> dict[str, Any]:
+            return _as_json(await batcher.ask(image), recognizer)
+
+        return await answer_picture(request, answer)
+
+    async def view_layers(request: Request) -> Response:
+        return await answer_picture(request, lambda image: viewers.ask(lambda viewer: viewer.view(image)))
+
+    async def tell_layers(request: Request) -> Response:
+        layers = await viewers.ask(lambda viewer: viewer.description)
+        return JSONResponse({"layers": layers}, headers={"Cache-Control": "no-store"})
+
+    async def tell_weights(request: Request) -> Response:
+        words = [request.query_params.get(name, "") for name in ("layer", "unit")]
+        if not all(re.fullmatch("[0-9]{1,6}", word) for word in words):
+            raise HTTPException(400, "expected numbers, as in ?layer=1&unit=0")
+        layer, unit = map(int, words)
+        weights = await viewers.ask(lambda viewer: viewer.weights(layer, unit))
+        if weights is None:
+            raise HTTPException(404, f"layer {layer} has no weights of a unit {unit}")
+        return JSONResponse(weights, headers={"Cache-Control": "no-store"})
 
     app = Starlette(
         routes=[
             *_asset_routes(),
             Route("/api/model", tell_model, methods=["GET"]),
             Route("/api/recognise", recognize, methods=["POST"]),
+            Route("/api/layers", tell_layers, methods=["GET"]),
+            Route("/api/layers", view_layers, methods=["POST"]),
+            Route("/api/weights", tell_weights, methods=["GET"]),
         ],
         middleware=[Middleware(Guard, names=names)],
         exception_handlers={HTTPException: _tell_refusal, Exception: _tell_fault},
-        lifespan=_lifespan(batcher, decoders, recognizer.workers),
+        lifespan=_lifespan((batcher, viewers), decoders, recognizer.workers),
     )
     app.router.redirect_slashes = False
     return app
 
 
 def _lifespan(
-    batcher: Batcher[Any, Any], decoders: ThreadPoolExecutor, workers: PictureWorkers
+    batchers: Sequence[Batcher[Any, Any]], decoders: ThreadPoolExecutor, workers: PictureWorkers
 ) -> Lifespan[Starlette]:
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         workers.start()
         try:
-            async with batcher.running():
+            async with contextlib.AsyncExitStack() as running:
+                for batcher in batchers:
+                    await running.enter_async_context(batcher.running())
                 yield
         finally:
             decoders.shutdown(wait=False, cancel_futures=True)
@@ -105,13 +141,21 @@ def _lifespan(
     return lifespan
 
 
+def _view_one(recognizer: Recognizer) -> Callable[[Sequence[Callable[[LayerViewer], Any]]], list[Any]]:
+    """Answers questions to a viewer, which is made when the first comes: few people look inside."""
+    make = functools.cache(lambda: LayerViewer(recognizer.model))
+    return lambda questions: [question(make()) for question in questions]
+
+
 def _asset_routes() -> list[Route]:
+    assets = resources.files("mnist_jax.demo").joinpath("assets")
     routes = []
-    for file in resources.files("mnist_jax.demo").joinpath("assets").iterdir():
-        media_type = _MEDIA_TYPES.get(file.name.rpartition(".")[2])
-        if media_type:
-            path = "/" if file.name == "index.html" else f"/{file.name}"
-            routes.append(Route(path, _asset(file.read_bytes(), media_type), methods=["GET"]))
+    for folder, prefix in ((assets, "/"), (assets.joinpath("three"), "/three/")):
+        for file in folder.iterdir():
+            media_type = _MEDIA_TYPES.get(file.name.rpartition(".")[2])
+            if media_type:
+                path = "/" if file.name == "index.html" else f"{prefix}{file.name}"
+                routes.append(Route(path, _asset(file.read_bytes(), media_type), methods=["GET"]))
     return routes
 
 
@@ -125,9 +169,10 @@ def _asset(content: bytes, media_type: str) -> Any:
 async def _tell_refusal(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     what = f"{request.method} {request.url.path}"
-    messages = {404: f"{what}: there is nothing here", 405: f"{what}: this method is not for this path"}
+    messages = {"Not Found": f"{what}: there is nothing here"}
+    messages["Method Not Allowed"] = f"{what}: this method is not for this path"
     return error_response(
-        error.status_code, messages.get(error.status_code, error.detail), dict(error.headers or {})
+        error.status_code, messages.get(error.detail, error.detail), dict(error.headers or {})
     )
 
 

@@ -98,8 +98,9 @@ def faults(page):
     page.evaluate("1")  # what was reported before this answer has come by now
     requests = [event["request"]["url"] for event in page.named("Network.requestWillBeSent")]
     origin = page.evaluate("location.origin")
+    entries = [event["entry"]["text"] for event in page.named("Log.entryAdded")]
     return [
         *(str(event["exceptionDetails"]) for event in page.named("Runtime.exceptionThrown")),
-        *(event["entry"]["text"] for event in page.named("Log.entryAdded")),
+        *(text for text in entries if "GL Driver Message" not in text),
         *(url for url in requests if not url.startswith(f"{origin}/")),
     ]

@@ -48,15 +48,29 @@ def test_the_page_loads_only_what_is_served_here(client):
     assert page.headers["content-type"] == "text/html; charset=utf-8"
     references = References()
     references.feed(page.text)
-    scripts = client.get("/demo.js").text
-    found = references.found + re.findall(r'from "\./(.+?)"', scripts)
-    assert sorted(found) == ["answer.js", "demo.css", "demo.js", "icon.svg", "pad.js"]
+    found = set(references.found)
+    while new := {name for script in found for name in imports(client, script)} - found:
+        found |= new
+    own = {"answer.js", "demo.css", "demo.js", "icon.svg", "network.js", "pad.js", "planes.js", "scene.js"}
+    own |= {"still.js", "view.js"}
+    three = {"three/three.core.min.js", "three/three.module.min.js"}
+    assert found == own | three
     for name in found:
+        assert client.get(f"/{name}").headers["x-content-type-options"] == "nosniff"
+    for name in own:
         answer = client.get(f"/{name}")
         assert answer.status_code == 200
         assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)|@import|url\(", answer.text), name
         assert "unsafe" not in answer.headers["content-security-policy"]
         assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def imports(client, script):
+    """What a script of the page imports, as paths below its root."""
+    text = client.get(f"/{script}").text if script.endswith(".js") else ""
+    folder = script.rpartition("/")[0]
+    names = re.findall(r'(?:from|import\() ?"\./([\w./]+)"', text)
+    return {f"{folder}/{name}" if folder else name for name in names}
 
 
 def test_model_tells_what_the_page_needs_and_no_path(client, tmp_path):
@@ -159,6 +173,10 @@ def test_others_in_the_batch_change_nothing(untrained):
         ("GET", "/api/recognise", b"", 405, "this method is not for this path"),
         ("DELETE", "/", b"", 405, "this method is not for this path"),
         ("POST", "/api/recognise", b"", 400, "the body is empty"),
+        ("POST", "/api/layers", b"seven", 422, "not a picture"),
+        ("GET", "/api/weights?layer=1", b"", 400, "expected numbers"),
+        ("GET", "/api/weights?layer=0&unit=0", b"", 404, "layer 0 has no weights"),
+        ("GET", "/api/weights?layer=1&unit=3", b"", 404, "layer 1 has no weights of a unit 3"),
         ("POST", "/api/recognise", b"seven", 422, "not a picture"),
         ("POST", "/api/recognise", encode(seven())[:200], 422, "the picture"),
         ("POST", "/api/recognise", encode(np.full((50, 50), 9, np.uint8)), 422, "blank"),

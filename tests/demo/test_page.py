@@ -1,10 +1,12 @@
 """The page in a real browser: drawing, keyboard, upload, themes, phone."""
 
 import base64
+import io
 import os
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from mnist_jax.data import load_splits
 from tests.demo.browser import answer, click, draw, faults, open_demo, press, wait_until
@@ -173,6 +175,55 @@ def test_a_tap_leaves_a_dot_and_is_answered(empty):
     draw(empty, [np.array([[0.5, 0.5]])])
     assert ink(empty) > 100
     answer(empty)
+
+
+def planes(page):
+    """What is shown of the network in space, int [height, width, 3]."""
+    page.evaluate("document.getElementById('space').scrollIntoView()")
+    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    box = page.evaluate("document.getElementById('space').getBoundingClientRect().toJSON()")
+    top = page.evaluate("scrollY")
+    clip = {"x": box["x"], "y": box["y"] + top, "width": box["width"], "height": box["height"], "scale": 1}
+    data = page.call("Page.captureScreenshot", format="png", clip=clip)["data"]
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB")).astype(int)
+
+
+def test_the_network_in_space_and_its_still_image(empty):
+    draw(empty, [SEVEN])
+    answer(empty)
+    empty.evaluate("document.getElementById('open-network').click()")
+    wait_until(empty, "document.querySelector('#names .best') !== null")
+    assert empty.evaluate("document.activeElement.id") == "space"
+    label = empty.evaluate("document.getElementById('spoken').textContent")[0]
+    assert empty.evaluate("document.querySelector('#names .best').textContent") == label
+    press(empty, "PageUp")
+    wait_until(empty, "!document.getElementById('unit').hidden")
+    assert empty.evaluate("document.getElementById('unit-name').textContent").startswith("conv0, map ")
+    told = empty.evaluate("document.getElementById('unit-says').textContent")
+    assert told.startswith("Active at ") and f" {label}: " in told
+    assert "3 × 3 pixels" in empty.evaluate("document.getElementById('sees-text').textContent")
+    wait_until(empty, "!document.getElementById('weights').parentElement.hidden")
+    before = planes(empty)
+    press(empty, "ArrowLeft")
+    assert np.abs(planes(empty) - before).mean() > 1
+    press(empty, "0")
+    np.testing.assert_array_equal(planes(empty), before)
+    press(empty, "Escape")
+    assert empty.evaluate("document.getElementById('unit').hidden")
+    lit = planes(empty)
+    # Without WebGL a still image takes its place.
+    empty.evaluate(
+        "document.querySelector('#space canvas').getContext('webgl2')"
+        ".getExtension('WEBGL_lose_context').loseContext()"
+    )
+    wait_until(empty, "!document.getElementById('still').hidden")
+    still = planes(empty)
+    empty.evaluate("document.getElementById('clear').click()")
+    wait_until(empty, "document.querySelector('#names .best') === null")
+    dark = planes(empty)
+    # Without perspective it is not the same pixel by pixel; how much of it is lit is.
+    num_lit = [int((shown[..., 0] < shown[..., 1] - 40).sum()) for shown in (lit, still, dark)]
+    assert 0.5 < num_lit[1] / num_lit[0] < 2 and num_lit[2] < 0.5 * min(num_lit[:2]), num_lit
 
 
 def test_by_keyboard_alone(demo):

@@ -7,10 +7,12 @@ const PAUSE_MS = 40;
 
 const byId = (id) => document.getElementById(id);
 
+let names = []; // of the classes
 let upload = null; // the file that is being shown, instead of strokes
 let question = 0; // counts what was asked; an answer to an older question is not shown
 let wanted = false;
 let busy = false;
+let network = null; // the view in space, once it is opened
 
 const pad = new Pad(byId("pad"), (settled) => {
   upload = null;
@@ -19,6 +21,7 @@ const pad = new Pad(byId("pad"), (settled) => {
   if (pad.isEmpty) {
     question += 1;
     showNothing();
+    network?.darken();
   } else {
     ask();
   }
@@ -51,10 +54,14 @@ async function ask() {
     const mine = question;
     const isUpload = Boolean(upload);
     try {
-      const answer = await post("api/recognise", upload ?? (await pad.toBlob()));
+      const picture = upload ?? (await pad.toBlob());
+      const answer = await request("api/recognise", picture);
       if (mine === question || (!pad.isEmpty && !upload)) showAnswer(answer, isUpload);
+      await network?.look(picture);
+      if (pad.isEmpty) network?.darken();
     } catch (error) {
       if (mine === question) showRefusal(error.message, isUpload);
+      network?.darken();
     }
     await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
     if (pad.isEmpty) wanted = false;
@@ -63,10 +70,11 @@ async function ask() {
   tell();
 }
 
-async function post(path, picture) {
+// Sends a picture, or asks without one.
+async function request(path, picture) {
   let response;
   try {
-    response = await fetch(path, { method: "POST", body: picture });
+    response = await fetch(path, picture ? { method: "POST", body: picture } : {});
   } catch {
     throw new Error("The server does not answer. Is it still running?");
   }
@@ -88,6 +96,25 @@ async function load(file) {
   refreshPad();
   say(file.name);
   ask();
+}
+
+// The view in space is fetched, and the network made ready for it, when somebody wants to see it.
+async function openNetwork() {
+  const button = byId("open-network");
+  button.disabled = true;
+  button.textContent = "Making it ready …";
+  try {
+    const [{ Network }, { layers }] = await Promise.all([import("./network.js"), request("api/layers")]);
+    byId("network").hidden = false;
+    button.setAttribute("aria-expanded", "true");
+    button.parentElement.hidden = true;
+    network = new Network(layers, names, request);
+    byId("space").focus({ preventScroll: true });
+    if (!pad.isEmpty) ask();
+  } catch (error) {
+    button.textContent = `${error.message} Try again`;
+    button.disabled = false;
+  }
 }
 
 // The width is kept from one visit to the next, where the browser keeps anything.
@@ -127,6 +154,7 @@ async function start() {
       : `; ${(100 * model.test_accuracy).toFixed(2)}% of ${model.num_test.toLocaleString("en")} test images right`;
   byId("model").textContent = `Run ${model.run}: ${model.dataset}, ${model.step.toLocaleString("en")} steps${accuracy}`;
   byId("notice").textContent = model.notice;
+  names = model.class_names;
   prepare(model);
 }
 
@@ -145,6 +173,7 @@ document.addEventListener("drop", (event) => {
   load(event.dataTransfer.files[0]);
 });
 document.addEventListener("paste", (event) => load(event.clipboardData.files[0]));
+byId("open-network").addEventListener("click", openNetwork);
 byId("pen").addEventListener("input", () => setPen(byId("pen").value));
 byId("help").open = !matchMedia("(max-width: 46rem)").matches;
 setPen(rememberedPen());
