@@ -13,9 +13,10 @@ def describe_model(workdir: str | os.PathLike[str], recognizer: Recognizer) -> d
     """Returns facts about a run as plain JSON values, without any path of this machine.
 
     Returns:
-        ``class_names``, ``image_shape``, ``num_maps`` (of the first layer), ``step``, ``run`` (name of its
-        folder), ``dataset``, ``notice`` (empty, or that the run fell back to other data), ``num_test`` and
-        ``test_accuracy`` (a fraction, None where the run did not end at this step).
+        ``class_names``, ``image_shape``, ``num_maps`` (of the first layer), ``reads_pages`` (whether several
+        digits in a picture are read), ``step``, ``run`` (name of its folder), ``dataset``, ``notice`` (empty,
+        or that the run fell back to other data), ``num_test`` and ``test_accuracy`` (a fraction, None where
+        the run did not end at this step).
     """
     model = recognizer.model
     dataset = model.run["dataset"]
@@ -23,6 +24,7 @@ def describe_model(workdir: str | os.PathLike[str], recognizer: Recognizer) -> d
         "class_names": list(model.class_names),
         "image_shape": list(model.image_shape),
         "num_maps": recognizer.num_maps,
+        "reads_pages": recognizer.reads_pages,
         "step": model.step,
         "run": Path(os.path.abspath(workdir)).name,
         "dataset": dataset["name"],

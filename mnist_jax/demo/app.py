@@ -21,6 +21,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Lifespan
 
+from mnist_jax.data.pictures.pages.answer import Digit, to_text
+from mnist_jax.data.pictures.pages.find import Page
 from mnist_jax.data.pictures.worker import PictureWorkers
 from mnist_jax.demo.batching import Batcher
 from mnist_jax.demo.guard import Bodies, Guard, error_response
@@ -52,9 +54,10 @@ def create_app(
     """Builds the ASGI app.
 
     ``GET /`` is the page; ``GET /api/model`` returns `about`; ``POST /api/recognise`` takes the
-    bytes of a picture file as its body. ``GET /api/layers`` describes the layers, ``POST /api/layers`` tells
-    what each gives for a picture, ``GET /api/weights?layer=1&unit=0`` has the weights of a map or unit
-    (`LayerViewer`). Every refusal is ``{"error": message}`` with a status of 4xx.
+    bytes of a picture file as its body, and ``POST /api/digits`` those of a page of digits.
+    ``GET /api/layers`` describes the layers, ``POST /api/layers`` tells what each gives for a picture,
+    ``GET /api/weights?layer=1&unit=0`` has the weights of a map or unit (`LayerViewer`). Every refusal is
+    ``{"error": message}`` with a status of 4xx.
 
     Args:
         recognizer: answers the pictures; should be warmed up.
@@ -63,6 +66,7 @@ def create_app(
     """
     batcher: Batcher[np.ndarray, Recognition] = Batcher(recognizer.recognize, BATCH_SIZES[-1])
     viewers: Batcher[Callable[[LayerViewer], Any], Any] = Batcher(_view_one(recognizer), 1)
+    pages: Batcher[Page, list[Digit]] = Batcher(lambda page: [recognizer.recognize_page(page[0])], 1)
     decoders = ThreadPoolExecutor(NUM_DECODERS, "decode")
     bodies = Bodies(_SMALL_BODY_BYTES, _ALL_BODIES_BYTES, _BODY_SECONDS)
 
@@ -70,12 +74,12 @@ def create_app(
         return JSONResponse(dict(about), headers={"Cache-Control": "no-store"})
 
     async def answer_picture(
-        request: Request, answer: Callable[[np.ndarray], Awaitable[dict[str, Any]]]
+        request: Request, read: Callable[[bytes], Any], answer: Callable[[Any], Awaitable[dict[str, Any]]]
     ) -> Response:
         try:
             async with bodies.read(request, MAX_BODY_BYTES) as content:
                 loop = asyncio.get_running_loop()
-                image = await loop.run_in_executor(decoders, recognizer.read, content)
+                image = await loop.run_in_executor(decoders, read, content)
             answered = await answer(image)
         except ClientDisconnect:
             return error_response(400, "the client hung up")
@@ -87,10 +91,22 @@ def create_app(
         async def answer(image: np.ndarray) -> dict[str, Any]:
             return _as_json(await batcher.ask(image), recognizer)
 
-        return await answer_picture(request, answer)
+        return await answer_picture(request, recognizer.read, answer)
+
+    async def read_digits(request: Request) -> Response:
+        async def answer(page: Page) -> dict[str, Any]:
+            return _page_as_json(page, await pages.ask(page))
+
+        if not recognizer.reads_pages:
+            raise HTTPException(404, "this network does not read pages of digits")
+        return await answer_picture(request, recognizer.read_page, answer)
 
     async def view_layers(request: Request) -> Response:
-        return await answer_picture(request, lambda image: viewers.ask(lambda viewer: viewer.view(image)))
+        async def answer(image: np.ndarray) -> dict[str, Any]:
+            view: dict[str, Any] = await viewers.ask(lambda viewer: viewer.view(image))
+            return view
+
+        return await answer_picture(request, recognizer.read, answer)
 
     async def tell_layers(request: Request) -> Response:
         layers = await viewers.ask(lambda viewer: viewer.description)
@@ -111,13 +127,14 @@ def create_app(
             *_asset_routes(),
             Route("/api/model", tell_model, methods=["GET"]),
             Route("/api/recognise", recognize, methods=["POST"]),
+            Route("/api/digits", read_digits, methods=["POST"]),
             Route("/api/layers", tell_layers, methods=["GET"]),
             Route("/api/layers", view_layers, methods=["POST"]),
             Route("/api/weights", tell_weights, methods=["GET"]),
         ],
         middleware=[Middleware(Guard, names=names)],
         exception_handlers={HTTPException: _tell_refusal, Exception: _tell_fault},
-        lifespan=_lifespan((batcher, viewers), decoders, recognizer.workers),
+        lifespan=_lifespan((batcher, pages, viewers), decoders, recognizer.workers),
     )
     app.router.redirect_slashes = False
     return app
@@ -190,6 +207,22 @@ def _as_json(answer: Recognition, recognizer: Recognizer) -> dict[str, Any]:
         "image": _pixels(answer.image),
         "activations": None if answer.activations is None else _pixels(answer.activations),
     }
+
+
+def _page_as_json(page: Page, digits: Sequence[Digit]) -> dict[str, Any]:
+    height, width = page.shape
+    rows = [
+        {
+            "box": list(digit.box),
+            "line": digit.line,
+            "label": str(digit.label),
+            "probability": round(float(digit.probabilities.max()), 6),
+            "unsure": bool(digit.doubt),
+            "reason": digit.doubt,
+        }
+        for digit in digits
+    ]
+    return {"height": height, "width": width, "text": to_text(digits), "digits": rows}
 
 
 def _pixels(values: UInt8[np.ndarray, "height width channels"]) -> dict[str, Any]:

@@ -9,7 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree, UInt8
 
-from mnist_jax.data.pictures.doubt import find_doubt
+from mnist_jax.data.pictures.doubt import find_doubt, is_of_digits
+from mnist_jax.data.pictures.pages.answer import Digit, answer_pages
+from mnist_jax.data.pictures.pages.find import Page
 from mnist_jax.data.pictures.worker import PictureWorkers
 from mnist_jax.errors import DataError
 from mnist_jax.models.registry import summarize_layers
@@ -69,6 +71,39 @@ class Recognizer:
             return self.workers.prepare(content, self.model.preparation)
         except DataError as error:
             raise DataError(f"the picture: {error}") from error
+
+    @property
+    def reads_pages(self) -> bool:
+        """Whether it reads several digits in a picture, too."""
+        return is_of_digits(self.model.class_names, self.model.preparation)
+
+    def read_page(self, content: bytes) -> Page:
+        """Finds the digits in the bytes of a picture file.
+
+        Raises:
+            DataError: as for `read`.
+        """
+        try:
+            return self.workers.find_digits(content)
+        except DataError as error:
+            raise DataError(f"the picture: {error}") from error
+
+    def recognize_page(self, page: Page) -> list[Digit]:
+        """Answers the digits that were found, in reading order."""
+        (digits,) = answer_pages([page.groups], self._predict)
+        return digits
+
+    def _predict(
+        self, images: UInt8[np.ndarray, "batch height width channels"]
+    ) -> Float[np.ndarray, "batch classes"]:
+        most = BATCH_SIZES[-1]
+        answers = []
+        for start in range(0, len(images), most):
+            part = images[start : start + most]
+            padded = np.zeros((most, *self.model.image_shape), np.uint8)
+            padded[: len(part)] = part
+            answers.append(jax.device_get(self._forward(self._variables, padded)[0])[: len(part)])
+        return np.concatenate(answers)
 
     def recognize(self, images: Sequence[UInt8[np.ndarray, "height width channels"]]) -> list[Recognition]:
         """Answers up to ``BATCH_SIZES[-1]`` images at once, each as if it were alone."""

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
-from mnist_jax.models.layers import BatchNorm, ConvBlock, DenseBlock, MaxPool
+from mnist_jax.models.layers import ConvBlock, DenseBlock, MaxPool
+from mnist_jax.ops.pooling import max_pool2d
 
 # A layer of more units is left out, and of more layers those in between.
 _MOST_UNITS = 2**19
@@ -32,7 +33,7 @@ class Layer:
     kind: str  # ``convolution``, ``pooling``, ``dense``, or the name of the module's class
     shape: tuple[int, ...]  # of its output: ``(height, width, channels)`` or ``(units,)``
     path: tuple[str, ...]  # of the module
-    method: str  # whose result is the layer's output, before a ReLU that may follow
+    is_unpooled: bool  # whether the output is that of the `ConvBlock` at the path before its pooling
     has_kernel: bool  # whether parameters ``kernel`` below the path make this output
 
 
@@ -43,14 +44,17 @@ def find_layers(module: nn.Module, image_shape: Sequence[int]) -> list[Layer]:
     and layers whose output has no form of ``[batch, height, width, channels]`` or ``[batch, units]`` are left
     out, and so are layers of more than half a million units.
     """
-    calls: dict[tuple[tuple[str, ...], str], tuple[nn.Module, tuple[int, ...] | None]] = {}
+    calls: dict[tuple[tuple[str, ...], bool], tuple[nn.Module, tuple[int, ...] | None]] = {}
 
     def record(next_fun: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
         output = next_fun(*args, **kwargs)
-        key = (context.module.path, context.method_name)
-        if context.module.path and (context.method_name == "__call__" or _is_before_pooling(context)):
+        called = context.module
+        if called.path and context.method_name == "__call__":
+            if _pools(called):
+                height, width = (side - called.kernel_size + 1 for side in args[0].shape[1:3])
+                calls.setdefault((called.path, True), (called, (height, width, called.features)))
             shape = tuple(output.shape[1:]) if hasattr(output, "shape") else None
-            calls.setdefault(key, (context.module, shape))
+            calls.setdefault((called.path, False), (called, shape))
         return output
 
     with nn.intercept_methods(record):
@@ -59,13 +63,10 @@ def find_layers(module: nn.Module, image_shape: Sequence[int]) -> list[Layer]:
             lambda x: module.init({"params": key, "dropout": key}, x, train=False),
             jax.ShapeDtypeStruct((1, *image_shape), jnp.float32),
         )
-    blocks = {path for path, _ in calls if type(calls.get((path, "__call__"), (None,))[0]) in _BLOCKS}
+    blocks = {path for (path, _), (called, _) in calls.items() if type(called) in _BLOCKS}
     layers: list[Layer] = []
-    for (path, method), (called, shape) in calls.items():
+    for (path, is_unpooled), (called, shape) in calls.items():
         if shape is None or len(shape) not in (1, 3) or not 0 < np.prod(shape) <= _MOST_UNITS:
-            continue
-        if method == "normalize":
-            layers.append(Layer("/".join(path[:-1]), "convolution", shape, path, method, True))
             continue
         is_inside = any(path[:depth] in blocks for depth in range(1, len(path)))
         is_outside = path not in blocks and any(
@@ -73,22 +74,19 @@ def find_layers(module: nn.Module, image_shape: Sequence[int]) -> list[Layer]:
         )
         if is_inside or is_outside:
             continue
-        pools = isinstance(called, ConvBlock) and called.pool
-        has_kernel = not pools and _kernel_of(variables, path) is not None
+        is_pooled = _pools(called) and not is_unpooled
+        has_kernel = not is_pooled and _kernel_of(variables, path) is not None
         if not has_kernel and layers and layers[-1].shape == shape:
             continue
         class_name = type(called).__name__
-        kind = "pooling" if pools else _BLOCKS.get(type(called)) or _KINDS.get(class_name, class_name)
-        layers.append(Layer("/".join(path), kind, shape, path, method, has_kernel))
+        kind = "pooling" if is_pooled else _BLOCKS.get(type(called)) or _KINDS.get(class_name, class_name)
+        layers.append(Layer("/".join(path), kind, shape, path, is_unpooled, has_kernel))
     places = np.unique(np.linspace(0, len(layers) - 1, min(len(layers), _MOST_LAYERS)).round().astype(int))
     return [layers[place] for place in places]
 
 
-def _is_before_pooling(context: nn.module.InterceptorContext) -> bool:
-    """Whether this is the BatchNorm of a `ConvBlock` that pools: its result, after a ReLU, is pooled."""
-    block = context.module.parent
-    is_norm = isinstance(context.module, BatchNorm) and context.method_name == "normalize"
-    return is_norm and isinstance(block, ConvBlock) and block.pool
+def _pools(module: nn.Module) -> bool:
+    return isinstance(module, ConvBlock) and module.pool
 
 
 def _kernel_of(variables: PyTree, path: Sequence[str]) -> Any:
@@ -101,8 +99,7 @@ def _kernel_of(variables: PyTree, path: Sequence[str]) -> Any:
 
 def layer_weights(variables: PyTree, layer: Layer, unit: int) -> Float[np.ndarray, "..."] | None:
     """Returns the weights of a map ``[height, width, inputs]`` or unit ``[inputs]``, None without any."""
-    path = layer.path[:-1] if layer.method == "normalize" else layer.path
-    kernel = _kernel_of(variables, path) if layer.has_kernel else None
+    kernel = _kernel_of(variables, layer.path) if layer.has_kernel else None
     if kernel is None or kernel.ndim not in (2, 4) or not 0 <= unit < kernel.shape[-1]:
         return None
     return np.asarray(kernel[..., unit], np.float32)
@@ -124,12 +121,23 @@ def run_layers(
         layers: of `find_layers`.
         added: what is added to each layer's output on its way, by which the output can be derived.
     """
-    places = {(layer.path, layer.method): place for place, layer in enumerate(layers)}
+    places = {(layer.path, layer.is_unpooled): place for place, layer in enumerate(layers)}
     found: dict[int, Array] = {}
 
     def keep(next_fun: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
-        output = next_fun(*args, **kwargs)
-        place = places.get((context.module.path, context.method_name))
+        called, path = context.module, context.module.path
+        if context.method_name != "__call__" or not path:
+            return next_fun(*args, **kwargs)
+        if (path, True) in places:
+            block: Any = called.clone(parent=None, pool=False)
+            maps = keep_one((path, True), block.apply(called.variables, *args, **kwargs))
+            output = max_pool2d(maps, 2, called.implementation)
+        else:
+            output = next_fun(*args, **kwargs)
+        return keep_one((path, False), output)
+
+    def keep_one(key: tuple[tuple[str, ...], bool], output: Any) -> Any:
+        place = places.get(key)
         if place is None or place in found:
             return output
         if added is not None:

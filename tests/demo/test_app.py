@@ -79,6 +79,7 @@ def test_model_tells_what_the_page_needs_and_no_path(client, tmp_path):
         "class_names": list("0123456789"),
         "image_shape": [28, 28, 1],
         "num_maps": 3,
+        "reads_pages": True,
         "step": 7,
         "run": "my run",
         "dataset": "mnist",
@@ -113,6 +114,19 @@ def test_recognize_answers_what_the_model_says_of_the_picture_in_mnists_form(cli
     best, second = np.argsort(-expected, kind="stable")[:2]
     assert answer["unsure"] is True
     assert answer["reason"] in ("no single digit", f"unsure: {best} or {second}?")
+
+
+def test_the_digits_of_a_page_are_told_with_their_boxes(client):
+    page = np.full((200, 300), 255, np.uint8)
+    for left in (30, 170):
+        page[60:160, left : left + 100] = seven(100)
+    answer = client.post("/api/digits", content=encode(page)).json()
+    assert (answer["height"], answer["width"]) == (200, 300)
+    assert len(answer["digits"]) == 2 and len(answer["text"]) == 1 and len(answer["text"][0]) == 2
+    for digit, left in zip(answer["digits"], (30, 170), strict=True):
+        np.testing.assert_allclose(digit["box"], [80, left + 25, 140, left + 75], atol=4)
+        assert digit["line"] == 0 and digit["unsure"] == bool(digit["reason"])
+    assert "blank" in client.post("/api/digits", content=encode(page[:50])).json()["error"]
 
 
 def test_activations_are_those_of_the_first_relu(client, untrained):

@@ -18,7 +18,11 @@ from tests.demo.strokes import strokes_of
 NUM_DIGITS, LEAST_RIGHT = 10, 7
 
 # The bar of the real thing, for a network trained as configs/default.py says.
-NUM_DIGITS_FULL, LEAST_RIGHT_FULL = 50, 45
+NUM_DIGITS_FULL, LEAST_RIGHT_FULL = 50, 48
+
+# Width of the pen in percent, and what the digits' width and height are multiplied by.
+USUAL_HAND = ((100, (1, 1)),)
+HANDS = (*USUAL_HAND, (60, (1, 1)), (160, (1, 1)), (100, (0.5, 1)), (60, (0.5, 1)), (160, (0.5, 0.5)))
 
 # Of DevTools' keyboard events.
 CONTROL, SHIFT = 2, 8
@@ -51,14 +55,17 @@ def test_digits(seed=0):
 test_digits.__test__ = False
 
 
-def replay(page, images, labels):
-    """Draws each and gives those that were taken for something else, as (index, label, answer)."""
+def replay(page, images, labels, hands=USUAL_HAND):
+    """Draws each, by the hands in turn, and gives those not answered right, as (index, label, answer)."""
     wrong = []
     for index, (image, label) in enumerate(zip(images, labels, strict=True)):
+        pen, size = hands[index % len(hands)]
         page.evaluate("document.getElementById('clear').click()")
-        draw(page, strokes_of(image))
+        set_pen(page, pen)
+        draw(page, [0.5 + (stroke - 0.5) * size for stroke in strokes_of(image)])
         if (seen := answer(page)) != str(label):
             wrong.append((index, int(label), seen))
+    set_pen(page, 100)
     return wrong
 
 
@@ -78,7 +85,7 @@ def test_fifty_digits_with_a_fully_trained_network(tmp_path):
     with start_demo("--workdir", os.path.abspath(run)) as process:
         try:
             with open_demo(wait_for_demo(process).url) as page:
-                wrong = replay(page, test.images[chosen, ..., 0], test.labels[chosen])
+                wrong = replay(page, test.images[chosen, ..., 0], test.labels[chosen], HANDS)
                 assert faults(page) == []
         finally:
             process.kill()
@@ -287,9 +294,17 @@ def test_a_refusal_stands_where_the_answer_would_and_says_what_to_do(demo, tmp_p
             upload(page, tmp_path / name)
             assert advice in refusal(page, reason)
             click(page, "clear")
-        # Two digits side by side; the advice is one for drawings.
-        draw(page, [0.45 * SEVEN, 0.45 * SEVEN + [0.55, 0]])
+        # A grid; the advice is one for drawings.
+        bars = [np.array([[x, 0.1], [x, 0.9]]) for x in (0.1, 0.3, 0.5, 0.7, 0.9)]
+        draw(page, bars + [bar[:, ::-1] for bar in bars])
         assert "alone on the pad" in refusal(page, "No single digit")
+        click(page, "clear")
+        # Digits side by side are read one by one, each in its box.
+        draw(page, [0.45 * SEVEN, 0.45 * SEVEN + [0.55, 0]])
+        wait_until(page, "document.getElementById('confidence').textContent.startsWith('2 digits')")
+        assert len(answer(page)) == 2
+        accent = pixels(page)[..., 1].astype(int) - pixels(page)[..., 0]
+        assert (accent > 40).sum() > 200
 
 
 def refusal(page, reason):

@@ -48,8 +48,19 @@ export function showAnswer(answer, isUpload) {
   const isDigit = !answer.reason.startsWith("no single digit");
   verdict(isDigit ? answer.label : "?", sentence(answer), answer.unsure ? advise(answer.reason, isUpload) : "");
   byId("label").classList.toggle("empty", answer.unsure);
-  spoken = `${answer.label}: ${byId("confidence").textContent} ${byId("advice").textContent}`.trim();
+  const said = `${byId("confidence").textContent} ${byId("advice").textContent}`.trim();
+  spoken = isDigit ? `${answer.label}: ${said}` : said;
   showInside(answer);
+}
+
+// Shows the digits of a page, as api/digits has them.
+export function showDigits(page) {
+  const number = page.text.join("\n");
+  const doubted = page.digits.filter((digit) => digit.unsure).length;
+  const lines = page.text.length > 1 ? ` in ${page.text.length} lines` : "";
+  verdict(number, `${page.digits.length} digits${lines}, read one by one.`, doubted ? `${doubted} of them unsure.` : "");
+  spoken = `${page.text.join(", ")}: ${byId("confidence").textContent} ${byId("advice").textContent}`.trim();
+  showInside(null);
 }
 
 // Tells screen readers what is shown; an empty text lets the same answer be told again.

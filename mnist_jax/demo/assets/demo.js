@@ -1,5 +1,5 @@
 // The page: asks the network while something is drawn, and shows what it says.
-import { announce, prepare, showAnswer, showNothing, showRefusal } from "./answer.js";
+import { announce, prepare, showAnswer, showDigits, showNothing, showRefusal } from "./answer.js";
 import { Pad } from "./pad.js";
 
 const LARGEST_FILE = 16 * 2 ** 20;
@@ -8,6 +8,7 @@ const PAUSE_MS = 40;
 const byId = (id) => document.getElementById(id);
 
 let names = []; // of the classes
+let readsPages = false; // whether several digits in a picture are read
 let upload = null; // the file that is being shown, instead of strokes
 let question = 0; // counts what was asked; an answer to an older question is not shown
 let wanted = false;
@@ -57,6 +58,7 @@ async function ask() {
       const picture = upload ?? (await pad.toBlob());
       const answer = await request("api/recognise", picture);
       if (mine === question || (!pad.isEmpty && !upload)) showAnswer(answer, isUpload);
+      if (mine === question && readsPages && answer.reason === "no single digit") await askForDigits(mine);
       await network?.look(picture);
       if (pad.isEmpty) network?.darken();
     } catch (error) {
@@ -68,6 +70,16 @@ async function ask() {
   }
   busy = false;
   tell();
+}
+
+// What is no single digit may be several.
+async function askForDigits(mine) {
+  const page = await request("api/digits", upload ?? (await pad.toPage())).catch(() => null);
+  if (!page || mine !== question) return;
+  const read = page.text.join("").replaceAll("?", "").length;
+  if (read < 2 || read < page.digits.length / 2) return;
+  showDigits(page);
+  pad.mark(page.digits, page.height, page.width);
 }
 
 // Sends a picture, or asks without one.
@@ -155,6 +167,7 @@ async function start() {
   byId("model").textContent = `Run ${model.run}: ${model.dataset}, ${model.step.toLocaleString("en")} steps${accuracy}`;
   byId("notice").textContent = model.notice;
   names = model.class_names;
+  readsPages = model.reads_pages;
   prepare(model);
 }
 

@@ -14,6 +14,10 @@ const LARGEST_ZOOM = 6;
 const NARROWEST = 0.45;
 const MOST_WIDENED = 1.8;
 
+// Of a page of several digits: strokes as usual in MNIST for their height, at most those of the pad.
+const PAGE_SIDE = 420;
+const PAGE_LINE = 0.12;
+
 const KEY_STEP = 1 / 56;
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
@@ -21,10 +25,17 @@ export class Pad {
   // onChange(settled) is called whenever something changes; settled is false while a stroke is being drawn.
   constructor(canvas, onChange) {
     this.canvas = canvas;
-    this.onChange = onChange;
+    this.onChange = (settled) => {
+      if (this.marked) {
+        this.marked = null;
+        this.paint();
+      }
+      onChange(settled);
+    };
     this.strokes = []; // each { points, width }
     this.width = 1; // of the pen; 1 is usual
     this.picture = null;
+    this.marked = null; // the digits of a page; forgotten at the next change
     this.open = new Map(); // the stroke that each pointer is drawing
     this.cursor = { x: 0.5, y: 0.25, shown: false, down: false };
     this.held = new Set();
@@ -85,6 +96,7 @@ export class Pad {
     this.open.clear();
     this.cursor.down = false;
     this.picture = picture;
+    this.marked = null;
     this.paint();
   }
 
@@ -111,6 +123,30 @@ export class Pad {
     return new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
   }
 
+  // All of the pad, for several digits: black on white, as a PNG.
+  async toPage() {
+    const canvas = document.createElement("canvas");
+    canvas.width = canvas.height = PAGE_SIDE;
+    const context = canvas.getContext("2d");
+    context.fillStyle = "#fff";
+    context.fillRect(0, 0, PAGE_SIDE, PAGE_SIDE);
+    context.strokeStyle = "#000";
+    const heights = this.strokes.map(({ points }) => points.map((point) => point.y)).map((y) => Math.max(...y) - Math.min(...y));
+    const line = Math.min(LINE_WIDTH, PAGE_LINE * Math.max(...heights));
+    for (const { points, width } of this.strokes) {
+      // Away from the border, where ink is taken for what surrounds a page.
+      const inner = points.map((point) => ({ x: 0.05 + 0.9 * point.x, y: 0.05 + 0.9 * point.y }));
+      trace(context, inner, PAGE_SIDE, line * width);
+    }
+    return new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
+  }
+
+  // Shows which digits were read where: each { box, label }, the box in pixels of a picture of this size.
+  mark(digits, height, width) {
+    this.marked = { digits, height, width };
+    this.paint();
+  }
+
   paint() {
     const { canvas } = this;
     const side = Math.max(1, Math.round(canvas.clientWidth * devicePixelRatio));
@@ -124,6 +160,7 @@ export class Pad {
     }
     const style = getComputedStyle(canvas);
     context.strokeStyle = style.color;
+    if (this.marked) this.#paintMarks(context, style, side);
     for (const { points, width } of this.strokes) trace(context, points, side, LINE_WIDTH * width);
     if (this.cursor.shown) {
       context.strokeStyle = context.fillStyle = style.getPropertyValue("--accent");
@@ -133,6 +170,28 @@ export class Pad {
       if (this.cursor.down) context.fill();
       else context.stroke();
     }
+  }
+
+  #paintMarks(context, style, side) {
+    const { digits, height, width } = this.marked;
+    const scale = side / Math.max(height, width);
+    // Strokes were sent with a margin around them, pictures are shown in the middle.
+    const place = this.picture
+      ? (across, down) => [across * scale + (side - width * scale) / 2, down * scale + (side - height * scale) / 2]
+      : (across, down) => [across, down].map((pixel) => ((pixel / PAGE_SIDE - 0.05) / 0.9) * side);
+    context.save();
+    context.strokeStyle = context.fillStyle = style.getPropertyValue("--accent");
+    context.lineWidth = 1.5 * devicePixelRatio;
+    context.font = `600 ${Math.round(side / 26)}px system-ui, sans-serif`;
+    context.textBaseline = "bottom";
+    for (const { box, label } of digits) {
+      const [left, top] = place(box[1], box[0]);
+      const [right, bottom] = place(box[3], box[2]);
+      const margin = this.picture ? side / 90 : (LINE_WIDTH / 3) * side;
+      context.strokeRect(left - margin, top - margin, right - left + 2 * margin, bottom - top + 2 * margin);
+      context.fillText(label, left - margin, Math.max(top - margin - side / 120, side / 24));
+    }
+    context.restore();
   }
 
   #begin(point) {
