@@ -40,7 +40,7 @@ def page(demo):
 @pytest.fixture
 def empty(page):
     """The page with nothing drawn."""
-    page.evaluate("document.getElementById('clear').click()")
+    page.evaluate("document.getElementById('clear').click(), scrollTo(0, 0)")
     wait_until(page, "document.getElementById('label').textContent === '–'")
     return page
 
