@@ -1,13 +1,18 @@
 """``python -m benchmarks.pages``: what a run reads on made-up pages of test digits, by kind."""
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from benchmarks.page_makers import Box, make_pages
+from benchmarks.page_makers import Box, Page, make_pages
 from benchmarks.result_files import JSON_FILE, KEEP, make_result, write_result
 from mnist_jax import cli
+from mnist_jax.errors import DataError
 from mnist_jax.terminal.format import format_percent
+
+if TYPE_CHECKING:
+    from mnist_jax.data.pictures.pages.answer import PredictFn
 
 COMMAND = cli.Command(
     "python -m benchmarks.pages",
@@ -55,26 +60,26 @@ def main(arguments: cli.Arguments) -> int:
     return 0
 
 
-def read(pages, predict):
+def read(pages: Sequence[Page], predict: "PredictFn") -> list[list[Answer]]:
     """Returns the answers for each page; none where nothing was found."""
-    from mnist_jax.data.pictures.decode import load_image, read_facts
     from mnist_jax.data.pictures.pages.answer import answer_pages
-    from mnist_jax.data.pictures.pages.find import find_groups
+    from mnist_jax.data.pictures.pages.find import Group, load_page
 
-    found = []
+    found: list[list[Group]] = []
     for page in pages:
-        facts = read_facts(page.source)
-        page.source.seek(0)
-        found.append(find_groups(load_image(page.source), (facts.height, facts.width)))
+        try:
+            found.append(load_page(page.source).groups)
+        except DataError:
+            found.append([])
     return [
         [Answer(digit.box, digit.label, digit.line) for digit in digits]
         for digits in answer_pages(found, predict)
     ]
 
 
-def count(pages, answers):
+def count(pages: Sequence[Page], answers: Sequence[Sequence[Answer]]) -> dict[str, dict[str, int]]:
     """Counts pages, digits, those found, those found and right, other boxes, and pages in order, by kind."""
-    rows = {}
+    rows: dict[str, dict[str, int]] = {}
     for page, found in zip(pages, answers, strict=True):
         row = rows.setdefault(
             page.kind, dict.fromkeys(("pages", "digits", "found", "right", "others", "in_order"), 0)
@@ -94,7 +99,7 @@ def count(pages, answers):
     return rows
 
 
-def match(truth, found):
+def match(truth: Sequence[Box], found: Sequence[Box]) -> dict[int, int]:
     """Returns for each true box that is found the number of the box that covers it best."""
     if not truth or not found:
         return {}
@@ -107,7 +112,7 @@ def match(truth, found):
     return {i: int(j) for i, j in enumerate(best) if overlap[i, j] >= _SAME and overlap[:, j].argmax() == i}
 
 
-def table(counts):
+def table(counts: dict[str, dict[str, dict[str, int]]]) -> str:
     """Draws the counts as a table in Markdown, with a last line for all of each maker."""
     lines = [
         "| maker | kind | pages | digits | found | found and right | other boxes | pages in order |",

@@ -1,5 +1,6 @@
 """Pictures of every kind and from everywhere are answered, and what cannot be read is told, not fatal."""
 
+import dataclasses
 import io
 import json
 import os
@@ -466,3 +467,88 @@ def test_arrays_that_promise_too_much_are_told(tmp_path, header):
             file.truncate(file.tell() + 2_350_000_000)
     (picture,) = read(tmp_path / "a.npy")
     assert picture.image is None and picture.error and "\n" not in picture.error
+
+
+# --- Pages of digits ---
+
+
+def page_of(*lines):
+    """Digits side by side on a white sheet, a row of them a line."""
+    rows = [np.hstack([np.pad(digit, 6) for digit in line]) for line in lines]
+    width = max(row.shape[1] for row in rows)
+    sheet = np.vstack([np.pad(row, ((10, 10), (20, 20 + width - row.shape[1]))) for row in rows])
+    large = Image.fromarray(255 - sheet)
+    return large.resize((3 * large.width, 3 * large.height), Image.Resampling.BICUBIC)
+
+
+def test_pages_are_read_line_by_line(run_predict, small_model, digits, tmp_path):
+    page, blank = tmp_path / "page.png", tmp_path / "blank.png"
+    page_of(digits[:5], digits[5:8]).save(page)
+    Image.new("L", (300, 300), 255).save(blank)
+    labels = small_model.predict(digits[:8]).argmax(axis=1).tolist()
+    code, rows, err = run_predict("--multi", page, blank, "--json", f"--boxes={tmp_path / 'out'}")
+    assert (code, err) == (1, "")
+    assert rows[1] == {
+        "file": str(blank),
+        "error": "the picture is blank: nothing in it stands out from its background",
+    }
+    found = rows[0]["digits"]
+    assert [(digit["line"], digit["place"]) for digit in found] == [
+        *((0, place) for place in range(5)),
+        *((1, place) for place in range(3)),
+    ]
+    # Thick strokes of the enlarged digits may be told otherwise.
+    assert sum(digit["label"] == label for digit, label in zip(found, labels, strict=True)) >= 6
+    for number, digit in enumerate(found):
+        left = 3 * (20 + 6 + 40 * digit["place"])
+        assert left <= digit["box"][1] < digit["box"][3] <= left + 3 * 28, number
+    assert [len(line) for line in rows[0]["text"]] == [5, 3]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["page.boxes.png"]
+
+    code, lines, err = run_predict("--multi", page, blank)
+    assert code == 1 and err.startswith(f"error: {blank}: the picture is blank")
+    assert [line.split()[:2] for line in lines] == [[str(page), text] for text in rows[0]["text"]]
+
+
+def test_pages_from_the_process_that_decodes_are_the_same(digits, monkeypatch):
+    content = io.BytesIO()
+    page_of(digits[:4]).save(content, "PNG")
+    here = worker.shared_worker().find_digits(content.getvalue())
+    with worker.PictureWorker(is_for_all=True) as other:
+        there = other.find_digits(content.getvalue())
+        with pytest.raises(DataError, match="not a picture"):
+            other.find_digits(b"nothing")
+    assert there.shape == here.shape and len(there.groups) == len(here.groups) == 4
+    np.testing.assert_array_equal(there.gray, here.gray)
+    for ours, theirs in zip(here.groups, there.groups, strict=True):
+        assert ours.cut_ink == theirs.cut_ink
+        assert [part[:3] for part in ours.parts] == [part[:3] for part in theirs.parts]
+        for a, b in zip(ours.parts, theirs.parts, strict=True):
+            np.testing.assert_array_equal(a.image, b.image)
+
+
+def test_pages_from_arrays(run_predict, digits, tmp_path):
+    pages = np.stack([np.asarray(page_of(line)) for line in (digits[:3], digits[3:6])])
+    np.save(tmp_path / "pages.npy", pages)
+    code, rows, _ = run_predict("--multi", tmp_path / "pages.npy", "--json")
+    assert code == 0
+    assert [(row["index"], len(row["digits"])) for row in rows] == [(0, 3), (1, 3)]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--multi", "--csv=a.csv"], "csv: is a table of one answer a picture; expected it without multi"),
+        (["--boxes=a.png"], "boxes: is for pages; expected multi with it"),
+    ],
+)
+def test_flags_that_do_not_go_together(run_predict, tmp_path, words, message):
+    code, _, err = run_predict(tmp_path / "x.png", *words)
+    assert (code, err) == (2, f"error: {message}\n")
+
+
+def test_pages_are_of_digits(run_predict, small_model, monkeypatch, tmp_path):
+    letters = dataclasses.replace(small_model, class_names=tuple("ABCDEFGHIJ"))
+    monkeypatch.setattr("mnist_jax.run.load.load", lambda workdir, checkpoint: letters)
+    code, _, err = run_predict("--multi", tmp_path / "x.png")
+    assert code == 2 and "does not read digits in MNIST's form" in err and len(err.splitlines()) == 1

@@ -128,7 +128,7 @@ def _score(part: Part, answer: np.ndarray, doubt: str) -> float:
 
 
 def _in_order(chosen: Sequence[_Found]) -> list[Digit]:
-    lines = into_lines(np.array([part.box for part, _, _ in chosen], np.float64))
+    lines = into_lines(np.array([part.box for part, _, _ in chosen], np.float64).reshape(-1, 4))
     return [
         Digit(chosen[index][0].box, line, place, chosen[index][0].image, *chosen[index][1:])
         for line, members in enumerate(lines)

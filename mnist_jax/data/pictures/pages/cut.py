@@ -43,7 +43,7 @@ def find_parts(ink: Float[np.ndarray, "height width"], digit_height: float) -> t
     height, width = ink.shape
     is_pile = height > 1.6 * digit_height and width < 1.3 * digit_height
     upright = ink.T if is_pile else ink
-    usual = digit_height if is_pile else min(max(height, 0.8 * digit_height), 1.3 * digit_height)
+    usual = digit_height if is_pile else float(np.clip(height, 0.8 * digit_height, 1.3 * digit_height))
     cut_ink, paths = _find_paths(upright, usual)
     parts = [(0, len(paths) + 1, ink)]
     for start, end, part in _between(upright, paths, usual):
@@ -57,7 +57,7 @@ def _find_paths(ink: np.ndarray, usual: float) -> tuple[list[float], list[np.nda
     if width < _NARROWEST_CUT * usual or width > _MOST_DIGITS * usual:
         return [], []
     scale = _HEIGHT / height
-    small = resize(ink, (_HEIGHT, max(4, round(width * scale))), (0, 0, width, height))
+    small = resize(ink, (_HEIGHT, max(4, round(width * scale))), (0.0, 0.0, float(width), float(height)))
     unit = usual * scale
     places = np.arange(round(0.12 * unit), small.shape[1] - round(0.12 * unit))
     if not len(places):

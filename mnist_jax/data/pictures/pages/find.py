@@ -213,7 +213,7 @@ def _select(pieces: _Pieces, is_line: np.ndarray, digit_height: float) -> _Piece
     on_line = np.bincount(pieces.labels[is_line], minlength=len(size) + 1)[1:] / pieces.area
     page_height, page_width = pieces.labels.shape
     touches = (top <= 1) | (left <= 1) | (bottom >= page_height - 1) | (right >= page_width - 1)
-    keep = (size >= 0.1 * digit_height) & (on_line < 0.5)
+    keep = (size >= 0.1 * digit_height) & (on_line < 0.85)
     keep &= ~(touches & ((size > 1.8 * digit_height) | (size < 0.5 * digit_height)))
     keep &= ~(_sticks(pieces, digit_height) & (pieces.area < size * size / 20))
     keep &= ~((height > 4 * digit_height) & (width > 4 * digit_height))
@@ -232,7 +232,7 @@ def _is_frame(ink: np.ndarray) -> bool:
         ink[:, :columns].any(axis=1),
         ink[:, -columns:].any(axis=1),
     )
-    return min(side.mean() for side in sides) > 0.85
+    return bool(min(side.mean() for side in sides) > 0.85)
 
 
 def _put_together(boxes: np.ndarray, digit_height: float) -> list[np.ndarray]:
@@ -288,11 +288,7 @@ def _make_group(
     found = []
     for start, end, part in parts:
         rows, columns = np.flatnonzero((part > _RIM).any(axis=1)), np.flatnonzero((part > _RIM).any(axis=0))
-        box = (top + rows[0], left + columns[0], top + rows[-1] + 1, left + columns[-1] + 1)
-        found.append(Part(start, end, _scaled(box, scale), place_ink(part)))
+        ends = (top + rows[0], left + columns[0], top + rows[-1] + 1, left + columns[-1] + 1)
+        box = tuple(round(float(value) * scale[i % 2]) for i, value in enumerate(ends))
+        found.append(Part(start, end, (box[0], box[1], box[2], box[3]), place_ink(part)))
     return Group(cut_ink, found)
-
-
-def _scaled(box: tuple[int, ...], scale: tuple[float, float]) -> Box:
-    top, left, bottom, right = (round(float(value) * scale[i % 2]) for i, value in enumerate(box))
-    return top, left, bottom, right

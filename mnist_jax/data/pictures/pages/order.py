@@ -21,7 +21,6 @@ def into_lines(boxes: Float[np.ndarray, "boxes 4"]) -> list[list[int]]:
     Args:
         boxes: top, left, bottom, right.
     """
-    boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
     if not len(boxes):
         return []
     across = (boxes[:, 1] + boxes[:, 3]) / 2

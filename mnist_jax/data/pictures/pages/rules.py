@@ -16,12 +16,18 @@ _COARSE_SIDE = 512
 # A line's share of the light that it takes; fainter ones are lost in the noise.
 _FAINTEST_LINE = 0.04
 
+# The same of strokes.
+_FAINTEST_INK = 0.08
+
 # A line is seen in this share of its pixels, and is no thicker than this share of its length.
 _SEEN = 0.9
 _THICKEST = 1 / 25
 
+# At least this share of a line is not crossed by strokes.
+_UNCROSSED = 0.35
+
 # Strokes cross lines that are, with their rims, less than so many pixels thick.
-_GAP = 9
+_GAP = 13
 
 # Ink that is darker than a line by this factor is a stroke across it.
 _DARKER = 1.5
@@ -84,8 +90,8 @@ class _Rows(NamedTuple):
     """Lines along the rows of a picture that was sheared by their slope."""
 
     slope: float
-    along: np.ndarray  # where they are
-    size: int  # the shortest, in pixels
+    band: np.ndarray  # where they are, and two rows above and below
+    is_dark: np.ndarray
 
 
 def _find_rows(flat: np.ndarray, length: float, noise: float) -> _Rows | None:
@@ -101,39 +107,36 @@ def _find_rows(flat: np.ndarray, length: float, noise: float) -> _Rows | None:
     seed = ndimage.uniform_filter1d(near, size, axis=1, mode="constant") >= _SEEN
     # Its ends may be a little higher or lower, where it leans otherwise than the slopes that were tried.
     near = ndimage.maximum_filter1d(ndimage.maximum_filter1d(seed, size, axis=1), 5, axis=0)
-    along = _thin_only(near & is_dark, size)
-    return _Rows(slope, along, size) if along.any() else None
+    band = _thin_only(near, is_dark, size)
+    return _Rows(slope, band, is_dark) if band.any() else None
 
 
-def _thin_only(along: np.ndarray, size: int) -> np.ndarray:
-    """The lines among long dark areas: an area of a thick stroke or an edge is none."""
-    labels, count = ndimage.label(along, np.ones((3, 3)))
+def _thin_only(near: np.ndarray, is_dark: np.ndarray, size: int) -> np.ndarray:
+    """Of long narrow places those that little is dark in, not those of a thick stroke or an edge."""
+    labels, count = ndimage.label(near, np.ones((3, 3)))
     if not count:
-        return along
-    area = np.bincount(labels.ravel(), minlength=count + 1)[1:]
+        return near
+    area = np.bincount(labels[is_dark], minlength=count + 1)[1:]
     spans = np.array([columns.stop - columns.start for _, columns in ndimage.find_objects(labels)])
-    is_line = (area < _THICKEST * spans * spans) & (area < _THICKEST * size * spans) & (spans >= 0.6 * size)
+    is_line = area < _THICKEST * size * spans
     return np.concatenate([[False], is_line])[labels]
 
 
-def _without(flat: np.ndarray, slope: float, along: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+def _without(
+    flat: np.ndarray, slope: float, band: np.ndarray, is_dark: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     level = _sheared(flat, slope)
-    tone = _mean_along(level, along, size)
-    # Once more without the strokes that cross.
-    tone = _mean_along(level, along & (level < 1.2 * tone), size)
-    tone = ndimage.maximum_filter1d(np.where(along, tone, 0), 7, axis=0)
-    zone = ndimage.maximum_filter1d(along, 5, axis=0)
+    darkest = ndimage.maximum_filter1d(level, 5, axis=0)
+    tone = np.zeros((len(level), 1), np.float32)
+    for row in np.flatnonzero(band.any(axis=1)):
+        tone[row] = np.quantile(darkest[row, band[row]], _UNCROSSED)
+    tone = ndimage.maximum_filter1d(tone, 2 * _GAP + 1, axis=0)
+    zone = ndimage.maximum_filter1d(band & is_dark, 3, axis=0)
     is_rule = zone & (level < _DARKER * tone)
-    ink = (level > 0.4 * tone) & ~zone
+    ink = (level > np.maximum(0.5 * tone, _FAINTEST_INK)) & ~zone
     is_stroke = is_rule & _between(ink, _GAP)
     kept = np.where(is_rule & ~is_stroke, 0, level)
     return _sheared(kept, slope, back=True), _sheared(zone, slope, back=True)
-
-
-def _mean_along(level: np.ndarray, chosen: np.ndarray, size: int) -> np.ndarray:
-    weight = ndimage.uniform_filter1d(chosen.astype(np.float32), size, axis=1)
-    total = ndimage.uniform_filter1d(np.where(chosen, level, 0).astype(np.float32), size, axis=1)
-    return total / np.maximum(weight, 1e-6)
 
 
 def _between(ink: np.ndarray, reach: int) -> np.ndarray:
