@@ -78,7 +78,7 @@ def jit_initial_state(*args: Any, **settings: Any) -> Callable[[jax.Array], Trai
 
 
 def create_train_state(key: jax.Array, *args: Any, **settings: Any) -> TrainState:
-    """Computes `initial_state`, in one program."""
+    """Computes `initial_state` in one program; not to be traced itself."""
     return jit_initial_state(*args, **settings)(key)
 
 

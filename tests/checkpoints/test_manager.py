@@ -21,7 +21,7 @@ from mnist_jax.checkpoints import manifest
 from mnist_jax.checkpoints.folder import CheckpointFolder
 from mnist_jax.checkpoints.manager import Checkpoints
 from mnist_jax.errors import CheckpointError
-from mnist_jax.training.state import TrainState, create_train_state
+from mnist_jax.training.state import TrainState, create_train_state, initial_state
 from tests import checkpoint_killer
 from tests.full_disk import small_disk
 
@@ -41,10 +41,18 @@ class TinyModel(nn.Module):
 
 
 def tiny_state(
-    seed: int = 0, tx: optax.GradientTransformation | None = None, ema: bool = True, **model
+    seed: int = 0,
+    tx: optax.GradientTransformation | None = None,
+    ema: bool = True,
+    create=create_train_state,
+    **model,
 ) -> TrainState:
     model = TinyModel(**model)
-    return create_train_state(jax.random.key(seed), model, (4, 4, 1), tx or optax.adam(1e-3), use_ema=ema)
+    return create(jax.random.key(seed), model, (4, 4, 1), tx or optax.adam(1e-3), use_ema=ema)
+
+
+def shapes_of_tiny_state(*args, **options) -> TrainState:
+    return jax.eval_shape(lambda: tiny_state(*args, create=initial_state, **options))
 
 
 def assert_same(actual: object, expected: object) -> None:
@@ -95,7 +103,7 @@ def test_train_state_and_meta_come_back_bit_for_bit(tmp_path, ema):
     with Checkpoints(tmp_path) as checkpoints:
         for which in ("latest", "best", 7):
             # From shapes alone, as a program does that never trained.
-            restored, meta = checkpoints.restore(which, jax.eval_shape(lambda: tiny_state(1, ema=ema)))
+            restored, meta = checkpoints.restore(which, shapes_of_tiny_state(1, ema=ema))
             # Functions are no part of a checkpoint: those of the target are used.
             assert_same(restored.replace(apply_fn=state.apply_fn, tx=state.tx), state)
             assert meta == {"epoch": 2, "seed": 3, "best": {"step": 4}, "format_version": 2, "step": 7}
@@ -291,7 +299,7 @@ def test_another_model_is_refused_with_each_difference(tmp_path, misfit):
         checkpoints.save(5, tiny_state(), {})
         options, line = MISFITS[misfit]
         with pytest.raises(CheckpointError) as refusal:
-            checkpoints.restore("latest", jax.eval_shape(lambda: tiny_state(**options)))
+            checkpoints.restore("latest", shapes_of_tiny_state(**options))
     head, *lines = str(refusal.value).splitlines()
     assert head == f"checkpoint 5 in {tmp_path} does not fit this model:"
     assert any(line in each for each in lines)
