@@ -22,6 +22,7 @@ from mnist_jax.report.activations import layer_outputs
 from mnist_jax.report.inline import png_uri
 from mnist_jax.report.predictions import Predictions
 from mnist_jax.report.saliency import NUM_COPIES, saliency
+from mnist_jax.report.space import layers_in_space
 from mnist_jax.run.parts import build_augment_fn
 from mnist_jax.terminal.format import format_percent
 from mnist_jax.training.step import preprocess
@@ -205,6 +206,13 @@ def activations(predictions: Predictions, chosen: Sequence[int], card: Cards) ->
     note = f"{len(shown)} of its {len(drawable)} layers are shown." if len(shown) < len(drawable) else ""
     return {
         "images": [card(index) for index in indices],
+        "space": layers_in_space(
+            test.images[indices[0]],
+            [
+                *((name, values[0]) for name, values in shown),
+                ("the answer", predictions.probabilities[indices[0]]),
+            ],
+        ),
         "layers": [_layer(name, np.maximum(values, 0)) for name, values in shown],
         "note": note,
     }
