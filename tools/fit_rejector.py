@@ -9,7 +9,6 @@ some of them in made-up photographs or of another pen, and printed ones. What is
 what it reaches; MNIST's test set is not read. About half an hour on two cores.
 """
 
-import argparse
 from concurrent.futures import ProcessPoolExecutor
 from typing import NamedTuple
 
@@ -19,6 +18,7 @@ import numpy as np
 import optax
 
 from benchmarks.photographs import KINDS, RULINGS, lay, make_sheet
+from mnist_jax import cli
 from mnist_jax.data import load_splits
 from mnist_jax.data.pictures import rejector
 from mnist_jax.data.pictures.mnist_form import to_mnist
@@ -52,6 +52,13 @@ _DRAWN: dict[str, drawings.Draw] = {
 }
 
 
+COMMAND = cli.Command(
+    "python -m tools.fit_rejector",
+    "Draws what is no digit, fits what tells it from digits, and writes the weights into the package.",
+    (cli.Flag("scale", 1.0, "share of the drawings to make", at_least=0.001, metavar="SHARE"),),
+)
+
+
 class Example(NamedTuple):
     """A drawing in MNIST's form, uint8 ``[28, 28]``, and its class: 10 for what is no digit."""
 
@@ -60,11 +67,9 @@ class Example(NamedTuple):
     label: int
 
 
-def main() -> None:
+def main(arguments: cli.Arguments) -> int:
     """Draws, fits, tells what was reached, and writes."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--scale", type=float, default=1.0, help="share of the drawings")
-    scale = parser.parse_args().scale
+    scale = arguments["scale"]
     jobs = [(k, i) for k, n in {**NON_DIGITS, **DIGITS}.items() for i in range(round(scale * n))]
     with ProcessPoolExecutor(initializer=_load_digits) as pool:
         drawn = [e for e in pool.map(make_example, *zip(*jobs, strict=True), chunksize=50) if e is not None]
@@ -78,6 +83,7 @@ def main() -> None:
     rejector.write(weights)
     held_out = [e for e, out in zip(drawn, is_held_out, strict=True) if out]
     tell(images[NUM_FITTED:], held_out)
+    return 0
 
 
 def _load_digits() -> None:
@@ -179,4 +185,4 @@ def tell(digits: np.ndarray, others: list[Example]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    cli.run_and_exit(main, COMMAND)

@@ -39,6 +39,9 @@ def folder(tmp_path, monkeypatch, small_run, small_data) -> Path:
     images = small_data.test.images
     Image.fromarray(images[0, ..., 0]).save(tmp_path / "seven.png")
     np.save(tmp_path / "digits.npy", images[:3])
+    for name in ("page.jpg", "form.png"):
+        page = 255 - np.pad(np.hstack(images[:4, ..., 0]), 20)
+        Image.fromarray(page).resize((4 * page.shape[1], 4 * page.shape[0])).save(tmp_path / name)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
