@@ -57,12 +57,18 @@ _MOST_COLUMNS = 64
 
 
 def main(arguments: cli.Arguments) -> int:
-    """Classifies every picture that was named and prints the answers in that order."""
+    """Answers every picture or page that was named and prints the answers in that order."""
     if not arguments.positional:
         raise ConfigError(["IMAGE: is missing; give picture files, folders, or - for standard input"])
     _check_flags(arguments)
-    if arguments["multi"]:
-        return _read_pages(arguments)
+    from mnist_jax.runtime.compilation import enable_compile_cache
+
+    enable_compile_cache(lambda note: _print(note, sys.stderr))
+    return _read_pages(arguments) if arguments["multi"] else _classify(arguments)
+
+
+def _classify(arguments: cli.Arguments) -> int:
+    """Classifies every picture that was named."""
     import functools
 
     import numpy as np
@@ -70,9 +76,7 @@ def main(arguments: cli.Arguments) -> int:
     from mnist_jax.data.pictures.doubt import find_doubt
     from mnist_jax.data.pictures.read import read_pictures
     from mnist_jax.run.load import load
-    from mnist_jax.runtime.compilation import enable_compile_cache
 
-    enable_compile_cache(lambda note: _print(note, sys.stderr))
     model = load(arguments["workdir"], arguments["checkpoint"])
     pictures = list(read_pictures(arguments.positional, model.preparation, _standard_input()))
     images = [picture.image for picture in pictures if picture.image is not None]
