@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy import ndimage
 
+from mnist_jax.data.pictures.slope import best_slope, shear, shift_by
 from mnist_jax.errors import DataError
 
 # Larger pictures are reduced before ink is looked for: their grain averages out, and it is quick.
@@ -213,31 +214,18 @@ def _remove_rows(flat: np.ndarray) -> tuple[np.ndarray, bool]:
     thinned = smooth[:, columns]
 
     def strength(slope: float) -> float:
-        return float((_row_levels(_sheared(thinned, _shift(width, slope)[columns])) ** 2).sum())
+        return float((_row_levels(shear(thinned, shift_by(slope, width)[columns])) ** 2).sum())
 
-    slopes = np.linspace(-_STEEPEST, _STEEPEST, _SLOPES)
-    coarse = max(slopes, key=strength)
-    slope = max(coarse + np.linspace(-0.5, 0.5, 3) * (slopes[1] - slopes[0]), key=strength)
-    shift = _shift(width, slope)
-    level = _row_levels(_sheared(smooth, shift))
+    shift = shift_by(best_slope(strength, _STEEPEST, _SLOPES), width)
+    level = _row_levels(shear(smooth, shift))
     if not level.any():
         return flat, False
     rows = np.clip(np.arange(height)[:, None] - shift, 0, height - 1)
     # A thin line that leans is in two rows by turns: in each, this is nearer to its full tone than the level.
-    tone = np.quantile(_sheared(flat, shift), 0.65, axis=1)
+    tone = np.quantile(shear(flat, shift), 0.65, axis=1)
     along, darkest = level[rows], ndimage.maximum_filter(np.maximum(level, tone), 5)[rows]
     is_line_alone = (along > 0) & (flat < 1.5 * darkest)
     return np.where(is_line_alone, 0, 1 - (1 - flat) / (1 - np.minimum(along, 0.95))), True
-
-
-def _shift(width: int, slope: float) -> np.ndarray:
-    return np.rint(slope * (np.arange(width) - width / 2)).astype(int)
-
-
-def _sheared(plane: np.ndarray, shift: np.ndarray) -> np.ndarray:
-    """The plane with every column moved up by its shift, so that lines which lean lie along rows."""
-    rows = np.clip(np.arange(len(plane))[:, None] + shift, 0, len(plane) - 1)
-    return plane[rows, np.arange(plane.shape[1])]
 
 
 def _row_levels(plane: np.ndarray) -> np.ndarray:

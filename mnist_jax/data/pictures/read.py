@@ -134,8 +134,8 @@ def _read_file(
             if array.size > _MAX_NUMBERS:
                 raise DataError(f"{array.size:,} numbers, more than the {_MAX_NUMBERS:,} accepted")
             # Where the data is taken as it is, a dark array is dark, not a mask.
-            is_resized = preparation is not None and preparation.form == "resized"
-            is_plain = array.dtype == np.uint8 and is_resized and not getattr(preparation, "is_mask", False)
+            is_resized = preparation is not None and preparation.form == "resized" and not preparation.is_mask
+            is_plain = is_resized and array.dtype == np.uint8
             arrays, is_several = split_array(array, 255.0 if is_plain else None)
     except DataError as error:
         # The name of the file stands in a field of its own.

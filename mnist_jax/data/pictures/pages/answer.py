@@ -45,6 +45,11 @@ class Digit(NamedTuple):
         """The likeliest class."""
         return int(self.probabilities.argmax())
 
+    @property
+    def text(self) -> str:
+        """The label, or ``?`` for what is no single digit."""
+        return "?" if self.doubt in (NO_DIGIT, TOUCHING) else str(self.label)
+
 
 def answer_pages(
     pages: Sequence[Sequence[Group]], predict: PredictFn, threshold: float = DEFAULT_THRESHOLD
@@ -76,10 +81,10 @@ def answer_pages(
 
 
 def to_text(digits: Sequence[Digit]) -> list[str]:
-    """Returns the lines of a page; ``?`` stands for what is no single digit."""
+    """Returns the lines of a page, each digit as its `Digit.text`."""
     lines: list[list[str]] = [[] for _ in range(1 + max((digit.line for digit in digits), default=-1))]
     for digit in digits:
-        lines[digit.line].append("?" if digit.doubt in (NO_DIGIT, TOUCHING) else str(digit.label))
+        lines[digit.line].append(digit.text)
     return ["".join(line) for line in lines]
 
 

@@ -3,8 +3,7 @@
 import io
 from collections.abc import Sequence
 
-from mnist_jax.data.pictures.doubt import NO_DIGIT
-from mnist_jax.data.pictures.pages.answer import TOUCHING, Digit
+from mnist_jax.data.pictures.pages.answer import Digit
 from mnist_jax.data.pictures.pages.find import Page
 
 _SURE, _UNSURE = (0, 90, 200), (215, 90, 0)
@@ -24,9 +23,8 @@ def draw_boxes(page: Page, digits: Sequence[Digit]) -> bytes:
         color = _UNSURE if digit.doubt else _SURE
         draw.rectangle((left - width, top - width, right + width, bottom + width), outline=color, width=width)
         font = ImageFont.load_default(max(10, 0.4 * (bottom - top)))
-        label = "?" if digit.doubt in (NO_DIGIT, TOUCHING) else str(digit.label)
         # Above and to the left, where the next digit is not yet.
-        draw.text((left - width, top - width), label, color, font, anchor="lb")
+        draw.text((left - width, top - width), digit.text, color, font, anchor="lb")
     file = io.BytesIO()
     picture.save(file, "PNG")
     return file.getvalue()

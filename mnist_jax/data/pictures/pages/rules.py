@@ -6,6 +6,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy import ndimage
 
+from mnist_jax.data.pictures.slope import best_slope, shear, shift_by
+
 # How far lines may lean, as height over width, and how many slopes are tried.
 _STEEPEST = 0.08
 _SLOPES = 33
@@ -76,20 +78,17 @@ def find_slope(flat: Float[np.ndarray, "height width"]) -> float:
         return 0.0
 
     def strength(slope: float) -> float:
-        parts = _sheared(thin, slope)[:, :width].reshape(len(thin), num_parts, -1).mean(axis=2)
-        return float((parts**2).sum())
+        level = shear(thin, shift_by(slope, thin.shape[1]))[:, :width]
+        return float((level.reshape(len(thin), num_parts, -1).mean(axis=2) ** 2).sum())
 
-    slopes = np.linspace(-_STEEPEST, _STEEPEST, _SLOPES)
-    coarse = max(slopes, key=strength)
-    finer = coarse + np.linspace(-0.5, 0.5, 3) * (slopes[1] - slopes[0])
-    slope = max(finer, key=strength)
-    return float(slope) if strength(slope) > 1.02 * strength(0.0) else 0.0
+    slope = best_slope(strength, _STEEPEST, _SLOPES)
+    return slope if strength(slope) > 1.02 * strength(0.0) else 0.0
 
 
 class _Rows(NamedTuple):
     """Lines along the rows of a picture that was sheared by their slope."""
 
-    slope: float
+    shift: np.ndarray  # of each column
     band: np.ndarray  # where they are, and two rows above and below
     is_dark: np.ndarray
 
@@ -98,8 +97,8 @@ def _find_rows(flat: np.ndarray, length: float, noise: float) -> _Rows | None:
     size = max(8, round(length))
     if size > flat.shape[1]:
         return None
-    slope = find_slope(flat)
-    level = _sheared(flat, slope)
+    shift = shift_by(find_slope(flat), flat.shape[1])
+    level = shear(flat, shift)
     smooth = ndimage.uniform_filter1d(level, 5, axis=1)
     is_dark = smooth > max(_FAINTEST_LINE, 2 * noise)
     # A thin line that leans is in two rows by turns.
@@ -108,7 +107,7 @@ def _find_rows(flat: np.ndarray, length: float, noise: float) -> _Rows | None:
     # Its ends may be a little higher or lower, where it leans otherwise than the slopes that were tried.
     near = ndimage.maximum_filter1d(ndimage.maximum_filter1d(seed, size, axis=1), 5, axis=0)
     band = _thin_only(near, is_dark, size)
-    return _Rows(slope, band, is_dark) if band.any() else None
+    return _Rows(shift, band, is_dark) if band.any() else None
 
 
 def _thin_only(near: np.ndarray, is_dark: np.ndarray, size: int) -> np.ndarray:
@@ -123,9 +122,9 @@ def _thin_only(near: np.ndarray, is_dark: np.ndarray, size: int) -> np.ndarray:
 
 
 def _without(
-    flat: np.ndarray, slope: float, band: np.ndarray, is_dark: np.ndarray
+    flat: np.ndarray, shift: np.ndarray, band: np.ndarray, is_dark: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    level = _sheared(flat, slope)
+    level = shear(flat, shift)
     darkest = ndimage.maximum_filter1d(level, 5, axis=0)
     tone = np.zeros((len(level), 1), np.float32)
     for row in np.flatnonzero(band.any(axis=1)):
@@ -136,7 +135,7 @@ def _without(
     ink = (level > np.maximum(0.5 * tone, _FAINTEST_INK)) & ~zone
     is_stroke = is_rule & _between(ink, _GAP)
     kept = np.where(is_rule & ~is_stroke, 0, level)
-    return _sheared(kept, slope, back=True), _sheared(zone, slope, back=True)
+    return shear(kept, -shift), shear(zone, -shift)
 
 
 def _between(ink: np.ndarray, reach: int) -> np.ndarray:
@@ -149,17 +148,3 @@ def _between(ink: np.ndarray, reach: int) -> np.ndarray:
         element[steps, columns] = True
         found |= ndimage.binary_closing(ink, element)
     return found
-
-
-def _shift(width: int, slope: float) -> np.ndarray:
-    return np.rint(slope * (np.arange(width) - width / 2)).astype(int)
-
-
-def _sheared(plane: np.ndarray, slope: float, back: bool = False) -> np.ndarray:
-    """The plane with lines of this slope along its rows, or as it was before."""
-    height, width = plane.shape
-    shift = -_shift(width, slope) if back else _shift(width, slope)
-    if not shift.any():
-        return plane
-    rows = np.clip(np.arange(height)[:, None] + shift, 0, height - 1)
-    return np.take_along_axis(plane, rows, axis=0)
