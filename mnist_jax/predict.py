@@ -194,13 +194,9 @@ def describe(
         row["index"] = picture.index
     if probabilities is None:
         return {**row, "error": picture.error}
-    ranked = [
-        {"label": labels[i], "probability": float(probabilities[i])}
-        for i in (-probabilities).argsort(kind="stable")
-    ]
-    row |= {**ranked[0], "probabilities": [float(p) for p in probabilities]}
-    row |= {"unsure": bool(doubt), "reason": doubt}
-    return row if top == 1 else {**row, "top": ranked[:top]}
+    from mnist_jax.data.pictures.answer import describe_answer
+
+    return row | describe_answer(probabilities, labels, doubt, top)
 
 
 def write_csv(path: str, rows: Sequence[dict[str, Any]]) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from mnist_jax.data.pictures.answer import describe_answer
 from mnist_jax.data.pictures.pages.answer import Digit, to_text
 from mnist_jax.data.pictures.pages.draw import draw_boxes
 from mnist_jax.data.pictures.read import Picture
@@ -29,25 +30,13 @@ def describe(picture: Picture, digits: Sequence[Digit], top: int = 1) -> dict[st
         row["index"] = picture.index
     if picture.page is None:
         return {**row, "error": picture.error}
-    return {**row, "digits": [_describe_digit(digit, top) for digit in digits], "text": to_text(digits)}
+    return {**row, "digits": [describe_digit(digit, top) for digit in digits], "text": to_text(digits)}
 
 
-def _describe_digit(digit: Digit, top: int) -> dict[str, Any]:
-    probabilities = [float(probability) for probability in digit.probabilities]
-    ranked = sorted(range(len(probabilities)), key=lambda label: -probabilities[label])
-    row = {
-        "box": list(digit.box),
-        "line": digit.line,
-        "place": digit.place,
-        "label": digit.label,
-        "probability": probabilities[digit.label],
-        "probabilities": probabilities,
-        "unsure": bool(digit.doubt),
-        "reason": digit.doubt,
-    }
-    if top > 1:
-        row["top"] = [{"label": label, "probability": probabilities[label]} for label in ranked[:top]]
-    return row
+def describe_digit(digit: Digit, top: int = 1) -> dict[str, Any]:
+    """Puts one digit into plain values: what `describe_answer` returns, and where it is."""
+    place = {"box": list(digit.box), "line": digit.line, "place": digit.place}
+    return place | describe_answer(digit.probabilities, range(10), digit.doubt, top)
 
 
 def as_lines(row: dict[str, Any]) -> list[str]:
