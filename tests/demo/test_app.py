@@ -52,7 +52,7 @@ def test_the_page_loads_only_what_is_served_here(client):
     while new := {name for script in found for name in imports(client, script)} - found:
         found |= new
     own = {"answer.js", "demo.css", "demo.js", "icon.svg", "network.js", "pad.js", "planes.js", "scene.js"}
-    own |= {"still.js", "view.js"}
+    own |= {"colors.js", "still.js", "unit.js", "view.js"}
     three = {"three/three.core.min.js", "three/three.module.min.js"}
     assert found == own | three
     for name in found:

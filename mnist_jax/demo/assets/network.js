@@ -1,9 +1,11 @@
-// The network at work: all its layers as planes in space, lit by the drawing, and what one unit of them does.
+// The network at work: all its layers as planes in space, lit by the drawing, turned and touched.
 
 import { bytesOf } from "./answer.js";
-import { arrange, fieldOf, inSpace, onSheet, paint, positionOf, unitAt } from "./planes.js";
+import { GRAYS, signedPalette, strengthPalette } from "./colors.js";
+import { arrange, fieldOf, inSpace, onSheet, paint, unitAt } from "./planes.js";
 import { Scene } from "./scene.js";
 import { Still } from "./still.js";
+import { UnitPanel } from "./unit.js";
 import { View } from "./view.js";
 
 const KEY_TURN = 0.09; // radians
@@ -12,7 +14,6 @@ const TAP_PIXELS = 6;
 const NAMED_ANSWERS = 12;
 
 const byId = (id) => document.getElementById(id);
-const signed = (value) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(Math.abs(value) < 0.1 ? 3 : 2)}`;
 
 export class Network {
   // ask(path, body) gives the JSON of an answer, or throws.
@@ -25,6 +26,7 @@ export class Network {
     this.unit = null;
     this.pointers = new Map();
     this.stage = byId("space");
+    this.panel = new UnitPanel(this.stage, this.planes[0], classNames, ask);
     this.isScheduled = false;
     this.#start(hasWebGL() ? Scene : Still);
     this.#label();
@@ -43,14 +45,14 @@ export class Network {
       speaks: new Int8Array(bytesOf({ base64: layer.speaks }).buffer),
     }));
     this.#light();
-    this.#tellUnit();
+    this.#tell();
   }
 
   // Nothing is drawn.
   darken() {
     this.data = null;
     this.#light();
-    this.#tellUnit();
+    this.#tell();
   }
 
   #start(Renderer) {
@@ -128,17 +130,14 @@ export class Network {
 
   // Colors the sheets anew: by activity, or by what speaks for the answer and against it.
   #light() {
-    const style = getComputedStyle(this.stage);
-    const [track, accent, against] = ["--track", "--accent", "--against"].map((name) => parse(style.getPropertyValue(name)));
     const bySpeech = document.querySelector("[name=light]:checked").value === "speaks";
-    const lit = Array.from({ length: 256 }, (_, value) => mixed(track, accent, (value / 255) ** 0.65));
-    const spoken = Array.from({ length: 256 }, (_, value) => mixed(track, value < 128 ? against : accent, (Math.abs(value - 128) / 128) ** 0.65));
-    const gray = Array.from({ length: 256 }, (_, value) => [value, value, value, 255]);
+    const lit = strengthPalette(this.stage);
+    const spoken = signedPalette(this.stage);
     this.planes.forEach((plane, index) => {
       const data = this.data?.[index];
       const isPlain = !bySpeech || plane.layer.kind === "answers";
-      if (!data) paint(plane, plane.layer.kind === "image" ? gray : lit, () => 0);
-      else if (isPlain) paint(plane, plane.layer.kind === "image" ? gray : lit, (at) => data.values[at]);
+      if (!data) paint(plane, plane.layer.kind === "image" ? GRAYS : lit, () => 0);
+      else if (isPlain) paint(plane, plane.layer.kind === "image" ? GRAYS : lit, (at) => data.values[at]);
       else paint(plane, spoken, (at) => data.speaks[at] + 128);
     });
     const best = this.data ? this.classNames.indexOf(this.answer) : -1;
@@ -260,58 +259,12 @@ export class Network {
     const isSameMap = unit && this.unit && unit.plane === this.unit.plane && unit.map === this.unit.map;
     this.unit = unit;
     this.#schedule();
-    this.#tellUnit();
-    if (unit && !isSameMap) this.#showWeights(unit);
+    this.#tell();
+    if (unit && !isSameMap) this.panel.showWeights(unit);
   }
 
-  #tellUnit() {
-    const { unit, data } = this;
-    byId("unit").hidden = !unit;
-    byId("touch").hidden = Boolean(unit);
-    if (!unit) return;
-    const { plane } = unit;
-    const isRow = plane.layer.shape.length === 1;
-    const isAnswer = plane.layer.kind === "answers";
-    const what = plane.layer.kind === "image" ? "" : isAnswer ? `, ${this.classNames[unit.map]}` : `, ${isRow ? "unit" : "map"} ${unit.map + 1} of ${plane.maps}`;
-    byId("unit-name").textContent = `${plane.layer.name}${plane.layer.kind === "pooling" ? ", pooled" : ""}${what}${isRow ? "" : `, row ${unit.row + 1}, column ${unit.column + 1}`}`;
-    byId("unit-says").textContent = data ? this.#says(unit, data[plane.index]) : "Draw a digit to see what it does.";
-    const [rows, columns] = fieldOf(unit);
-    const sees = `${rows[1] - rows[0]} × ${columns[1] - columns[0]}`;
-    byId("sees-text").textContent = `It sees ${sees} pixels of the picture.`;
-    drawGray(byId("sees"), this.planes[0], data?.[0], rows, columns);
-  }
-
-  #says(unit, { values, speaks, strongest, most }) {
-    const at = positionOf(unit);
-    if (unit.plane.layer.kind === "answers") return `Probability ${((100 * values[at] * strongest) / 255).toFixed(1)}%.`;
-    const active = `Active at ${((values[at] * strongest) / 255).toFixed(2)}, where its layer reaches ${strongest.toFixed(2)}.`;
-    const share = (position) => (speaks[position] * most) / 127;
-    const own = `It speaks ${share(at) < 0 ? "against" : "for"} ${this.answer}: ${signed(share(at))} of its logit`;
-    if (unit.plane.height * unit.plane.width === 1) return `${active} ${own}.`;
-    let whole = 0;
-    for (let place = unit.map; place < speaks.length; place += unit.plane.channels) whole += share(place);
-    return `${active} ${own}, its whole map ${signed(whole)}.`;
-  }
-
-  async #showWeights(unit) {
-    const canvas = byId("weights");
-    const figure = canvas.parentElement;
-    figure.hidden = true;
-    const { plane, map } = unit;
-    if (plane.layer.kind === "image" || plane.layer.kind === "pooling") return;
-    const weights = await this.ask(`api/weights?layer=${plane.index}&unit=${map}`).catch(() => null);
-    if (!weights || this.unit?.plane !== plane || this.unit.map !== map) return;
-    const [sheet] = arrange([{ kind: "weights", shape: [weights.height, weights.width, weights.channels] }]);
-    const style = getComputedStyle(this.stage);
-    const [track, accent, against] = ["--track", "--accent", "--against"].map((name) => parse(style.getPropertyValue(name)));
-    const palette = Array.from({ length: 256 }, (_, value) => mixed(track, value < 128 ? against : accent, Math.abs(value - 128) / 127));
-    const bytes = new Int8Array(bytesOf(weights).buffer);
-    paint(sheet, palette, (at) => bytes[at] + 128);
-    [canvas.width, canvas.height] = [sheet.sheetWidth, sheet.sheetHeight];
-    canvas.getContext("2d").putImageData(new ImageData(sheet.pixels, sheet.sheetWidth, sheet.sheetHeight), 0, 0);
-    const inputs = weights.channels > 1 ? ` for each of ${weights.channels} inputs` : "";
-    byId("weights-text").textContent = `Its weights: ${weights.height} × ${weights.width}${inputs}, the strongest ${weights.most.toFixed(2)}.`;
-    figure.hidden = false;
+  #tell() {
+    this.panel.tell(this.unit, this.data, this.answer);
   }
 }
 
@@ -327,25 +280,4 @@ function marks(image, unit) {
   const seen = inSpace(image, ...onSheet(image, 0, ...fieldOf(unit)));
   const between = plane === image ? [] : own.map((corner, index) => [corner, seen[index]]);
   return [...around(inSpace(plane, ...onSheet(plane, map))), ...around(own), ...around(seen), ...between];
-}
-
-function parse(color) {
-  return color.trim().match(/[0-9a-f]{2}/gi).map((pair) => parseInt(pair, 16));
-}
-
-// Faint where there is nothing, so that what lies behind is seen.
-function mixed(from, to, share) {
-  return [...from.map((value, channel) => value + (to[channel] - value) * share), 120 + 135 * Math.min(1, 2 * share)];
-}
-
-function drawGray(canvas, plane, data, [top, bottom], [left, right]) {
-  [canvas.width, canvas.height] = [Math.max(right - left, 1), Math.max(bottom - top, 1)];
-  const picture = new ImageData(canvas.width, canvas.height);
-  for (let row = 0; row < canvas.height; row += 1) {
-    for (let column = 0; column < canvas.width; column += 1) {
-      const value = data ? data.values[((row + top) * plane.width + column + left) * plane.channels] : 0;
-      picture.data.set([value, value, value, 255], 4 * (row * canvas.width + column));
-    }
-  }
-  canvas.getContext("2d").putImageData(picture, 0, 0);
 }

@@ -102,11 +102,7 @@ export class Pad {
 
   // What was drawn, black on white, as a PNG.
   async toBlob() {
-    const canvas = document.createElement("canvas");
-    canvas.width = canvas.height = SENT_SIDE;
-    const context = canvas.getContext("2d");
-    context.fillStyle = "#fff";
-    context.fillRect(0, 0, SENT_SIDE, SENT_SIDE);
+    const context = sheet(SENT_SIDE);
     const points = this.strokes.flatMap((stroke) => stroke.points);
     const pen = SENT_LINE_WIDTH * Math.max(...this.strokes.map((stroke) => stroke.width));
     const bounds = (axis) => [Math.min(...points.map((p) => p[axis])), Math.max(...points.map((p) => p[axis]))];
@@ -118,19 +114,13 @@ export class Pad {
       x: 0.5 + (point.x - (left + right) / 2) * zoom * widened,
       y: 0.5 + (point.y - (top + bottom) / 2) * zoom,
     });
-    context.strokeStyle = "#000";
     for (const { points, width } of this.strokes) trace(context, points.map(place), SENT_SIDE, SENT_LINE_WIDTH * width);
-    return new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
+    return new Promise((resolve) => context.canvas.toBlob(resolve, "image/png"));
   }
 
   // All of the pad, for several digits: black on white, as a PNG.
   async toPage() {
-    const canvas = document.createElement("canvas");
-    canvas.width = canvas.height = PAGE_SIDE;
-    const context = canvas.getContext("2d");
-    context.fillStyle = "#fff";
-    context.fillRect(0, 0, PAGE_SIDE, PAGE_SIDE);
-    context.strokeStyle = "#000";
+    const context = sheet(PAGE_SIDE);
     const heights = this.strokes.map(({ points }) => points.map((point) => point.y)).map((y) => Math.max(...y) - Math.min(...y));
     const line = Math.min(LINE_WIDTH, PAGE_LINE * Math.max(...heights));
     for (const { points, width } of this.strokes) {
@@ -138,7 +128,7 @@ export class Pad {
       const inner = points.map((point) => ({ x: 0.05 + 0.9 * point.x, y: 0.05 + 0.9 * point.y }));
       trace(context, inner, PAGE_SIDE, line * width);
     }
-    return new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
+    return new Promise((resolve) => context.canvas.toBlob(resolve, "image/png"));
   }
 
   // Shows which digits were read where: each { box, label }, the box in pixels of a picture of this size.
@@ -278,6 +268,17 @@ export class Pad {
     this.paint();
     if (wasDown) this.onChange(true);
   }
+}
+
+// An empty sheet to draw on in black: the context of a square canvas.
+function sheet(side) {
+  const canvas = document.createElement("canvas");
+  canvas.width = canvas.height = side;
+  const context = canvas.getContext("2d");
+  context.fillStyle = "#fff";
+  context.fillRect(0, 0, side, side);
+  context.strokeStyle = "#000";
+  return context;
 }
 
 function trace(context, points, side, width) {
