@@ -1,5 +1,6 @@
 """``python -m mnist_jax.predict``: what a trained network sees in people's own pictures."""
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 # `data.pictures.doubt.DEFAULT_THRESHOLD`, which is not imported for the sake of --help alone.
 _THRESHOLD = 0.4
 
+# As many files as one may look through.
+_MOST_SHEETS = 100
+
 COMMAND = cli.Command(
     "python -m mnist_jax.predict",
     "Classifies pictures of any size and mode, dark on light or light on dark: they are brought to the form "
@@ -30,6 +34,13 @@ COMMAND = cli.Command(
             "top", 1, "show this many classes of each picture, the likeliest first", at_least=1, metavar="K"
         ),
         cli.Flag("show", False, "show what the network was given, in block characters"),
+        cli.Flag(
+            "steps",
+            "",
+            "write every step of the preparation, side by side, here as PNG; a folder, or a file for one "
+            f"picture; of more than {_MOST_SHEETS} pictures the first ones",
+            metavar="PATH",
+        ),
         cli.Flag(
             "threshold",
             _THRESHOLD,
@@ -78,7 +89,10 @@ def _classify(arguments: cli.Arguments) -> int:
     from mnist_jax.run.load import load
 
     model = load(arguments["workdir"], arguments["checkpoint"])
-    pictures = list(read_pictures(arguments.positional, model.preparation, _standard_input()))
+    num_sheets = _MOST_SHEETS if arguments["steps"] else 0
+    pictures = list(
+        read_pictures(arguments.positional, model.preparation, _standard_input(), num_with_steps=num_sheets)
+    )
     images = [picture.image for picture in pictures if picture.image is not None]
     answers = iter(model.predict(np.stack(images)) if images else [])
     doubt = functools.partial(
@@ -104,7 +118,22 @@ def _classify(arguments: cli.Arguments) -> int:
             _print(_name_of(row), sys.stdout)
             _print_image(picture.image, sys.stdout)
     arguments.print_json(rows)
+    if arguments["steps"]:
+        _write_steps(arguments["steps"], pictures)
     return 1 if any("error" in row for row in rows) else 0
+
+
+def _write_steps(path: str, pictures: Sequence["Picture"]) -> None:
+    """Writes the steps of every picture that has some."""
+    from mnist_jax.data.pictures.outputs import name_outputs
+    from mnist_jax.data.pictures.steps import draw_steps
+
+    if len(pictures) > _MOST_SHEETS:
+        note = f"steps: of the first {_MOST_SHEETS} of {len(pictures):,} pictures alone"
+        _print(note, sys.stderr)
+    shown = [picture for picture in pictures if picture.steps]
+    for output, picture in zip(name_outputs(path, shown, "steps"), shown, strict=True):
+        _write_file(output, draw_steps(picture.steps))
 
 
 def _check_flags(arguments: cli.Arguments) -> None:
@@ -112,7 +141,13 @@ def _check_flags(arguments: cli.Arguments) -> None:
         raise ConfigError(["csv: is a table of one answer a picture; expected it without multi"])
     if arguments["boxes"] and not arguments["multi"]:
         raise ConfigError(["boxes: is for pages; expected multi with it"])
-    for name in ("csv", "boxes"):
+    if arguments["steps"] and arguments["multi"]:
+        raise ConfigError(["steps: is for pictures of one digit; expected it without multi"])
+    for name in ("boxes", "steps"):
+        path = arguments[name]
+        if os.path.exists(path) and not os.path.isdir(path) and not path.lower().endswith(".png"):
+            raise ConfigError([f"{name}: {path} is a file; expected a folder, or a file named .png"])
+    for name in ("csv", "boxes", "steps"):
         if arguments[name]:
             _refuse_input(name, arguments[name], arguments.positional)
 
@@ -124,8 +159,10 @@ def _standard_input() -> Any:
 def _read_pages(arguments: cli.Arguments) -> int:
     """Reads every picture that was named as a page of digits."""
     from mnist_jax.data.pictures.doubt import is_of_digits
+    from mnist_jax.data.pictures.outputs import name_outputs
     from mnist_jax.data.pictures.pages import rows as page_rows
     from mnist_jax.data.pictures.pages.answer import answer_pages
+    from mnist_jax.data.pictures.pages.draw import draw_boxes
     from mnist_jax.data.pictures.read import read_pictures
     from mnist_jax.run.load import load
 
@@ -139,9 +176,6 @@ def _read_pages(arguments: cli.Arguments) -> int:
     answers = iter(answer_pages(pages, model.predict, arguments["threshold"]))
     read = [(picture, [] if picture.page is None else next(answers)) for picture in pictures]
     rows = [page_rows.describe(picture, digits, arguments["top"]) for picture, digits in read]
-    if arguments["boxes"]:
-        for path, content in page_rows.draw_all(arguments["boxes"], read):
-            _write_file(path, content)
     width = max([0, *(len(_name_of(row)) for row in rows if "error" not in row)])
     for (_, digits), row in zip(read, rows, strict=True):
         if "error" in row and not arguments["json"]:
@@ -153,6 +187,11 @@ def _read_pages(arguments: cli.Arguments) -> int:
             for digit in digits:
                 _print_image(digit.image, sys.stdout)
     arguments.print_json(rows)
+    if arguments["boxes"]:
+        shown = [(picture, picture.page, digits) for picture, digits in read if picture.page is not None]
+        outputs = name_outputs(arguments["boxes"], [picture for picture, _, _ in shown], "boxes")
+        for output, (_, page, digits) in zip(outputs, shown, strict=True):
+            _write_file(output, draw_boxes(page, digits))
     return 1 if any("error" in row for row in rows) else 0
 
 
@@ -225,8 +264,6 @@ def write_csv(path: str, rows: Sequence[dict[str, Any]]) -> None:
 
 
 def _refuse_input(flag: str, path: str, images: Sequence[str]) -> None:
-    import os
-
     if os.path.exists(path) and any(
         os.path.exists(image) and os.path.samefile(path, image) for image in images
     ):

@@ -213,6 +213,57 @@ def test_show_prints_what_the_network_was_given(run_predict, digits, tmp_path):
     assert "█" in err
 
 
+def test_steps_are_written_beside_the_answers(run_predict, digits, tmp_path):
+    first, second, blank = save(tmp_path / "in", [digits[0], np.pad(digits[1], 20), 0 * digits[0]])
+    (tmp_path / "in" / "03.png").write_bytes(b"nothing")
+    _, expected, _ = run_predict(tmp_path / "in", "--json")
+    code, rows, err = run_predict(tmp_path / "in", "--json", f"--steps={tmp_path / 'new' / 'out'}")
+    assert (code, rows, err) == (1, expected, "")
+    widths = {}
+    for path in (tmp_path / "new" / "out").iterdir():
+        with Image.open(path) as sheet:
+            widths[path.name] = sheet.width
+    # What was taken as it is, what was brought to MNIST's form, and what turned out to be blank.
+    assert list(sorted(widths)) == ["00.steps.png", "01.steps.png", "02.steps.png"]
+    assert widths["00.steps.png"] < widths["01.steps.png"]
+
+    code, lines, err = run_predict(first, f"--steps={tmp_path / 'one.png'}")
+    assert (code, err, len(lines)) == (0, "", 2) and (tmp_path / "one.png").read_bytes()[1:4] == b"PNG"
+
+
+def test_steps_of_many_pictures_are_those_of_the_first(run_predict, digits, tmp_path, monkeypatch):
+    monkeypatch.setattr(predict, "_MOST_SHEETS", 2)
+    np.save(tmp_path / "digits.npy", digits[:3])
+    code, lines, err = run_predict(tmp_path / "digits.npy", f"--steps={tmp_path / 'out'}")
+    assert (code, len(lines)) == (0, 4)
+    assert err == "steps: of the first 2 of 3 pictures alone\n"
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "digits_0.steps.png",
+        "digits_1.steps.png",
+    ]
+
+
+def test_steps_that_cannot_be_written_lose_no_answers(run_predict, digits, tmp_path):
+    first, second = save(tmp_path / "in", digits[:2])
+    file = tmp_path / "file"
+    file.write_text("mine")
+    for words, message in (
+        ([f"--steps={file}"], f"error: steps: {file} is a file; expected a folder, or a file named .png"),
+        ([f"--steps={first}"], f"error: steps: {first} is one of the inputs; expected another file"),
+        (["--steps=x", "--multi"], "error: steps: is for pictures of one digit; expected it without multi"),
+    ):
+        code, lines, err = run_predict(first, second, *words)
+        assert (code, lines) == (2, []) and err.startswith(message) and len(err.splitlines()) == 1
+    for path, code, message in (
+        (tmp_path / "all.png", 2, "is one file for 2 pictures; expected a folder"),
+        (file / "deeper", 1, "cannot be made (Not a directory)"),
+    ):
+        found, lines, err = run_predict(first, second, f"--steps={path}")
+        assert (found, len(lines)) == (code, 3)
+        assert err.startswith("error: ") and message in err and len(err.splitlines()) == 1
+    assert file.read_text() == "mine" and len(list(tmp_path.iterdir())) == 2
+
+
 def test_standard_input(small_run, digits, tmp_path):
     import subprocess
     import sys

@@ -32,7 +32,7 @@ from mnist_jax.storage.json_files import CONFIG_FILE, plain_json
 class Flag(Field):
     """A flag of a command: a `Field` that is set with ``--NAME=VALUE``."""
 
-    # What stands for the value in the help; DIR and FILE are paths, in which ``~`` is expanded.
+    # What stands for the value in the help; DIR, FILE and PATH are paths, in which ``~`` is expanded.
     metavar: str = "VALUE"
     required: bool = False  # whether the command cannot do without it
     num_values: int = 1  # words it takes; with more than one, its value is a tuple of texts
@@ -47,7 +47,7 @@ class Flag(Field):
         The shell leaves it alone in ``--workdir=~/x``, which would make a folder named ``~``.
         """
         converted = super().convert(value)
-        if self.metavar.split()[0] in ("DIR", "FILE") and isinstance(converted, str):
+        if self.metavar.split()[0] in ("DIR", "FILE", "PATH") and isinstance(converted, str):
             expanded = os.path.expanduser(converted)
             if expanded.startswith("~"):
                 raise ValueError(

@@ -8,6 +8,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Shaped
 
+from mnist_jax.data.pictures.steps import AS_GIVEN, Step, note
 from mnist_jax.errors import DataError
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ def load_image(
     is_mask: bool = False,
     background: float | None = None,
     max_side: int = MAX_SIDE,
+    steps: list[Step] | None = None,
 ) -> Float[np.ndarray, "height width *channels"]:
     """Reads a picture file: PNG, JPEG, WebP, GIF, TIFF, BMP, AVIF, JPEG 2000, TGA, PPM and its relatives.
 
@@ -70,6 +72,7 @@ def load_image(
         background: Luminance in [0, 1] that transparent pixels are laid on; None for one that the picture
             stands out from.
         max_side: Longer sides are reduced by a whole factor.
+        steps: Where to add the picture in color.
 
     Returns:
         Float32 in [0, 1], ``[height, width]`` for one channel, else ``[height, width, 3]``.
@@ -91,10 +94,11 @@ def load_image(
         factor = -(-max(upright.size) // max_side)
         if _is_deep(upright):
             gray = _deep_to_gray(upright, factor, white, stretch)
+            note(steps, AS_GIVEN, gray)
             return gray if channels == 1 else np.repeat(gray[..., None], 3, axis=2)
         if upright.mode == "L" and (is_mask or (stretch and upright.getextrema() == (0, 1))):
             upright = upright.point(lambda value: 255 if value else 0)
-        return _to_array(upright, factor, channels, background)
+        return _to_array(upright, factor, channels, background, steps)
 
 
 def read_facts(source: "Source") -> PictureFacts:
@@ -234,19 +238,28 @@ def _full_scale(values: np.ndarray, mode: str) -> float:
     return max(_DEPTHS[-1], highest)
 
 
-def _to_array(picture: "Image.Image", factor: int, channels: int, background: float | None) -> np.ndarray:
+def _to_array(
+    picture: "Image.Image",
+    factor: int,
+    channels: int,
+    background: float | None,
+    steps: list[Step] | None,
+) -> np.ndarray:
     """Float32 in [0, 1] from an upright picture of 8 bits, in any mode."""
     has_alpha = picture.has_transparency_data
     picture = picture.convert("RGBA" if has_alpha else "RGB").reduce(factor)
     pixels = np.asarray(picture, np.float32) / 255
     gray = np.asarray(picture.convert("L"), np.float32) / 255
     color = gray if channels == 1 else pixels[..., :3]
-    if not has_alpha:
-        return color
-    alpha = pixels[..., 3]
-    fill = _background_for(gray, alpha) if background is None else background
-    alpha = alpha if channels == 1 else alpha[..., None]
-    return alpha * color + (1 - alpha) * np.float32(fill)
+    if has_alpha:
+        alpha = pixels[..., 3]
+        fill = _background_for(gray, alpha) if background is None else background
+        note(steps, AS_GIVEN, alpha[..., None] * pixels[..., :3] + (1 - alpha[..., None]) * np.float32(0.5))
+        alpha = alpha if channels == 1 else alpha[..., None]
+        color = alpha * color + (1 - alpha) * np.float32(fill)
+    else:
+        note(steps, AS_GIVEN, pixels)
+    return color
 
 
 def _background_for(gray: np.ndarray, alpha: np.ndarray) -> float:

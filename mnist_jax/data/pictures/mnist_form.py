@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from mnist_jax.data.pictures.fit import resize, to_uint8
+from mnist_jax.data.pictures.steps import Step, note
 from mnist_jax.errors import DataError
 
 MNIST_SHAPE = (28, 28)
@@ -28,6 +29,7 @@ def to_mnist(
     gray: Float[np.ndarray, "height width"],
     image_shape: tuple[int, ...] = MNIST_SHAPE,
     box: int = MNIST_BOX,
+    steps: list[Step] | None = None,
 ) -> UInt8[np.ndarray, "out_height out_width 1"]:
     """Brings a picture of one character to MNIST's form: light on black, in the box, centered by mass.
 
@@ -39,6 +41,7 @@ def to_mnist(
         gray: Luminance in [0, 1], as `load_image` gives it.
         image_shape: Height and width of the result.
         box: Side of the box that the ink fills where the smaller side of the result is 28.
+        steps: Where to add what each step made of it; nothing for a picture that is returned as it is.
 
     Returns:
         The character on black, ``[*image_shape, 1]``.
@@ -60,25 +63,28 @@ def to_mnist(
         ink = _ink(gray)
         if _has_mnist_form(ink, box_side):
             return to_uint8(ink)[..., None]
-    return place_ink(find_ink(gray), image_shape, box)
+    return place_ink(find_ink(gray, steps), image_shape, box, steps)
 
 
 def place_ink(
     ink: Float[np.ndarray, "height width"],
     image_shape: tuple[int, ...] = MNIST_SHAPE,
     box: int = MNIST_BOX,
+    steps: list[Step] | None = None,
 ) -> UInt8[np.ndarray, "out_height out_width 1"]:
     """Brings ink in [0, 1], 0 around one character, into the box, centered by mass; as `to_mnist`."""
     height, width = image_shape[:2]
-    character = _fit_into_box(ink, round(min(height, width) * box / MNIST_SHAPE[0]))
+    character = _fit_into_box(ink, round(min(height, width) * box / MNIST_SHAPE[0]), steps)
     return to_uint8(_place_by_mass(character, height, width))[..., None]
 
 
-def find_ink(gray: Float[np.ndarray, "height width"]) -> Float[np.ndarray, "out_height out_width"]:
+def find_ink(
+    gray: Float[np.ndarray, "height width"], steps: list[Step] | None = None
+) -> Float[np.ndarray, "out_height out_width"]:
     """Returns the ink of the one character in a picture, in [0, 1], at most 256 pixels a side.
 
     A character on an even sheet is taken as it is, but for specks and frames; elsewhere the sheet is taken
-    away first (`paper.find_character`).
+    away first (`paper.find_character`). What each step makes of it is added to ``steps``.
 
     Raises:
         DataError: When there is no ink to be seen.
@@ -86,6 +92,7 @@ def find_ink(gray: Float[np.ndarray, "height width"]) -> Float[np.ndarray, "out_
     from mnist_jax.data.pictures import paper
 
     gray = paper.reduce_to(gray)
+    note(steps, "gray, at most 256 pixels", gray)
     try:
         ink = _ink(gray)
     except DataError:
@@ -93,10 +100,12 @@ def find_ink(gray: Float[np.ndarray, "height width"]) -> Float[np.ndarray, "out_
             raise
     else:
         if min(gray.shape) < _SMALLEST_SHEET:
+            note(steps, paper.INK, ink)
             return ink
         if _lies_on_even_sheet(ink) or _is_one_piece(ink):
-            return paper.select_character(ink)
-    return paper.find_character(gray).ink
+            note(steps, paper.INK, ink)
+            return paper.select_character(ink, steps)
+    return paper.find_character(gray, steps)
 
 
 def _lies_on_even_sheet(ink: np.ndarray) -> bool:
@@ -193,7 +202,7 @@ def _has_mnist_form(ink: np.ndarray, box_side: int) -> bool:
     )
 
 
-def _fit_into_box(ink: np.ndarray, box_side: int) -> np.ndarray:
+def _fit_into_box(ink: np.ndarray, box_side: int, steps: list[Step] | None) -> np.ndarray:
     """Crops to the strokes and scales the larger side to ``box_side``, with antialiasing."""
     top, bottom, left, right = _bounds(ink)
     largest = max(bottom - top, right - left)
@@ -204,6 +213,7 @@ def _fit_into_box(ink: np.ndarray, box_side: int) -> np.ndarray:
         growth = round(_USUAL_STROKE * largest / box_side - stroke_width)
         # To the right and down; where the character lies is settled later.
         ink = maximum_filter(np.pad(ink, growth), growth + 1, mode="constant", origin=growth // 2)
+        note(steps, "thin strokes thickened", ink)
         top, bottom, left, right = _bounds(ink)
         largest = max(bottom - top, right - left)
     scale = box_side / largest
@@ -212,7 +222,9 @@ def _fit_into_box(ink: np.ndarray, box_side: int) -> np.ndarray:
     margin_y, margin_x = (height / scale - (bottom - top)) / 2, (width / scale - (right - left)) / 2
     pad = int(np.ceil(max(margin_y, margin_x, 0))) + 1
     box = (left - margin_x + pad, top - margin_y + pad, right + margin_x + pad, bottom + margin_y + pad)
-    return resize(np.pad(ink, pad), (height, width), box)
+    character = resize(np.pad(ink, pad), (height, width), box)
+    note(steps, "scaled into the box", character)
+    return character
 
 
 def _stroke_width(ink: np.ndarray) -> float:

@@ -1,17 +1,17 @@
 """One character on a photographed or scanned sheet: its ink, without the sheet around it (no JAX).
 
 Shadows, desk edges, turned corners, frames, ruled and grid lines and dirt are taken away one by one. Each
-step takes and returns plain arrays; `find_character` calls them in turn, and keeps what each made.
+step takes and returns plain arrays; `find_character` calls them in turn.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
 from scipy import ndimage
 
 from mnist_jax.data.pictures.slope import best_slope, shear, shift_by
+from mnist_jax.data.pictures.steps import Step, note
 from mnist_jax.errors import DataError
 
 # Larger pictures are reduced before ink is looked for: their grain averages out, and it is quick.
@@ -34,16 +34,10 @@ _FAINTEST_INK = 0.08
 
 _BLANK = "the picture is blank: nothing in it stands out from its background"
 
+# The step that tells ink from paper.
+INK = "ink told from paper"
+
 _EIGHT = np.ones((3, 3), bool)
-
-
-class Character(NamedTuple):
-    """What each step made of a picture, float64 ``[height, width]`` at most 256 pixels a side."""
-
-    reduced: np.ndarray  # luminance in [0, 1]
-    flat: np.ndarray  # the share of light that is missing, after the light on the sheet was divided out
-    unruled: np.ndarray  # the same without lines that run across the sheet
-    ink: np.ndarray  # the character alone, in [0, 1]
 
 
 def reduce_to(gray: Float[np.ndarray, "height width"], longest: int = LONGEST_SIDE) -> np.ndarray:
@@ -122,11 +116,14 @@ def remove_lines(
     return turned.T, has_rows or has_columns
 
 
-def select_character(ink: Float[np.ndarray, "height width"]) -> Float[np.ndarray, "height width"]:
+def select_character(
+    ink: Float[np.ndarray, "height width"], steps: list[Step] | None = None
+) -> Float[np.ndarray, "height width"]:
     """Returns the ink without specks, frames, and what lies along the border, where there is something else.
 
     Args:
         ink: in [0, 1], 0 on the sheet.
+        steps: where to add the result, if anything is taken away.
     """
     # Strokes of a thin pen have gaps.
     labels, count = ndimage.label(ndimage.binary_dilation(ink > 0.2, _EIGHT), _EIGHT)
@@ -139,25 +136,38 @@ def select_character(ink: Float[np.ndarray, "height width"]) -> Float[np.ndarray
     good = np.isin(labels, number[keep])
     bad = ndimage.binary_dilation(np.isin(labels, number[~keep]), _EIGHT, iterations=2)
     near = ndimage.binary_dilation(good, _EIGHT, iterations=2)
-    return np.where((bad & ~good) | ~near, 0, ink)
+    selected = np.where((bad & ~good) | ~near, 0, ink)
+    note(steps, "specks, frames, borders gone", selected)
+    return selected
 
 
-def find_character(gray: Float[np.ndarray, "height width"]) -> Character:
+def find_character(
+    gray: Float[np.ndarray, "height width"], steps: list[Step] | None = None
+) -> Float[np.ndarray, "out_height out_width"]:
     """Finds the ink of one character in a picture of a sheet, whatever else there is.
 
     Args:
         gray: luminance in [0, 1].
+        steps: where to add what each step made of it.
+
+    Returns:
+        The ink in [0, 1], 0 around the character, at most 256 pixels a side.
 
     Raises:
         DataError: when there is no ink to be seen.
     """
     reduced = reduce_to(gray)
     flat = divide_light_out(reduced if has_dark_ink(reduced) else 1 - reduced)
-    unruled, _ = remove_lines(flat)
-    ink = select_character(normalize(unruled))
-    if not _has_size(ink):
+    note(steps, "light divided out", flat)
+    unruled, has_lines = remove_lines(flat)
+    if has_lines:
+        note(steps, "lines taken away", unruled)
+    ink = normalize(unruled)
+    note(steps, INK, ink)
+    character = select_character(ink, steps)
+    if not _has_size(character):
         raise DataError(_BLANK)
-    return Character(reduced, flat, unruled, ink)
+    return character
 
 
 def normalize(flat: Float[np.ndarray, "height width"]) -> Float[np.ndarray, "height width"]:

@@ -10,6 +10,7 @@ from jaxtyping import Float, UInt8
 from mnist_jax.data.pictures.decode import MAX_SIDE, load_image
 from mnist_jax.data.pictures.fit import fit_to_shape, luminance
 from mnist_jax.data.pictures.mnist_form import MNIST_BOX, to_mnist
+from mnist_jax.data.pictures.steps import GIVEN, Step, note
 
 if TYPE_CHECKING:
     from mnist_jax.data.pictures.decode import Source
@@ -66,11 +67,22 @@ class Preparation:
         """Returns plain values, for JSON."""
         return {**asdict(self), "image_shape": list(self.image_shape)}
 
-    def load(self, source: "Source") -> UInt8[np.ndarray, "height width channels"]:
-        """Reads a picture (a path, or a binary file) and prepares it; as `decode.load_image` and `apply`."""
+    def load(
+        self, source: "Source", steps: list[Step] | None = None
+    ) -> UInt8[np.ndarray, "height width channels"]:
+        """Reads a picture (a path, or a binary file) and prepares it; as `decode.load_image` and `apply`.
+
+        Args:
+            source: the picture.
+            steps: where to add what each step made of it, also where it ends in an error.
+
+        Raises:
+            DataError: as both.
+        """
         if self.form == "mnist":
             max_side = max(_LARGEST_SHEET, _SPARE_SIZE * max(self.image_shape[:2]))
-            return self.apply(load_image(source, stretch=True, max_side=min(MAX_SIDE, max_side)))
+            max_side = min(MAX_SIDE, max_side)
+            return self.apply(load_image(source, stretch=True, max_side=max_side, steps=steps), steps)
         max_side = min(MAX_SIDE, _SPARE_SIZE * max(self.image_shape[:2]))
         pixels = load_image(
             source,
@@ -79,25 +91,30 @@ class Preparation:
             is_mask=self.is_mask,
             background=self.background,
             max_side=max_side,
+            steps=steps,
         )
-        return self.apply(pixels)
+        return self.apply(pixels, steps)
 
     def apply(
-        self, pixels: Float[np.ndarray, "height width *channels"]
+        self, pixels: Float[np.ndarray, "height width *channels"], steps: list[Step] | None = None
     ) -> UInt8[np.ndarray, "out_height out_width out_channels"]:
         """Prepares a picture of any size.
 
         Args:
             pixels: in [0, 1], ``[H, W]``, ``[H, W, 1]`` or ``[H, W, 3]``.
+            steps: where to add what each step made of it, the last of them what is returned.
 
         Raises:
             DataError: a character is looked for and there is no ink to be seen.
         """
         if self.form != "mnist":
-            return fit_to_shape(pixels, self.image_shape)
-        if pixels.ndim == 3:
-            pixels = pixels[..., 0] if pixels.shape[-1] == 1 else luminance(pixels)
-        return to_mnist(pixels, self.image_shape[:2], self.box)
+            prepared = fit_to_shape(pixels, self.image_shape)
+        else:
+            if pixels.ndim == 3:
+                pixels = pixels[..., 0] if pixels.shape[-1] == 1 else luminance(pixels)
+            prepared = to_mnist(pixels, self.image_shape[:2], self.box, steps)
+        note(steps, GIVEN, prepared)
+        return prepared
 
     def describe(self) -> str:
         """Says in one line what is done."""

@@ -1,6 +1,7 @@
 """Pictures from files, folders, arrays and standard input, in the form a network takes them."""
 
 import io
+import itertools
 import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +15,7 @@ from jaxtyping import Float, Shaped, UInt8
 from mnist_jax.data.pictures import worker
 from mnist_jax.data.pictures.decode import PICTURE_SUFFIXES, to_fractions
 from mnist_jax.data.pictures.preparation import Preparation
+from mnist_jax.data.pictures.steps import AS_GIVEN, Step, note
 from mnist_jax.data.pictures.table import is_table, read_table
 from mnist_jax.errors import DataError
 
@@ -43,12 +45,14 @@ class Picture:
     image: UInt8[np.ndarray, "height width channels"] | None = None  # None where there is an error
     error: str = ""  # one line; empty where there is an image
     page: "Page | None" = None  # instead of an image, where pages were asked for
+    steps: Sequence[Step] = ()  # what each step made of it, where that was asked for; up to an error
 
 
 def read_pictures(
     arguments: Sequence[str],
     preparation: Preparation | None,
     standard_input: ReadFn | None = None,
+    num_with_steps: int = 0,
 ) -> Iterator[Picture]:
     """Reads everything that was named, in the order given, and prepares it.
 
@@ -57,10 +61,13 @@ def read_pictures(
             by name; nothing deeper), or ``-``.
         preparation: that of the data which the network was trained on; None for pages of digits.
         standard_input: gives at most so many bytes of what ``-`` stands for; None where that is closed.
+        num_with_steps: the steps of so many pictures are kept, the first ones.
 
     Yields:
         one ``Picture`` for each picture; what cannot be read is one with ``error``, and the others follow.
     """
+    kept: list[list[Step]] = [[] for _ in range(num_with_steps)]
+    step_lists = itertools.chain(kept, itertools.repeat(None))
     for argument in arguments:
         try:
             files = _pictures_in(Path(argument)) if os.path.isdir(argument) else [argument]
@@ -68,7 +75,7 @@ def read_pictures(
             yield Picture(argument, error=str(error))
             continue
         for file in files:
-            yield from _read_file(file, preparation, standard_input)
+            yield from _read_file(file, preparation, standard_input, step_lists)
 
 
 def split_array(
@@ -115,11 +122,15 @@ def _pictures_in(folder: Path) -> list[str]:
 
 
 def _read_file(
-    file: str, preparation: Preparation | None, standard_input: ReadFn | None
+    file: str,
+    preparation: Preparation | None,
+    standard_input: ReadFn | None,
+    step_lists: Iterator[list[Step] | None],
 ) -> Iterator[Picture]:
+    steps: list[Step] | None = None
     try:
         if file != STANDARD_INPUT and is_table(Path(file)):
-            yield from _prepare_arrays(file, read_table(Path(file)).images, True, preparation)
+            yield from _prepare_arrays(file, read_table(Path(file)).images, True, preparation, step_lists)
             return
         with _open(file, standard_input) as source:
             magic = source.read(len(_NPY_MAGIC))
@@ -128,7 +139,9 @@ def _read_file(
                 if preparation is None:
                     yield Picture(file, page=worker.shared_worker().find_digits(_content(source)))
                 else:
-                    yield Picture(file, image=worker.shared_worker().prepare(_content(source), preparation))
+                    content, steps = _content(source), next(step_lists)
+                    image = worker.shared_worker().prepare(content, preparation, steps)
+                    yield Picture(file, image=image, steps=steps or ())
                 return
             array = _load_array(source)
             if array.size > _MAX_NUMBERS:
@@ -139,30 +152,37 @@ def _read_file(
             arrays, is_several = split_array(array, 255.0 if is_plain else None)
     except DataError as error:
         # The name of the file stands in a field of its own.
-        yield Picture(file, error=str(error).removeprefix(f"{file}: ").removeprefix("the picture: "))
+        reason = str(error).removeprefix(f"{file}: ").removeprefix("the picture: ")
+        yield Picture(file, error=reason, steps=steps or ())
         return
     except (OSError, MemoryError) as error:
         # Such as a disk that fails in the middle of one file: the others are answered all the same.
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         yield Picture(file, error=f"cannot be read ({reason})")
         return
-    yield from _prepare_arrays(file, arrays, is_several, preparation)
+    yield from _prepare_arrays(file, arrays, is_several, preparation, step_lists)
 
 
 def _prepare_arrays(
-    file: str, arrays: np.ndarray, is_several: bool, preparation: Preparation | None
+    file: str,
+    arrays: np.ndarray,
+    is_several: bool,
+    preparation: Preparation | None,
+    step_lists: Iterator[list[Step] | None],
 ) -> Iterator[Picture]:
     if preparation is None:
         from mnist_jax.data.pictures.pages.find import find_page
     for number, pixels in enumerate(arrays):
         index = number if is_several else None
+        steps = next(step_lists)
         try:
             if preparation is None:
                 yield Picture(file, index, page=find_page(pixels))
             else:
-                yield Picture(file, index, preparation.apply(pixels))
+                note(steps, AS_GIVEN, pixels)
+                yield Picture(file, index, preparation.apply(pixels, steps), steps=steps or ())
         except (DataError, MemoryError) as error:
-            yield Picture(file, index, error=str(error) or type(error).__name__)
+            yield Picture(file, index, error=str(error) or type(error).__name__, steps=steps or ())
 
 
 def _open(file: str, standard_input: ReadFn | None) -> io.BufferedReader | io.BytesIO:

@@ -12,6 +12,7 @@ import functools
 import importlib
 import io
 import json
+import math
 import os
 import queue
 import resource
@@ -28,6 +29,7 @@ from jaxtyping import UInt8
 from mnist_jax.data.pictures.decode import read_facts
 from mnist_jax.data.pictures.mnist_form import MNIST_SHAPE
 from mnist_jax.data.pictures.preparation import Preparation
+from mnist_jax.data.pictures.steps import Step
 from mnist_jax.errors import DataError
 
 if TYPE_CHECKING:
@@ -84,21 +86,31 @@ class PictureWorker:
                 start_new_session=True,
             )
 
-    def prepare(self, content: bytes, preparation: Preparation) -> UInt8[np.ndarray, "height width channels"]:
+    def prepare(
+        self, content: bytes, preparation: Preparation, steps: list[Step] | None = None
+    ) -> UInt8[np.ndarray, "height width channels"]:
         """Decodes a picture file and prepares it.
 
         Args:
             content: the bytes of the file.
             preparation: that of the data which the network was trained on.
+            steps: where to add what each step made of it, also where it ends in an error.
 
         Raises:
             DataError: as `Preparation.load`, or it takes more than the time or the memory accepted.
         """
         if not self._is_for_all and _is_quick(content):
-            return _load(content, preparation)
+            return _load(content, preparation, steps)
         with self._lock:
-            _, pixels = self._ask(content, preparation.as_dict())
-        return np.frombuffer(pixels, np.uint8).reshape(preparation.image_shape)
+            request = {**preparation.as_dict(), "with_steps": steps is not None}
+            answer, body = self._ask(content, request)
+        made = _unpack_steps(answer["steps"], body)
+        if steps is not None:
+            steps += made
+        if "error" in answer:
+            raise DataError(str(answer["error"]))
+        pixels = np.frombuffer(body, np.uint8, offset=sum(step.image.size for step in made))
+        return pixels.reshape(preparation.image_shape)
 
     def find_digits(self, content: bytes) -> "Page":
         """Decodes a picture file of a page and finds the digits on it.
@@ -109,7 +121,10 @@ class PictureWorker:
         if not self._is_for_all and _is_quick(content):
             return _load_page(content)
         with self._lock:
-            return _unpack_page(*self._ask(content, {"page": True}))
+            answer, body = self._ask(content, {"page": True})
+        if "error" in answer:
+            raise DataError(str(answer["error"]))
+        return _unpack_page(answer, body)
 
     def _ask(self, content: bytes, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
         self._start_where_needed()
@@ -119,12 +134,9 @@ class PictureWorker:
         assert process.stdin is not None and process.stdout is not None
         try:
             _write(process.stdin, request, content)
-            answer, body = _read(process.stdout)
+            return _read(process.stdout)
         except (OSError, EOFError, ValueError):
             raise DataError(self._why_it_ended(process)) from None
-        if "error" in answer:
-            raise DataError(str(answer["error"]))
-        return answer, body
 
     def close(self) -> None:
         """Ends the process at once, also from another thread while it is busy; `start` begins anew."""
@@ -176,11 +188,13 @@ class PictureWorkers:
         for worker in self._workers:
             worker.start()
 
-    def prepare(self, content: bytes, preparation: Preparation) -> UInt8[np.ndarray, "height width channels"]:
+    def prepare(
+        self, content: bytes, preparation: Preparation, steps: list[Step] | None = None
+    ) -> UInt8[np.ndarray, "height width channels"]:
         """Prepares a picture file as `PictureWorker.prepare`, once a worker is idle."""
         worker = self._idle.get()
         try:
-            return worker.prepare(content, preparation)
+            return worker.prepare(content, preparation, steps)
         finally:
             self._idle.put(worker)
 
@@ -237,7 +251,8 @@ def serve(requests: BinaryIO, answers: BinaryIO, cpu_seconds: int, memory_bytes:
 
     Args:
         requests: for each picture its preparation and the bytes of its file.
-        answers: for each an empty object and the pixels, or an object with ``error``.
+        answers: for each an object with ``steps`` and their pixels, and the pixels of the picture or
+            ``error``.
         cpu_seconds: at more a picture the system ends this process.
         memory_bytes: at more a picture is refused.
     """
@@ -256,7 +271,7 @@ def serve(requests: BinaryIO, answers: BinaryIO, cpu_seconds: int, memory_bytes:
             return
         except MemoryError:
             # The rest of the request is still in the pipe: only a new process knows where the next begins.
-            _write(answers, {"error": _TOO_LARGE}, b"")
+            _write(answers, {"error": _TOO_LARGE, "steps": []}, b"")
             return
         used = resource.getrusage(resource.RUSAGE_SELF)
         seconds = int(used.ru_utime + used.ru_stime) + 1 + cpu_seconds
@@ -269,20 +284,33 @@ _TOO_LARGE = "takes more than the memory accepted to decode"
 
 
 def _answer(request: dict[str, Any], content: bytes) -> tuple[dict[str, Any], bytes]:
+    steps: list[Step] | None = [] if request.get("with_steps") else None
+    head: dict[str, Any] = {}
+    body = b""
     try:
         if "page" in request:
             return _pack_page(_load_page(content))
-        return {}, _load(content, Preparation.from_dict(request)).tobytes()
+        body = _load(content, Preparation.from_dict(request), steps).tobytes()
     except DataError as error:
-        too_large = isinstance(error.__cause__, MemoryError)
-        return {"error": _TOO_LARGE if too_large else str(error)}, b""
+        head["error"] = _TOO_LARGE if isinstance(error.__cause__, MemoryError) else str(error)
     except MemoryError:
-        return {"error": _TOO_LARGE}, b""
+        head["error"] = _TOO_LARGE
+    head["steps"] = [(step.name, step.image.shape) for step in steps or ()]
+    return head, b"".join([*(step.image.tobytes() for step in steps or ()), body])
 
 
-def _load(content: bytes, preparation: Preparation) -> np.ndarray:
+def _unpack_steps(described: list[Any], body: bytes) -> list[Step]:
+    steps, start = [], 0
+    for name, shape in described:
+        size = math.prod(shape)
+        steps.append(Step(name, np.frombuffer(body, np.uint8, size, start).reshape(shape)))
+        start += size
+    return steps
+
+
+def _load(content: bytes, preparation: Preparation, steps: list[Step] | None) -> np.ndarray:
     with _without_a_name():
-        return preparation.load(io.BytesIO(content))
+        return preparation.load(io.BytesIO(content), steps)
 
 
 def _load_page(content: bytes) -> "Page":

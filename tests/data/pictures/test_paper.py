@@ -145,8 +145,13 @@ def test_an_empty_sheet_is_blank(kind):
 
 
 def test_every_step_is_kept():
-    steps = paper.find_character(np.repeat(np.repeat(written() * lines(), 2, 0), 2, 1))
-    assert [step.shape for step in steps] == [(200, 200)] * 4
-    np.testing.assert_allclose(steps.reduced, written() * lines())
-    assert steps.flat[lines() < 1].mean() > steps.unruled[lines() < 1].mean() + 0.15
-    assert steps.ink.max() == 1
+    large = np.repeat(np.repeat(written() * lines(), 2, 0), 2, 1)
+    steps = []
+    ink = paper.find_character(large, steps)
+    assert [name for name, _ in steps] == ["light divided out", "lines taken away", paper.INK]
+    flat, unruled, told = (image / 255 for _, image in steps)
+    assert flat.shape == unruled.shape == told.shape == ink.shape == (200, 200)
+    assert flat[lines() < 1].mean() > unruled[lines() < 1].mean() + 0.15
+    np.testing.assert_allclose(told, ink, atol=0.5 / 255)
+    assert ink.max() == 1
+    np.testing.assert_array_equal(paper.find_character(large), ink)

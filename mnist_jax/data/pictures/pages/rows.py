@@ -1,14 +1,11 @@
-"""What was read on pages, as plain values, lines of text and pictures (no JAX)."""
+"""What was read on pages, as plain values and lines of text (no JAX)."""
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 from mnist_jax.data.pictures.answer import describe_answer
 from mnist_jax.data.pictures.pages.answer import Digit, to_text
-from mnist_jax.data.pictures.pages.draw import draw_boxes
 from mnist_jax.data.pictures.read import Picture
-from mnist_jax.errors import ConfigError
 
 
 def describe(picture: Picture, digits: Sequence[Digit], top: int = 1) -> dict[str, Any]:
@@ -50,36 +47,3 @@ def as_lines(row: dict[str, Any]) -> list[str]:
         ]
         lines.append(f"{text}  ({'; '.join(doubted)})" if doubted else text)
     return lines or ["no digits"]
-
-
-def draw_all(path: str, read: Sequence[tuple[Picture, Sequence[Digit]]]) -> Iterator[tuple[Path, bytes]]:
-    """Draws every page with its boxes and answers, as ``NAME.boxes.png``, or the only one under this name.
-
-    Args:
-        path: a folder; a file where it ends in ``.png``.
-        read: the pages and what was read there; those that could not be read are left out.
-
-    Yields:
-        where to write a page, and the PNG file.
-
-    Raises:
-        ConfigError: there are several pages for one file.
-    """
-    pages = [(picture, picture.page, digits) for picture, digits in read if picture.page is not None]
-    is_file = path.lower().endswith(".png")
-    if is_file and len(pages) > 1:
-        raise ConfigError([f"boxes: {path} is one file for {len(pages)} pages; expected a folder"])
-    taken: set[str] = set()
-    for picture, page, digits in pages:
-        yield Path(path) if is_file else Path(path) / _name(picture, taken), draw_boxes(page, digits)
-
-
-def _name(picture: Picture, taken: set[str]) -> str:
-    stem = "page" if picture.file == "-" else Path(picture.file).stem
-    stem += "" if picture.index is None else f"_{picture.index}"
-    name, number = stem, 1
-    while name in taken:
-        number += 1
-        name = f"{stem}_{number}"
-    taken.add(name)
-    return f"{name}.boxes.png"

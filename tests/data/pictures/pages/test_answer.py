@@ -12,7 +12,6 @@ from mnist_jax.data.pictures.pages.answer import TOUCHING, answer_pages, to_text
 from mnist_jax.data.pictures.pages.draw import draw_boxes
 from mnist_jax.data.pictures.pages.find import Group, Part, find_page
 from mnist_jax.data.pictures.read import Picture
-from mnist_jax.errors import ConfigError
 from tests.data.pictures.pages.conftest import on_paper, write
 
 
@@ -94,14 +93,3 @@ def test_boxes_are_drawn(page, digits):
         side = pixels[top + 5 : bottom - 5, left - 1]
         assert is_colored[top + 5 : bottom - 5, left - 1].all()
         assert (side[:, 0] > side[:, 2]).all() == warm
-
-
-def test_names_of_pictures_with_boxes(page, digits):
-    read = [(Picture("x/a.jpg", page=page), digits), (Picture("b.png", error="blank"), [])]
-    assert [str(path) for path, _ in rows.draw_all("out.png", read)] == ["out.png"]
-    read += [(Picture("y/a.png", page=page), digits), (Picture("c.npy", 1, page=page), digits)]
-    read += [(Picture("-", page=page), digits)]
-    names = [str(path) for path, _ in rows.draw_all("out", read)]
-    assert names == [f"out/{name}.boxes.png" for name in ("a", "a_2", "c_1", "page")]
-    with pytest.raises(ConfigError, match="one file for 4 pages; expected a folder"):
-        list(rows.draw_all("out.png", read))
