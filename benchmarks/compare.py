@@ -6,22 +6,35 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.contenders import COMPARED, DTYPES
+from benchmarks.networks import NETWORKS
 from benchmarks.ratios import best_of, compare_to
-from benchmarks.result_files import OUTPUT_FLAGS, commit_of, make_result, write_result
+from benchmarks.result_files import OUTPUT_FLAGS, commit_of, describe_work, make_result, write_result
 from benchmarks.workers import Contender, Measurements, measure
 from mnist_jax import cli
 from mnist_jax.errors import ConfigError, RunError
 
 REFERENCE = "ours"
+SETTINGS = ("rounds", "seconds_per_round", "network", "image_shape", "batch_size", "dtype")
 
 COMMAND = cli.Command(
     "python -m benchmarks.compare",
-    "Measures training steps of this project, stock Flax, Keras on its backends and PyTorch: separate\n"
-    "processes, interleaved rounds, the same work. What is not installed is skipped and named.",
+    "Measures training steps of one network in this project, stock Flax, Keras on its backends and PyTorch:\n"
+    "separate processes, interleaved rounds, the same work. What is not installed is skipped and named.",
     (
         cli.Flag("rounds", 5, "timed pieces of each contender", at_least=1, at_most=1000, metavar="N"),
         cli.Flag("seconds_per_round", 5.0, "length of a piece", more_than=0, at_most=600, metavar="S"),
         cli.Flag("only", "", f"contenders by name, with commas: {', '.join(COMPARED)}", metavar="A,B"),
+        cli.Flag(
+            "network", "article", "what is trained", choices=tuple(NETWORKS), metavar="|".join(NETWORKS)
+        ),
+        cli.Flag(
+            "image_shape",
+            (28, 28, 1),
+            "height, width and channels of the pictures",
+            at_least=1,
+            at_most=64,
+            metavar="H,W,C",
+        ),
         cli.Flag("batch_size", 64, "images a step", at_least=1, at_most=60_000, metavar="N"),
         cli.Flag("dtype", "float32", "how products are computed", choices=DTYPES, metavar="|".join(DTYPES)),
         cli.Flag(
@@ -38,7 +51,12 @@ COMMAND = cli.Command(
 def main(arguments: cli.Arguments) -> int:
     """Measures, prints the table, and writes what was asked for."""
     names = choose(arguments["only"])
-    worker_arguments = (f"--batch_size={arguments['batch_size']}", f"--dtype={arguments['dtype']}")
+    shape = arguments["image_shape"]
+    check_image_shape(arguments["network"], shape)
+    worker_arguments = (
+        *(f"--{name}={arguments[name]}" for name in ("network", "batch_size", "dtype")),
+        *("--image_shape", *map(str, shape)),
+    )
     measurements = measure(
         [Contender(name, name, worker_arguments) for name in names],
         rounds=arguments["rounds"],
@@ -49,7 +67,7 @@ def main(arguments: cli.Arguments) -> int:
     if not measurements.seconds_per_step:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in measurements.skipped.items())
         raise RunError(f"nothing could be measured; expected at least one contender ({reasons})")
-    settings = {name: arguments[name] for name in ("rounds", "seconds_per_round", "batch_size", "dtype")}
+    settings = {name: arguments[name] for name in SETTINGS}
     figures = summarize(measurements, arguments["batch_size"])
     versions: dict[str, Any] = {}
     for facts in measurements.facts.values():
@@ -80,6 +98,22 @@ def choose(only: str) -> list[str]:
             [f"--only: there is no contender {name!r}; expected {expected}" for name in unknown]
         )
     return list(dict.fromkeys(names))
+
+
+def check_image_shape(network: str, image_shape: Sequence[int]) -> None:
+    """Makes sure that a network can be made for pictures.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    smallest = NETWORKS[network]
+    if len(image_shape) != 3 or min(image_shape[:2]) < smallest or image_shape[2] not in (1, 3):
+        raise ConfigError(
+            [
+                f"--image_shape: got {','.join(map(str, image_shape))}; expected height and width of at "
+                f"least {smallest} pixels for {network}, and 1 or 3 channels, as 28,28,1"
+            ]
+        )
 
 
 def summarize(measurements: Measurements, batch_size: int) -> dict[str, Any]:
@@ -117,7 +151,7 @@ def table(result: dict[str, Any]) -> str:
     """Lays a result out as text."""
     settings = result["settings"]
     lines = [
-        f"{result['device']}; batch {settings['batch_size']}, {settings['dtype']}, no augmentation; "
+        f"{result['device']}; {describe_work(settings)}, {settings['dtype']}, no augmentation; "
         f"{settings['rounds']} rounds of about {settings['seconds_per_round']:g} s; commit "
         f"{commit_of(result)}",
         f"{'':36}{'ms a step':>10}{'images/s':>10}{'CPU ms':>9}  ours is times faster (least to most)",

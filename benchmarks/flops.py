@@ -13,6 +13,8 @@ import jax.numpy as jnp
 from jax.extend.core import Jaxpr, JaxprEqn
 from jax.interpreters import partial_eval
 
+from mnist_jax.models.forward import forward_fn
+
 
 def count_forward_flops(model: nn.Module, image_shape: Sequence[int], batch_size: int = 1) -> list[int]:
     """Counts, for each convolution and matrix product in the order they are done, 2 x multiply-adds.
@@ -49,7 +51,7 @@ def count_multiplied_flops(model: nn.Module, image_shape: Sequence[int], batch_s
     and elementwise work are not counted.
 
     Args:
-        model: called as ``model(images, train=...)``, lowered as it lowers itself on this device.
+        model: called as ``model(images, train=...)``, lowered as training lowers it on this device.
         image_shape: ``(height, width, channels)``.
         batch_size: images.
 
@@ -58,10 +60,12 @@ def count_multiplied_flops(model: nn.Module, image_shape: Sequence[int], batch_s
     """
     images = jax.ShapeDtypeStruct((batch_size, *image_shape), jnp.float32)
     variables = jax.eval_shape(model.init, jax.random.key(0), images)
+    forward = forward_fn(model)
 
     def loss(params: dict, rest: dict, images: jax.Array) -> jax.Array:
         rngs = {"dropout": jax.random.key(0)}
-        logits, _ = model.apply({**rest, "params": params}, images, train=True, rngs=rngs, mutable=list(rest))
+        variables = {**rest, "params": params}
+        logits, _ = forward(variables, images, rngs=rngs, train=True, mutable=list(rest))
         # Its gradient needs the logits, as that of any loss.
         return jnp.sum(jnp.square(logits))
 

@@ -4,7 +4,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks.result_files import RESULTS_DIR, commit_of, read_results
+from benchmarks.networks import NETWORKS
+from benchmarks.result_files import RESULTS_DIR, commit_of, describe_work, is_article_work, read_results
 from mnist_jax import cli
 from mnist_jax.errors import RunError
 from mnist_jax.storage.json_files import replace_file
@@ -61,12 +62,14 @@ def draw(results: list[dict[str, Any]]) -> str:
     """
     newest: dict[tuple, dict[str, Any]] = {}
     for result in results:
-        config = result["settings"].get("config_file", "")
-        newest[result["benchmark"], result["device"], config] = result
-    parts = []
-    for result in newest.values():
-        if result["benchmark"] == "compare":
-            parts.append(_compare_table(result))
+        settings = result["settings"]
+        work = "" if is_article_work(settings) else describe_work(settings)
+        newest[result["benchmark"], result["device"], settings.get("config_file", ""), work] = result
+    compared = [result for result in newest.values() if result["benchmark"] == "compare"]
+    parts = [_compare_table(result) for result in compared if is_article_work(result["settings"])]
+    others = [result for result in compared if not is_article_work(result["settings"])]
+    if others:
+        parts.append(_networks_table(sorted(others, key=_order)))
     accuracy = [result for result in newest.values() if result["benchmark"] == "time_to_accuracy"]
     if accuracy:
         parts.append(_accuracy_table(accuracy))
@@ -90,6 +93,35 @@ def _compare_table(result: dict[str, Any]) -> str:
         f"\n{result['device']}; batch {settings['batch_size']}, {settings['dtype']}; medians of "
         f"{settings['rounds']} interleaved rounds; {_versions(result)}; {_provenance(result)}"
     )
+    return "\n".join(rows)
+
+
+def _order(result: dict[str, Any]) -> tuple:
+    settings = result["settings"]
+    return (
+        result["device"],
+        list(NETWORKS).index(settings["network"]),
+        settings["image_shape"],
+        settings["batch_size"],
+    )
+
+
+def _networks_table(results: list[dict[str, Any]]) -> str:
+    rows = [
+        "| one training step, no augmentation | images/s | times PyTorch's best mode | times Keras' best "
+        "| times stock Flax |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    for result in results:
+        times = result.get("ours_is_times_faster_than", {})
+        shown = (
+            f"{times[family]['median']:.2f}" if family in times else ""
+            for family in ("best_torch", "best_keras", "stock_flax")
+        )
+        rate = result["contenders"]["ours"]["images_per_second"]
+        rows.append(f"| {describe_work(result['settings'])} | {rate:,.0f} | {' | '.join(shown)} |")
+    measured = dict.fromkeys(f"{result['device']}; {_provenance(result)}" for result in results)
+    rows.append(f"\n[The networks](benchmarks/networks/__init__.py); {'; '.join(measured)}")
     return "\n".join(rows)
 
 

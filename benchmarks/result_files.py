@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -61,11 +62,24 @@ def write_result(result: dict[str, Any], json_file: str, keep: bool) -> None:
 
 
 def result_name(result: dict[str, Any]) -> str:
-    """Names a result by date, device, benchmark and, where it is of one, configuration."""
+    """Names a result by date, device, benchmark, configuration and, where not the article's, the work."""
     device = re.sub(r"[^a-z0-9]+", "-", result["device"].lower()).strip("-")
     config_file = result["settings"].get("config_file")
     config = f"-{Path(config_file).stem}" if config_file else ""
-    return f"{result['machine']['date'][:10]}-{device}-{result['benchmark']}{config}.json"
+    work = "" if is_article_work(result["settings"]) else f"-{describe_work(result['settings'], '-')}"
+    return f"{result['machine']['date'][:10]}-{device}-{result['benchmark']}{config}{work}.json"
+
+
+def describe_work(settings: Mapping[str, Any], separator: str = ", ") -> str:
+    """Says what is trained: ``article, 28x28x1, batch 64``, which results without these are of."""
+    shape = "x".join(map(str, settings.get("image_shape", (28, 28, 1))))
+    batch = f"batch{' ' if ' ' in separator else ''}{settings.get('batch_size', 64)}"
+    return separator.join((settings.get("network", "article"), shape, batch))
+
+
+def is_article_work(settings: Mapping[str, Any]) -> bool:
+    """Whether a result is of what is compared by default."""
+    return "network" not in settings or describe_work(settings) == describe_work({})
 
 
 def commit_of(result: dict[str, Any]) -> str:

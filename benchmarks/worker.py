@@ -21,6 +21,7 @@ from benchmarks.contenders import Runner, Unavailable, Work
 from mnist_jax.runtime.environment import peak_host_memory_bytes
 
 _WARM_UP_STEPS = 5
+_WARM_UP_SECONDS = 2.0
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -30,14 +31,15 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--batch_size", type=int, default=Work.batch_size)
     parser.add_argument("--dtype", default=Work.dtype)
     parser.add_argument("--num_examples", type=int, default=Work.num_examples)
-    arguments = parser.parse_args(argv)
-    work = Work(arguments.batch_size, arguments.dtype, arguments.num_examples)
+    parser.add_argument("--network", default=Work.network)
+    parser.add_argument("--image_shape", type=int, nargs=3, default=Work.image_shape)
+    arguments = vars(parser.parse_args(argv))
+    name = arguments.pop("name")
+    work = Work(**{**arguments, "image_shape": tuple(arguments["image_shape"])})
     replies = _reserve_stdout()
     warnings.simplefilter("ignore")
     module = (
-        importlib.import_module(f"benchmarks.contenders.{arguments.name}")
-        if _packages_here(arguments.name, replies)
-        else None
+        importlib.import_module(f"benchmarks.contenders.{name}") if _packages_here(name, replies) else None
     )
     if module is None:
         return 0
@@ -94,7 +96,11 @@ def _is_installed(package: str) -> bool:
 def warm_up(runner: Runner) -> float:
     """Compiles and settles, untimed for the result; returns the seconds a step takes, for planning."""
     for _ in range(2):
-        measured = timed(runner, _WARM_UP_STEPS)
+        measured = timed(runner, 1)
+    # A step of a large network takes seconds.
+    for _ in range(2):
+        affordable = _WARM_UP_SECONDS * measured["steps"] // measured["seconds"]
+        measured = timed(runner, min(max(int(affordable), 1), _WARM_UP_STEPS))
     return measured["seconds"] / measured["steps"]
 
 

@@ -5,15 +5,17 @@ A contender's module has ``TITLE`` (a few words), ``PACKAGES`` (modules that mus
 nothing but the standard library, NumPy and its ``PACKAGES``: it may run in another interpreter than the
 command's.
 
-The work: the article's network (596,330 parameters), batches of 28x28x1 uint8 pixels taken from arrays in
-memory (or on the device), rescaled to [0, 1] in the step; convolutions with bias, BatchNorm with running
-statistics, ReLU, dropout 0.2, softmax cross-entropy, all gradients, one Adam update. No augmentation.
+The work: one of ``benchmarks.networks`` (the article's: 596,330 parameters), batches of uint8 pixels taken
+from arrays in memory (or on the device), rescaled to [0, 1] in the step; BatchNorm with running statistics,
+softmax cross-entropy, all gradients, one Adam update. No augmentation.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+
+from benchmarks.networks import NUM_CLASSES
 
 COMPARED = (
     "ours",
@@ -29,14 +31,6 @@ COMPARED = (
 )
 DTYPES = ("float32", "tfloat32", "bfloat16")
 
-FEATURES = (32, 32, 64, 64)
-POOL_AFTER = (1, 3)
-KERNEL_SIZE = 3
-DENSE_FEATURES = 512
-NUM_CLASSES = 10
-DROPOUT_RATE = 0.2
-BATCH_NORM_MOMENTUM = 0.99
-BATCH_NORM_EPSILON = 1e-3
 LEARNING_RATE = 1e-3
 ADAM_EPSILON = 1e-7
 
@@ -53,11 +47,15 @@ class Work:
         batch_size: images a step.
         dtype: one of ``DTYPES``: how products are computed; parameters are always float32.
         num_examples: images in the arrays that batches are taken from.
+        network: one of ``benchmarks.networks``.
+        image_shape: ``(height, width, channels)``.
     """
 
     batch_size: int = 64
     dtype: str = "float32"
     num_examples: int = 60_000
+    network: str = "article"
+    image_shape: tuple[int, ...] = (28, 28, 1)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -65,8 +63,8 @@ class Work:
         return self.num_examples // self.batch_size
 
     def images(self) -> np.ndarray:
-        """Random pixels, uint8 ``[N, 28, 28, 1]``: time does not depend on what is in them."""
-        return np.random.default_rng(0).integers(0, 256, (self.num_examples, 28, 28, 1), np.uint8)
+        """Random pixels, uint8 ``[N, *image_shape]``: time does not depend on what is in them."""
+        return np.random.default_rng(0).integers(0, 256, (self.num_examples, *self.image_shape), np.uint8)
 
     def labels(self) -> np.ndarray:
         """Random classes, int32 ``[N]``."""

@@ -1,4 +1,4 @@
-"""What the Keras contenders share: the network, trained with ``fit`` as Keras' own examples do."""
+"""What the Keras contenders share: training with ``fit``, as Keras' own examples do."""
 
 import math
 import os
@@ -22,10 +22,12 @@ def build(
     os.environ["KERAS_BACKEND"] = backend
     import keras
 
+    from benchmarks.networks.in_keras import make_network
+
     keras.utils.set_random_seed(0)
     if work.dtype == "bfloat16":
         keras.mixed_precision.set_global_policy("mixed_bfloat16")
-    model = make_model(keras)
+    model = make_network(work.network, work.image_shape)
     model.compile(
         keras.optimizers.Adam(c.LEARNING_RATE, epsilon=c.ADAM_EPSILON),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
@@ -53,21 +55,3 @@ def build(
             "last_loss": float(last),
         },
     )
-
-
-def make_model(keras):
-    """The article's network from Keras' layers."""
-    layers = keras.layers
-
-    def normalize():
-        return layers.BatchNormalization(momentum=c.BATCH_NORM_MOMENTUM, epsilon=c.BATCH_NORM_EPSILON)
-
-    stack = [keras.Input((28, 28, 1)), layers.Rescaling(1 / 255)]
-    for i, features in enumerate(c.FEATURES):
-        stack += [layers.Conv2D(features, c.KERNEL_SIZE), normalize(), layers.ReLU()]
-        if i in c.POOL_AFTER:
-            stack.append(layers.MaxPooling2D())
-    stack += [layers.Flatten(), layers.Dense(c.DENSE_FEATURES), normalize(), layers.ReLU()]
-    # The loss is computed in float32 whatever the policy.
-    stack += [layers.Dropout(c.DROPOUT_RATE), layers.Dense(c.NUM_CLASSES, dtype="float32")]
-    return keras.Sequential(stack)

@@ -4,6 +4,7 @@ import jax
 import numpy as np
 
 from benchmarks.contenders import Runner, Work
+from benchmarks.contenders.flax_shared import make_network
 from benchmarks.flops import count_multiplied_flops, count_step_flops
 from mnist_jax.config.check import check, default_config
 from mnist_jax.models.registry import count_parameters
@@ -18,7 +19,10 @@ PACKAGES = ("jax", "flax", "mnist_jax")
 
 
 def build_work_experiment(work: Work) -> Experiment:
-    """The experiment of the default configuration, with the work's batch, dtype and no augmentation."""
+    """The experiment of the default configuration, with the work's batch, dtype and no augmentation.
+
+    The article's network is the default one; another is given as a person gives their own.
+    """
     config = default_config()
     config.batch_size = work.batch_size
     config.model.dtype = work.dtype
@@ -26,9 +30,10 @@ def build_work_experiment(work: Work) -> Experiment:
     return build_experiment(
         check(config),
         make_layout(),
-        image_shape=(28, 28, 1),
+        image_shape=work.image_shape,
         class_names=tuple("0123456789"),
         num_train=work.num_examples,
+        model=None if work.network == "article" else make_network(work),
     )
 
 
@@ -70,9 +75,9 @@ def build(work: Work) -> Runner:
             "last_loss": float(np.asarray(steps.log.loss_sum)[(steps.step - 1) % work.steps_per_epoch])
             / work.batch_size,
             "compile_seconds": steps.function.compile_seconds,
-            "flops_per_step": count_step_flops(experiment.model, (28, 28, 1), work.batch_size),
+            "flops_per_step": count_step_flops(experiment.model, work.image_shape, work.batch_size),
             "multiplied_flops_per_step": count_multiplied_flops(
-                experiment.model, (28, 28, 1), work.batch_size
+                experiment.model, work.image_shape, work.batch_size
             ),
             "peak_device_memory_bytes": statistics.get("peak_bytes_in_use"),
         }

@@ -1,51 +1,17 @@
-"""Stock Flax: ``nn.Conv`` and ``nn.max_pool``, one jitted call a step, as Flax' own examples have it."""
+"""Stock Flax: the network as it is, one jitted call a step, as Flax' own examples have it."""
 
 import functools
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
 from flax.training.train_state import TrainState
 
 from benchmarks import contenders as c
+from benchmarks.contenders.flax_shared import make_network
 
 TITLE = "stock Flax loop"
 PACKAGES = ("jax", "flax", "optax")
-
-
-class StockCNN(nn.Module):
-    """The article's network from Flax' own layers."""
-
-    dtype: str
-    precision: jax.lax.Precision
-
-    @nn.compact
-    def __call__(self, x, train: bool):
-        """Gives float32 logits for images in [0, 1]."""
-        dtype = jnp.dtype(self.dtype)
-        normalize = functools.partial(
-            nn.BatchNorm,
-            use_running_average=not train,
-            momentum=c.BATCH_NORM_MOMENTUM,
-            epsilon=c.BATCH_NORM_EPSILON,
-            dtype=dtype,
-        )
-        kernel = (c.KERNEL_SIZE, c.KERNEL_SIZE)
-        options = {
-            "dtype": dtype,
-            "precision": self.precision,
-            "kernel_init": nn.initializers.glorot_uniform(),
-        }
-        for i, features in enumerate(c.FEATURES):
-            x = nn.Conv(features, kernel, padding="VALID", **options)(x)
-            x = nn.relu(normalize()(x))
-            if i in c.POOL_AFTER:
-                x = nn.max_pool(x, (2, 2), (2, 2))
-        x = x.reshape(x.shape[0], -1)
-        x = nn.relu(normalize()(nn.Dense(c.DENSE_FEATURES, **options)(x)))
-        x = nn.Dropout(c.DROPOUT_RATE, deterministic=not train)(x)
-        return nn.Dense(c.NUM_CLASSES, **options)(x).astype(jnp.float32)
 
 
 class BatchNormState(TrainState):
@@ -75,9 +41,8 @@ def train_step(state, images, labels, key):
 
 def build(work: c.Work) -> c.Runner:
     """Initializes the network and puts the data on the device."""
-    precise = jax.lax.Precision.HIGHEST if work.dtype == "float32" else jax.lax.Precision.DEFAULT
-    model = StockCNN("bfloat16" if work.dtype == "bfloat16" else "float32", precise)
-    variables = model.init(jax.random.key(0), jnp.zeros((1, 28, 28, 1)), train=False)
+    model = make_network(work)
+    variables = model.init(jax.random.key(0), jnp.zeros((1, *work.image_shape)), train=False)
     state = BatchNormState.create(
         apply_fn=model.apply,
         params=variables["params"],

@@ -1,4 +1,4 @@
-"""What the PyTorch contenders share: the network, the data and the step."""
+"""What the PyTorch contenders share: the data and the step."""
 
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -7,23 +7,7 @@ import torch
 from torch import nn
 
 from benchmarks import contenders as c
-
-
-def make_network() -> nn.Sequential:
-    """The article's network; PyTorch's BatchNorm momentum is the share of the new value."""
-    normalize = {"eps": c.BATCH_NORM_EPSILON, "momentum": 1 - c.BATCH_NORM_MOMENTUM}
-    layers: list[nn.Module] = []
-    channels, side = 1, 28
-    for i, features in enumerate(c.FEATURES):
-        layers += [nn.Conv2d(channels, features, c.KERNEL_SIZE), nn.BatchNorm2d(features, **normalize)]
-        layers += [nn.ReLU()]
-        channels, side = features, side - c.KERNEL_SIZE + 1
-        if i in c.POOL_AFTER:
-            layers.append(nn.MaxPool2d(2))
-            side //= 2
-    layers += [nn.Flatten(), nn.Linear(side * side * channels, c.DENSE_FEATURES)]
-    layers += [nn.BatchNorm1d(c.DENSE_FEATURES, **normalize), nn.ReLU(), nn.Dropout(c.DROPOUT_RATE)]
-    return nn.Sequential(*layers, nn.Linear(c.DENSE_FEATURES, c.NUM_CLASSES))
+from benchmarks.networks.in_torch import make_network
 
 
 def build(
@@ -47,7 +31,7 @@ def build(
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = work.dtype != "float32"
     torch.backends.cudnn.benchmark = True
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    network = make_network().to(device, memory_format=layout)
+    network = make_network(work.network, work.image_shape).to(device, memory_format=layout)
     forward = compile_forward(network)
     optimizer = torch.optim.Adam(
         network.parameters(),

@@ -187,6 +187,16 @@ def test_results_of_two_configurations_are_kept_side_by_side():
     assert result_files.result_name(result_of({}, rounds=3)).endswith("cores-compare.json")
 
 
+def test_results_of_two_networks_are_kept_side_by_side():
+    def name_of(**settings):
+        return result_files.result_name(result_of({}, rounds=3, **settings)).partition("cores-")[2]
+
+    article = {"network": "article", "image_shape": (28, 28, 1), "batch_size": 64}
+    assert name_of(**article) == "compare.json"
+    assert name_of(**{**article, "batch_size": 256}) == "compare-article-28x28x1-batch256.json"
+    assert name_of(**{**article, "network": "m3"}) == "compare-m3-28x28x1-batch64.json"
+
+
 def test_processes_are_compared_within_rounds():
     figures = processes.compare([1000.0, 500.0, 800.0], [800.0, 300.0, 560.0])
     assert figures["ratios"] == pytest.approx([0.8, 0.6, 0.7])

@@ -41,13 +41,23 @@ DIRTY = {
 }
 
 
+RESNET = {
+    **COMPARED,
+    "settings": {**COMPARED["settings"], "network": "resnet", "image_shape": [32, 32, 3]},
+    "ours_is_times_faster_than": {
+        "stock_flax": {"contender": "stock_flax", "median": 7.0},
+        "best_torch": {"contender": "torch_eager", "median": 1.5},
+    },
+}
+
+
 @pytest.fixture
 def folder(tmp_path):
     results = tmp_path / "results"
     results.mkdir()
     older = {**COMPARED, "machine": {**COMPARED["machine"], "date": "2025-01-01T00:00:00Z"}}
     older["contenders"] = {"ours": {**COMPARED["contenders"]["ours"], "images_per_second": 1.0}}
-    for name, result in (("z", older), ("b", COMPARED), ("c", ACCURACY), ("d", DIRTY)):
+    for name, result in (("z", older), ("b", COMPARED), ("c", ACCURACY), ("d", DIRTY), ("e", RESNET)):
         (results / f"{name}.json").write_text(json.dumps(result))
     (tmp_path / "README.md").write_text(f"# Title\n\n{BEGIN}\nold\n{END}\n\nmore\n")
     return tmp_path
@@ -72,6 +82,7 @@ def test_the_newest_results_are_drawn_between_the_markers(folder):
     assert f"| `configs/fast.py` | {row} 2026-01-02, commit 0123456789ab |\n" in text
     assert f"| `configs/slow.py` | {row} 2026-01-03, commit fedcba987654-dirty |\n" in text
     assert "no augmentation" in text
+    assert "| resnet, 32x32x3, batch 64 | 1,280 | 1.50 |  | 7.00 |\n" in text
     assert run(folder, "--check") == 0
     before = text
     assert run(folder) == 0
