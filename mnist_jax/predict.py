@@ -72,6 +72,9 @@ def main(arguments: cli.Arguments) -> int:
     if not arguments.positional:
         raise ConfigError(["IMAGE: is missing; give picture files, folders, or - for standard input"])
     _check_flags(arguments)
+    from mnist_jax.data.pictures.worker import start_early
+
+    start_early(arguments.positional)
     from mnist_jax.runtime.compilation import enable_compile_cache
 
     enable_compile_cache(lambda note: _print(note, sys.stderr))

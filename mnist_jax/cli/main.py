@@ -16,7 +16,9 @@ A main describes itself with a `Command` and imports what is heavy inside its fu
         cli.run_and_exit(main, COMMAND)
 """
 
+import atexit
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -83,10 +85,25 @@ def run_and_exit(
     main: Callable[[Arguments], int], command: Command, argv: Sequence[str] | None = None
 ) -> NoReturn:
     """Runs `main` as the program itself, see `run_main`: what stands behind ``if __name__ == "__main__"``."""
+    # JAX and what goes with it make 175,000 objects, and none of them is ever garbage.
+    gc.set_threshold(10_000)
     hold_standard_streams()
     code = run_main(main, command, argv)
     end_at_once(code)
-    sys.exit(code)
+    _end_quickly(code)
+
+
+def _end_quickly(code: int) -> NoReturn:
+    """Ends the process as Python does, but for taking JAX apart object by object, which takes a second."""
+    try:
+        # Waits for threads. The processes of multiprocessing end by these calls, too.
+        threading._shutdown()  # type: ignore[attr-defined]
+        atexit._run_exitfuncs()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError, AttributeError):
+                stream.flush()
+    finally:
+        os._exit(code)
 
 
 def _run(main: Callable[[Arguments], int], command: Command, words: list[str]) -> int:

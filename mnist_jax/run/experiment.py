@@ -76,7 +76,8 @@ class Experiment:
 
     def create_state(self, start: Callable[[TrainState], TrainState] = lambda state: state) -> TrainState:
         """Initializes the state of step 0 on every device; ``start`` may put trained variables into it."""
-        return self.layout.replicate(broadcast_from_primary(start(self._initial(create_train_state))))
+        state = self._initial(create_train_state, self.keys.params)
+        return self.layout.replicate(broadcast_from_primary(start(state)))
 
     def create_log(self) -> EpochLog:
         """Makes the empty log of an epoch on every device."""
@@ -91,13 +92,12 @@ class Experiment:
 
     @functools.cached_property
     def _shapes(self) -> dict[str, Any]:
-        return jax.eval_shape(
-            lambda: {"state": self._initial(initial_state), "log": EpochLog.empty(self.steps_per_epoch)}
-        )
+        state = jax.eval_shape(functools.partial(self._initial, initial_state), self.keys.params)
+        return {"state": state, "log": jax.eval_shape(lambda: EpochLog.empty(self.steps_per_epoch))}
 
-    def _initial(self, create: Callable[..., TrainState]) -> TrainState:
+    def _initial(self, create: Callable[..., TrainState], key: jax.Array) -> TrainState:
         use_ema = self.config.optim.ema_fraction > 0
-        return create(self.keys.params, self.model, self.image_shape, self.tx, use_ema=use_ema)
+        return create(key, self.model, self.image_shape, self.tx, use_ema=use_ema)
 
     def compiled_steps(self, train: Dataset) -> CompiledSteps:
         """Puts the training images on every device, once, for the steps to be done there."""
@@ -182,8 +182,9 @@ def build_experiment(
     optimizer: optax.GradientTransformation | None = None,
     first_step: int = 0,
     model: Any = None,
+    is_trained: bool = True,
 ) -> Experiment:
-    """Builds everything a run needs but its data.
+    """Builds everything a run needs but its data; the keys as shapes alone where nothing ``is_trained``.
 
     An ``optimizer`` replaces that of ``config.optim.name``, a ``model`` that of ``config.model.name``.
 
@@ -215,7 +216,7 @@ def build_experiment(
         learning_rate_fn=learning_rate_fn,
         tx=group_parameters(config, tx),
         augment_fn=build_augment_fn(config.augment, layout.platform, len(class_names)),
-        keys=RunKeys.from_seed(config.seed),
+        keys=RunKeys.from_seed(config.seed) if is_trained else jax.eval_shape(RunKeys.from_seed, config.seed),
         first_step=first_step,
     )
     try:

@@ -259,7 +259,7 @@ def recorded_experiment(
     model: Any = None,
     optimizer: optax.GradientTransformation | None = None,
 ) -> Experiment:
-    """Builds the experiment that a run's ``config.json`` describes, without its data.
+    """Builds the experiment that a run's ``config.json`` describes, without its data and random keys.
 
     Args:
         config: of the run.
@@ -279,4 +279,5 @@ def recorded_experiment(
         num_train=run["dataset"]["num_train"],
         model=model,
         optimizer=optimizer,
+        is_trained=False,
     )

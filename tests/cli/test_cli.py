@@ -298,6 +298,27 @@ def test_sigterm_ends_the_program_with_one_line(name):
     assert (done.returncode, done.stderr) == (143, f"error: stopped by {name}\n")
 
 
+def test_a_program_ends_with_all_that_is_to_be_done_then_and_no_more():
+    program = (
+        "import atexit, sys, threading, time\n"
+        "from mnist_jax import cli\n"
+        "class Last:\n"
+        "    def __del__(self): print('taken apart')\n"
+        "last = Last()\n"
+        "atexit.register(print, 'at exit')\n"
+        "def late():\n"
+        "    time.sleep(0.1)\n"
+        "    sys.stdout.write('thread\\n')\n"
+        "def main(arguments):\n"
+        "    threading.Thread(target=late).start()\n"
+        "    sys.stdout.write('main\\n')\n"
+        "    return 7\n"
+        "cli.run_and_exit(main, cli.Command('python -m nothing', 'Nothing.'))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=50)
+    assert (done.returncode, done.stdout, done.stderr) == (7, "main\nthread\nat exit\n", "")
+
+
 def test_the_old_handler_of_sigterm_comes_back():
     before = signal.getsignal(signal.SIGTERM)
     assert run(lambda arguments: 0) == 0

@@ -20,7 +20,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
@@ -33,6 +33,7 @@ from mnist_jax.data.pictures.steps import Step
 from mnist_jax.errors import DataError
 
 if TYPE_CHECKING:
+    from mnist_jax.data.pictures.decode import Source
     from mnist_jax.data.pictures.pages.find import Page
 
 # A picture of 64 million pixels takes a few seconds and about 1 GB.
@@ -42,6 +43,11 @@ MEMORY_BYTES = 3 * 2**29
 # A progressive JPEG goes over its pixels once for each ten of its bytes: up to here for about a second.
 _QUICK_BYTES_TIMES_PIXELS = 2**32
 _QUICK_PIXELS = 2**22
+
+# Of many files these are looked at before the first is read.
+_LOOKED_AT = 10
+
+_PAGE_FINDER = "mnist_jax.data.pictures.pages.find"
 
 
 class PictureWorker:
@@ -99,7 +105,7 @@ class PictureWorker:
         Raises:
             DataError: as `Preparation.load`, or it takes more than the time or the memory accepted.
         """
-        if not self._is_for_all and _is_quick(content):
+        if not self._is_for_all and _is_quick(io.BytesIO(content), len(content)):
             return _load(content, preparation, steps)
         with self._lock:
             request = {**preparation.as_dict(), "with_steps": steps is not None}
@@ -118,7 +124,7 @@ class PictureWorker:
         Raises:
             DataError: as `load_page`, or it takes more than the time or the memory accepted.
         """
-        if not self._is_for_all and _is_quick(content):
+        if not self._is_for_all and _is_quick(io.BytesIO(content), len(content)):
             return _load_page(content)
         with self._lock:
             answer, body = self._ask(content, {"page": True})
@@ -220,13 +226,25 @@ def shared_worker() -> PictureWorker:
     return worker
 
 
-def _is_quick(content: bytes) -> bool:
+def start_early(files: Sequence[str]) -> None:
+    """Starts the shared worker's process if one of the first files needs it, which takes a second.
+
+    Of files that cannot be read nothing is said yet; pipes and folders are left alone.
+    """
+    for file in files[:_LOOKED_AT]:
+        with contextlib.suppress(OSError, ValueError):
+            if os.path.isfile(file) and not _is_quick(file, os.path.getsize(file)):
+                shared_worker().start()
+                return
+
+
+def _is_quick(source: "Source", num_bytes: int) -> bool:
     try:
-        height, width = read_facts(io.BytesIO(content))[:2]
+        height, width = read_facts(source)[:2]
     except DataError:
         return True  # it goes no further than its header
     pixels = height * width
-    return pixels <= _QUICK_PIXELS and pixels * len(content) <= _QUICK_BYTES_TIMES_PIXELS
+    return pixels <= _QUICK_PIXELS and pixels * num_bytes <= _QUICK_BYTES_TIMES_PIXELS
 
 
 def _write(stream: BinaryIO | Any, head: dict[str, Any], body: bytes) -> None:
@@ -256,12 +274,11 @@ def serve(requests: BinaryIO, answers: BinaryIO, cpu_seconds: int, memory_bytes:
         cpu_seconds: at more a picture the system ends this process.
         memory_bytes: at more a picture is refused.
     """
-    # The largest things it imports are imported before memory is counted.
-    _answer(Preparation("mnist", (28, 28, 1)).as_dict(), b"")
-    importlib.import_module("mnist_jax.data.pictures.pages.find")
-    limit = _address_space_bytes() + memory_bytes
-    with contextlib.suppress(ValueError, OSError):  # a lower limit is there already
-        resource.setrlimit(resource.RLIMIT_AS, (limit, resource.getrlimit(resource.RLIMIT_AS)[1]))
+    # What is imported and allocated for good, BLAS' buffers among it, is there before memory is counted.
+    preparation = Preparation("mnist", (*MNIST_SHAPE, 1))
+    _answer(preparation.as_dict(), b"")
+    preparation.apply(np.pad(np.ones((20, 4)), 10))
+    _limit_memory(memory_bytes)
     # A core would be as large as what it took.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     while True:
@@ -277,7 +294,18 @@ def serve(requests: BinaryIO, answers: BinaryIO, cpu_seconds: int, memory_bytes:
         seconds = int(used.ru_utime + used.ru_stime) + 1 + cpu_seconds
         resource.setrlimit(resource.RLIMIT_CPU, (seconds, resource.getrlimit(resource.RLIMIT_CPU)[1]))
         del head["bytes"]
+        if "page" in head and _PAGE_FINDER not in sys.modules:
+            _limit_memory(2**60)
+            importlib.import_module(_PAGE_FINDER)
+            _limit_memory(memory_bytes)
         _write(answers, *_answer(head, content))
+
+
+def _limit_memory(memory_bytes: int) -> None:
+    """Allows so much more than is in use now."""
+    limit = _address_space_bytes() + memory_bytes
+    with contextlib.suppress(ValueError, OSError):  # a lower limit is there already
+        resource.setrlimit(resource.RLIMIT_AS, (limit, resource.getrlimit(resource.RLIMIT_AS)[1]))
 
 
 _TOO_LARGE = "takes more than the memory accepted to decode"

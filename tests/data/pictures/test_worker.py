@@ -1,11 +1,13 @@
 """Pictures from outside are decoded within limits, in a process that may be ended."""
 
 import io
+import os
 import threading
 
 import numpy as np
 import pytest
 
+from mnist_jax.data.pictures import worker as worker_module
 from mnist_jax.data.pictures.preparation import Preparation
 from mnist_jax.data.pictures.worker import PictureWorker, PictureWorkers
 from mnist_jax.errors import DataError
@@ -76,3 +78,31 @@ def test_the_working_folder_holds_no_modules_of_ours(tmp_path, monkeypatch):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('run from a folder of pictures')")
     with PictureWorker(is_for_all=True) as worker:
         assert worker.prepare(SEVEN, MNIST).shape == (28, 28, 1)
+
+
+def test_a_process_is_started_early_for_what_needs_it(tmp_path, monkeypatch):
+    files = {"small.png": SEVEN, "large.png": large(), "no.png": b"seven"}
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    os.mkfifo(tmp_path / "pipe")
+
+    def is_started(*names):
+        with PictureWorker() as worker:
+            worker.close()
+            monkeypatch.setattr(worker_module, "shared_worker", lambda: worker)
+            worker_module.start_early([str(tmp_path / name) for name in names])
+            return worker._process is not None
+
+    assert not is_started("small.png", "no.png", "missing.png", "pipe", ".", "\0")
+    assert is_started("small.png", "missing.png", "large.png")
+    assert not is_started(*10 * ["small.png"], "large.png")
+
+
+def test_pages_are_within_the_limits_too():
+    page = saved(draw(STROKES["7"], side=300, pen=25)).getvalue()
+    with PictureWorker(memory_bytes=2**26, is_for_all=True) as worker:
+        assert worker.prepare(SEVEN, MNIST).shape == (28, 28, 1)
+        assert len(worker.find_digits(page).groups) == 1
+        with pytest.raises(DataError, match="^takes more than the memory accepted to decode$"):
+            worker.find_digits(large())
+        assert len(worker.find_digits(page).groups) == 1
