@@ -7,9 +7,8 @@ images with the same meaning, before anybody differentiates, vectorizes or compi
 """
 
 import functools
-import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -19,6 +18,7 @@ from jax.extend.core import Jaxpr, Literal, primitives
 from jaxtyping import Array, Float
 
 from mnist_jax.ops.convolution import conv2d
+from mnist_jax.ops.depthwise import Sizes, depthwise, shifts
 
 # More shifted copies than these cost more than what they replace.
 _MOST_SHIFTS = 25
@@ -150,8 +150,8 @@ def correlate(
         return jnp.matmul(images, kernel[0, 0], precision=precision)
     if dilation == (1, 1):
         return _correlate_strided(images, kernel, strides, precision)
-    shifts = list(_shifts(images, (1, rows, cols, 1), (1, *strides, 1), (1, *dilation, 1)))
-    patches = jnp.concatenate(shifts, axis=3)
+    shifted = shifts(images, (1, rows, cols, 1), (1, *strides, 1), (1, *dilation, 1))
+    patches = jnp.concatenate(list(shifted), axis=3)
     return jnp.matmul(patches, kernel.reshape(-1, features), precision=precision)
 
 
@@ -187,8 +187,7 @@ def _correlate_depthwise(
     rows, cols, _, features = kernel.shape
     # Each channel makes as many features, side by side.
     images = jnp.repeat(images, features // images.shape[3], axis=3)
-    shifts = _shifts(images, (1, rows, cols, 1), (1, *strides, 1), (1, *dilation, 1))
-    return functools.reduce(jnp.add, map(jnp.multiply, shifts, kernel.reshape(-1, features)))
+    return depthwise(images, kernel.reshape(rows, cols, features), strides, dilation)
 
 
 def _max_pool(params: dict[str, Any], images: Array) -> list[Array] | None:
@@ -203,7 +202,7 @@ def _sum_pool(params: dict[str, Any], images: Array) -> list[Array] | None:
     window, strides, dilation = _window_of(params)
     if not _is_small(params):
         return None
-    return [functools.reduce(jnp.add, _shifts(_pad(images, params["padding"]), window, strides, dilation))]
+    return [functools.reduce(jnp.add, shifts(_pad(images, params["padding"]), window, strides, dilation))]
 
 
 def _window_of(params: dict[str, Any]) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
@@ -214,12 +213,9 @@ def _is_small(params: dict[str, Any]) -> bool:
     return set(params["base_dilation"]) == {1} and math.prod(params["window_dimensions"]) <= _MOST_SHIFTS
 
 
-Sizes = tuple[int, ...]
-
-
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
 def _maximum_of_windows(x: Array, window: Sizes, strides: Sizes, dilation: Sizes) -> Array:
-    return functools.reduce(jnp.maximum, _shifts(x, window, strides, dilation))
+    return functools.reduce(jnp.maximum, shifts(x, window, strides, dilation))
 
 
 def _maximum_forward(x: Array, window: Sizes, strides: Sizes, dilation: Sizes) -> tuple[Array, tuple]:
@@ -233,28 +229,16 @@ def _maximum_backward(
     """The first of several largest gets the gradient, as in XLA."""
     x, largest = residuals
     shares, free = [], jnp.ones(largest.shape, bool)
-    for shifted in _shifts(x, window, strides, dilation):
+    for shifted in shifts(x, window, strides, dilation):
         hit = free & (shifted == largest)
         free &= ~hit
         shares.append(jnp.where(hit, gradient, 0))
     shape_only = jax.ShapeDtypeStruct(x.shape, x.dtype)
-    spread = jax.linear_transpose(lambda x: list(_shifts(x, window, strides, dilation)), shape_only)
+    spread = jax.linear_transpose(lambda x: list(shifts(x, window, strides, dilation)), shape_only)
     return spread(shares)
 
 
 _maximum_of_windows.defvjp(_maximum_forward, _maximum_backward)
-
-
-def _shifts(x: Array, window: Sizes, strides: Sizes, dilation: Sizes) -> Iterator[Array]:
-    """For each place in a window, what all windows have there."""
-    counts = [
-        (size - (length - 1) * gap - 1) // step + 1
-        for size, length, gap, step in zip(x.shape, window, dilation, strides, strict=True)
-    ]
-    for place in itertools.product(*map(range, window)):
-        start = [index * gap for index, gap in zip(place, dilation, strict=True)]
-        end = [s + (n - 1) * step + 1 for s, n, step in zip(start, counts, strides, strict=True)]
-        yield lax.slice(x, start, end, strides)
 
 
 def _pad(x: Array, padding: Sequence[tuple[int, int]], value: float = 0) -> Array:
