@@ -24,9 +24,6 @@ COMMAND = cli.Command(
 GRADIENT_BYTES = 4 * 596_330
 # Two sums a feature of five BatchNorms, forward; those of the gradient are as many again.
 BATCH_NORM_BYTES = 4 * 2 * (32 + 32 + 64 + 64 + 512)
-# On CPU the gradients to the kernels of all convolutions but the first are summed in the 36 places of
-# Winograd's tiles, not in the kernel's own 9.
-WINOGRAD_BYTES = 4 * (36 - 9) * (32 * 32 + 32 * 64 + 64 * 64)
 FLOPS_PER_IMAGE = 61e6
 
 _BYTES = {"f32": 4, "s32": 4, "u32": 4, "f64": 8, "bf16": 2, "pred": 1, "u8": 1}
@@ -48,7 +45,7 @@ class Machine:
         hop_seconds: added for each doubling beyond a node.
         bytes_per_second: each device can send while it receives as many, beyond its node.
         node: devices of one node.
-        extra_bytes: reduced in a step on top of gradients and BatchNorm's sums.
+        num_collectives: all-reduces a step, one after another.
     """
 
     name: str
@@ -58,13 +55,11 @@ class Machine:
     hop_seconds: float
     bytes_per_second: float
     node: int
-    extra_bytes: int = 0
+    num_collectives: int
 
 
-H100 = Machine("H100, 8 a node, 400 Gb/s of InfiniBand each", 20e12, 0.4e-3, 12e-6, 6e-6, 40e9, 8)
-ETHERNET = Machine(
-    "CPU nodes, 8 cores each, 25 Gb/s Ethernet", 0.5e12, 0.1e-3, 60e-6, 25e-6, 2.5e9, 1, WINOGRAD_BYTES
-)
+H100 = Machine("H100, 8 a node, 400 Gb/s of InfiniBand each", 20e12, 0.4e-3, 12e-6, 6e-6, 40e9, 8, 12)
+ETHERNET = Machine("CPU nodes, 8 cores each, 25 Gb/s Ethernet", 0.5e12, 0.1e-3, 60e-6, 25e-6, 2.5e9, 1, 10)
 
 
 def collectives(hlo: str) -> list[tuple[str, int]]:
@@ -77,7 +72,7 @@ def collectives(hlo: str) -> list[tuple[str, int]]:
     return found
 
 
-def step_seconds(machine: Machine, devices: int, batch_size: int, num_collectives: int = 12) -> float:
+def step_seconds(machine: Machine, devices: int, batch_size: int) -> float:
     """Seconds of a step of ``batch_size`` images over all devices: computing, latencies, bytes.
 
     The collectives wait for each other (each BatchNorm for the one before, the gradients for all), so nothing
@@ -87,8 +82,8 @@ def step_seconds(machine: Machine, devices: int, batch_size: int, num_collective
     if devices == 1:
         return computing
     latency = machine.latency_seconds + machine.hop_seconds * max(0, math.log2(devices / machine.node))
-    sent = 2 * (devices - 1) / devices * (GRADIENT_BYTES + 2 * BATCH_NORM_BYTES + machine.extra_bytes)
-    return computing + num_collectives * latency + sent / machine.bytes_per_second
+    sent = 2 * (devices - 1) / devices * (GRADIENT_BYTES + 2 * BATCH_NORM_BYTES)
+    return computing + machine.num_collectives * latency + sent / machine.bytes_per_second
 
 
 def efficiency(machine: Machine, devices: int, batch_size: int, *, fixed_global: bool) -> float:
@@ -105,13 +100,16 @@ def efficiency(machine: Machine, devices: int, batch_size: int, *, fixed_global:
     return alone * whole / (step_seconds(machine, devices, whole) * devices)
 
 
-def compiled_step(devices: int, conv: str = "auto") -> str:
+# How convolutions are lowered on each, and with them how a step is spread over devices.
+PLATFORMS = {"gemm": "cpu", "fused": "gpu", "lax": "tpu"}
+
+
+def compiled_step(devices: int, conv: str = "gemm") -> str:
     """The compiled program of the default network's steps at batch 64 on the first devices, as text.
 
     Args:
         devices: how many.
-        conv: how convolutions are lowered: ``gemm`` as on a CPU, ``fused`` as on a GPU, ``lax`` as on a TPU,
-            ``auto``.
+        conv: how convolutions are lowered: a key of ``PLATFORMS``, and all else as for that platform.
     """
     import jax
     import numpy as np
@@ -128,7 +126,7 @@ def compiled_step(devices: int, conv: str = "auto") -> str:
     config.model.conv = conv
     experiment = build_experiment(
         check(config),
-        Layout(everywhere, batch, jax.devices()[0].platform, devices),
+        Layout(everywhere, batch, PLATFORMS[conv], devices),
         image_shape=(28, 28, 1),
         class_names=tuple("0123456789"),
         num_train=60_000,

@@ -20,6 +20,7 @@ from jaxtyping import Array, Float
 
 from mnist_jax.ops.convolution import conv2d, images_gradient, resolve_implementation, stack_patches
 from mnist_jax.ops.pooling import max_pool2d, unpool2d
+from mnist_jax.ops.shared_batch import mean_over_devices
 
 Features = Float[Array, " features"]
 
@@ -28,8 +29,8 @@ def moments(x: Float[Array, "batch *space features"]) -> tuple[Features, Feature
     """Returns mean and variance of each feature, float32 ``[F]``, from one reading of ``x``."""
     axes = tuple(range(x.ndim - 1))
     x = x.astype(jnp.float32)
-    mean = jnp.mean(x, axes)
-    return mean, jnp.maximum(jnp.mean(jnp.square(x), axes) - jnp.square(mean), 0.0)
+    mean, square = mean_over_devices(jnp.mean(x, axes), jnp.mean(jnp.square(x), axes))
+    return mean, jnp.maximum(square - jnp.square(mean), 0.0)
 
 
 def normalize(
@@ -111,7 +112,7 @@ def _sums_by_image(*arrays: Array) -> Array:
 def _moments_by_image(x: Array) -> tuple[Array, Array]:
     """As `moments`."""
     x = x.astype(jnp.float32)
-    mean, square = _sums_by_image(x, jnp.square(x)) / (x.size // x.shape[-1])
+    mean, square = mean_over_devices(*_sums_by_image(x, jnp.square(x)) / (x.size // x.shape[-1]))
     return mean, jnp.maximum(square - jnp.square(mean), 0.0)
 
 
@@ -156,9 +157,11 @@ def _fused_backward(
         bias_gradient, scale_gradient = _sums_by_image(gradient, gradient * centered)
     scale_gradient = scale_gradient * inverse_sd
     count = x.size // x.shape[-1]
+    # Returned are those of this device's rows, as all gradients to parameters: they are summed together.
+    bias_mean, scale_mean = mean_over_devices(bias_gradient, scale_gradient)
     # d/dx = factor * (gradient - mean of gradient - normalized x * mean of gradient times normalized x)
-    slope = -factor * inverse_sd * scale_gradient / count
-    offset = -factor * bias_gradient / count - slope * mean
+    slope = -factor * inverse_sd * scale_mean / count
+    offset = -factor * bias_mean / count - slope * mean
     if pool:
         gradient = unpool2d(gradient, x, selected, apart)
     return (factor * gradient + (slope * x + offset)).astype(x.dtype), scale_gradient, bias_gradient
@@ -198,7 +201,7 @@ def _conv_fused_forward(
         # A one at the end of each patch: its products with the others are their sums.
         patches = jnp.concatenate([patches, jnp.ones((*patches.shape[:3], 1), patches.dtype)], axis=-1)
     count = patches.size // patches.shape[-1]
-    products = _inner_products(patches, patches, precision, apart) / count
+    (products,) = mean_over_devices(_inner_products(patches, patches, precision, apart) / count)
     patch_mean, covariance = products[-1, :-1], products[:-1, :-1]
     covariance = covariance - jnp.outer(patch_mean, patch_mean)
     flat_kernel = kernel.reshape(-1, features).astype(jnp.float32)
@@ -241,9 +244,10 @@ def _conv_fused_backward(
     # The gradient to the convolution's result is factor * (d - mean of d - z * mean of d z), z its result
     # normalized; here its products with the patches, and below itself where the images' gradient is used.
     slope = inverse_sd * scale_gradient
+    bias_mean, slope_mean = mean_over_devices(bias_gradient, slope)
     kernel_gradient = factor * (products - jnp.outer(patch_mean, bias_gradient) - spread * slope)
     convolved = jnp.matmul(patches[..., :-1], kernel.reshape(-1, features), precision=precision)
-    to_convolved = factor * (gradient - (bias_gradient + (convolved - mean) * slope) / count)
+    to_convolved = factor * (gradient - (bias_mean + (convolved - mean) * slope_mean) / count)
     to_images = images_gradient(to_convolved.astype(patches.dtype), kernel, precision)
     return (
         to_images,

@@ -27,6 +27,7 @@ from mnist_jax.runtime.collectives import broadcast_from_primary
 from mnist_jax.runtime.compilation import CompiledFunction, command_buffer_options
 from mnist_jax.runtime.devices import Layout
 from mnist_jax.training.compiled_steps import CompiledSteps, StepsPerCall
+from mnist_jax.training.data_parallel import share_batch
 from mnist_jax.training.draws import AugmentFn, draw_step
 from mnist_jax.training.epoch import RunKeys, jit_train_steps, make_train_steps
 from mnist_jax.training.epoch_log import EpochLog
@@ -128,29 +129,30 @@ class Experiment:
 
     def jit_train_steps(self) -> Any:
         """The jitted function that does many steps in one call, see ``epoch.jit_train_steps``."""
-        return jit_train_steps(**self._step_options(), batch_sharding=self.layout.batch)
+        return jit_train_steps(**self._step_options(self.layout.batch))
 
     def make_train_steps(self, batch_sharding: NamedSharding | None) -> Any:
         """The same not yet compiled and for another spread of the batch, see ``epoch.make_train_steps``."""
-        return make_train_steps(**self._step_options(), batch_sharding=batch_sharding)
+        return make_train_steps(**self._step_options(batch_sharding))
 
-    def _step_options(self) -> dict[str, Any]:
+    def _step_options(self, batch_sharding: NamedSharding | None) -> dict[str, Any]:
         optim, model = self.config.optim, self.config.model
-        num_steps = self.total_steps - self.first_step
+        num_steps, is_ours = self.total_steps - self.first_step, not is_own(model.name)
+        frozen = parse_patterns(self.config.init.freeze)
+        sharding = batch_sharding if self.layout.platform == "cpu" and is_ours else None
         step = functools.partial(
             train_step,
             augment_fn=self.augment_fn,
             label_smoothing=optim.label_smoothing,
             ema_decay=1.0 - 1.0 / max(optim.ema_fraction * num_steps, _SHORTEST_AVERAGE),
-            # A network of one's own keeps running statistics itself, if it has any.
-            statistics_momentum=model.batch_norm_momentum
-            if model.batch_norm_warmup and not is_own(model.name)
-            else None,
+            # A network of one's own keeps running statistics itself, and may sum over the batch anywhere.
+            statistics_momentum=model.batch_norm_momentum if model.batch_norm_warmup and is_ours else None,
+            share_batch=share_batch(sharding, frozen),
         )
-        frozen = parse_patterns(self.config.init.freeze)
         batch_shape = (self.config.batch_size, *self.image_shape)
         return {
             "train_step": freeze_step(step, frozen) if frozen else step,
+            "batch_sharding": batch_sharding,
             "batch_size": self.config.batch_size,
             "num_examples": self.num_train,
             "static_length": self.static_length,

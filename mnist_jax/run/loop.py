@@ -226,8 +226,8 @@ def _kept(run: Run, checkpoints: Checkpoints, totals: RunTotals, state: TrainSta
 
 
 def _work_begins(stop: StopRequest) -> None:
-    """From here on a signal is answered with a checkpoint, in all processes alike."""
-    gather()
+    """From here on a signal is answered with a checkpoint, in all processes alike, once all have compiled."""
+    gather(0.0)
     stop.work_begins()
 
 

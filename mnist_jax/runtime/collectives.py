@@ -39,7 +39,13 @@ def on_primary(work: Callable[[], T]) -> T:
 
 
 def gather(*numbers: float) -> np.ndarray:
-    """Returns the numbers of every process in each: float32 ``[processes, len(numbers)]``."""
+    """Waits for all processes; returns the numbers of each: float32 ``[processes, len(numbers)]``.
+
+    Raises:
+        ValueError: there are none, for which no process would wait.
+    """
+    if not numbers:
+        raise ValueError("gather() got no numbers; expected at least one")
     row = np.asarray(numbers, np.float32)
     if not is_multiprocess():
         return row[None]

@@ -31,6 +31,7 @@ def train_step(
     label_smoothing: float = 0.0,
     ema_decay: float = 0.0,
     statistics_momentum: float | None = None,
+    share_batch: Callable[[Any], Any] = lambda gradient_fn: gradient_fn,
 ) -> tuple[TrainState, Metrics]:
     """Does one update.
 
@@ -48,6 +49,7 @@ def train_step(
         statistics_momentum: share of the old BatchNorm statistics kept by ``state.batch_stats``, limited in
             the same way, for a model whose BatchNorm returns the moments of the batch (momentum 0); None for
             one that keeps running statistics itself, as Keras does.
+        share_batch: spreads the gradient function over devices, see `data_parallel`; else the compiler does.
 
     Returns:
         the next state and the sums of this batch.
@@ -59,7 +61,7 @@ def train_step(
     if mix := getattr(augment_fn, "mix", None):
         images, labels = mix(draws.augment, images, labels)
 
-    def loss_fn(params: PyTree) -> tuple[Array, tuple[Array, Array, PyTree]]:
+    def loss_fn(params: PyTree, images: Array, labels: Array) -> tuple[Array, tuple[Metrics, PyTree]]:
         logits, updates = state.apply_fn(
             {"params": params, "batch_stats": state.batch_stats},
             images,
@@ -68,11 +70,12 @@ def train_step(
             mutable=["batch_stats"],
         )
         targets = labels if labels.ndim == 2 else jax.nn.one_hot(labels, logits.shape[-1])
-        targets = optax.smooth_labels(targets, label_smoothing)
-        losses = optax.softmax_cross_entropy(logits, targets)
-        return jnp.mean(losses), (losses, logits, updates.get("batch_stats", {}))
+        losses = optax.softmax_cross_entropy(logits, optax.smooth_labels(targets, label_smoothing))
+        hits = jnp.argmax(logits, axis=-1) == (jnp.argmax(labels, axis=-1) if labels.ndim == 2 else labels)
+        return jnp.mean(losses), (Metrics.from_batch(losses, hits), updates.get("batch_stats", {}))
 
-    gradients, (losses, logits, batch_stats) = jax.grad(loss_fn, has_aux=True)(state.params)
+    gradient_fn = share_batch(jax.grad(loss_fn, has_aux=True))
+    gradients, (metrics, batch_stats) = gradient_fn(state.params, images, labels)
     updates, opt_state = state.tx.update(gradients, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     ema = state.ema
@@ -84,8 +87,7 @@ def train_step(
     new_state = state.replace(
         step=state.step + 1, params=params, batch_stats=batch_stats, opt_state=opt_state, ema=ema
     )
-    classes = jnp.argmax(labels, axis=-1) if labels.ndim == 2 else labels
-    return new_state, Metrics.from_batch(losses, jnp.argmax(logits, axis=-1) == classes)
+    return new_state, metrics
 
 
 def _average(old: PyTree, new: PyTree, decay: float, step: Int[Array, ""]) -> PyTree:

@@ -7,7 +7,6 @@ from benchmarks.scaling import (
     ETHERNET,
     GRADIENT_BYTES,
     H100,
-    WINOGRAD_BYTES,
     collectives,
     compiled_step,
     efficiency,
@@ -28,14 +27,14 @@ def test_one_device_needs_nobody():
     assert collectives(compiled_step(1)) == []
 
 
-@pytest.mark.parametrize(("conv", "extra"), [("gemm", WINOGRAD_BYTES), ("fused", 0), ("lax", 0)])
+@pytest.mark.parametrize(("conv", "most"), [("gemm", 10), ("fused", 14), ("lax", 14)])
 @pytest.mark.parametrize("devices", [pytest.param(2, marks=pytest.mark.slow), 8])
-def test_a_step_reduces_gradients_and_batch_norm_and_moves_nothing_else(devices, conv, extra):
+def test_a_step_reduces_gradients_and_batch_norm_and_moves_nothing_else(devices, conv, most):
     """Images, activations and random numbers stay where they are, whatever the number of devices."""
     found = collectives(compiled_step(devices, conv))
     assert {kind for kind, _ in found} == {"all-reduce"}
-    assert len(found) <= 14
-    total = sum(size for _, size in found) - extra
+    assert len(found) <= most
+    total = sum(size for _, size in found)
     assert GRADIENT_BYTES * 0.98 < total < GRADIENT_BYTES + 3 * BATCH_NORM_BYTES
 
 

@@ -20,6 +20,8 @@ from mnist_jax.runtime.signals import StopRequest
 
 def test_a_single_process_agrees_with_itself():
     np.testing.assert_array_equal(gather(1.5, 2), [[1.5, 2]])
+    with pytest.raises(ValueError, match="no numbers"):
+        gather()
     assert on_primary(lambda: {"a": 1}) == {"a": 1}
     tree = {"a": object()}
     assert broadcast_from_primary(tree) is tree

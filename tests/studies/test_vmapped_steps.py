@@ -16,6 +16,7 @@ from mnist_jax.studies.vmapped_steps import (
     stack_members,
     take_member,
 )
+from mnist_jax.training.data_parallel import share_batch
 from mnist_jax.training.epoch import RunKeys, jit_train_steps, make_train_steps
 from mnist_jax.training.epoch_log import EpochLog
 from mnist_jax.training.optimizer import create_optimizer
@@ -38,10 +39,11 @@ def setting(tiny_model, tiny_data):
     num_examples = len(tiny_data[1])
     step = functools.partial(train_step, augment_fn=add_noise, label_smoothing=0.1, ema_decay=0.9)
 
-    def make_run(static, sharding=None):
+    def make_run(static, sharding=None, share=False):
         make = jit_train_steps if sharding is None else make_train_steps
         sizes = {"batch_size": BATCH, "num_examples": num_examples}
-        return make(step, **sizes, batch_sharding=sharding, static_length=static)
+        one_step = functools.partial(step, share_batch=share_batch(sharding if share else None))
+        return make(one_step, **sizes, batch_sharding=sharding, static_length=static)
 
     def create(seed):
         keys = RunKeys.from_seed(seed)
@@ -51,11 +53,11 @@ def setting(tiny_model, tiny_data):
     return make_run, create
 
 
-def run_together(setting, seeds, data, mesh, static):
+def run_together(setting, seeds, data, mesh, static, share=False):
     make_run, create = setting
     states, logs, keys = (stack_members(list(trees)) for trees in zip(*map(create, seeds), strict=True))
     states, logs, keys = place_members((states, logs, keys), mesh)
-    run = jit_member_steps(make_run(static, batch_sharding(mesh)), mesh, static_length=static)
+    run = jit_member_steps(make_run(static, batch_sharding(mesh), share), mesh, static_length=static)
     return run(states, logs, *place_shared(data, mesh), keys, STEPS if static else np.int32(STEPS))
 
 
@@ -125,11 +127,15 @@ def test_stacking_and_taking_are_inverse():
         assert jax.tree.all(jax.tree.map(lambda x, y: bool((x == y).all()), take_member(stacked, i), tree))
 
 
-def test_devices_share_a_members_batch_where_there_are_more_of_them(setting, alone, tiny_data):
-    """2 members x 4 devices each: what a member computes does not change, wherever its batch is."""
+@pytest.mark.parametrize("share", [False, True])
+def test_devices_share_a_members_batch_where_there_are_more_of_them(setting, alone, tiny_data, share):
+    """2 members x 4 devices each: what a member computes does not change, wherever its batch is.
+
+    Nor who spreads it: the compiler, or `share_batch` as on a CPU.
+    """
     mesh = member_mesh(2, batch_size=BATCH)
     assert dict(mesh.shape) == {"member": 2, "data": 4}
-    states, logs = run_together(setting, (3, 4), tiny_data, mesh, static=False)
+    states, logs = run_together(setting, (3, 4), tiny_data, mesh, static=False, share=share)
     kernel = states.params["conv0"]["kernel"]
     assert {(shard.device.id, shard.index[0].start) for shard in kernel.addressable_shards} == {
         (device.id, None if member is None else member)
