@@ -23,6 +23,7 @@ from starlette.types import Lifespan
 
 from mnist_jax.data.pictures.pages.answer import Digit, to_text
 from mnist_jax.data.pictures.pages.find import Page
+from mnist_jax.data.pictures.steps import Step
 from mnist_jax.data.pictures.worker import PictureWorkers
 from mnist_jax.demo.batching import Batcher
 from mnist_jax.demo.guard import Bodies, Guard, error_response
@@ -55,6 +56,7 @@ def create_app(
 
     ``GET /`` is the page; ``GET /api/model`` returns `about`; ``POST /api/recognise`` takes the
     bytes of a picture file as its body, and ``POST /api/digits`` those of a page of digits.
+    ``POST /api/steps`` returns what each step of the preparation makes of a picture file.
     ``GET /api/layers`` describes the layers, ``POST /api/layers`` tells what each gives for a picture,
     ``GET /api/weights?layer=1&unit=0`` has the weights of a map or unit (`LayerViewer`). Every refusal is
     ``{"error": message}`` with a status of 4xx.
@@ -101,6 +103,12 @@ def create_app(
             raise HTTPException(404, "this network does not read pages of digits")
         return await answer_picture(request, recognizer.read_page, answer)
 
+    async def tell_steps(request: Request) -> Response:
+        async def answer(steps: list[Step]) -> dict[str, Any]:
+            return {"steps": [{"name": step.name, **_pixels(step.image)} for step in steps]}
+
+        return await answer_picture(request, recognizer.read_steps, answer)
+
     async def view_layers(request: Request) -> Response:
         async def answer(image: np.ndarray) -> dict[str, Any]:
             view: dict[str, Any] = await viewers.ask(lambda viewer: viewer.view(image))
@@ -128,6 +136,7 @@ def create_app(
             Route("/api/model", tell_model, methods=["GET"]),
             Route("/api/recognise", recognize, methods=["POST"]),
             Route("/api/digits", read_digits, methods=["POST"]),
+            Route("/api/steps", tell_steps, methods=["POST"]),
             Route("/api/layers", tell_layers, methods=["GET"]),
             Route("/api/layers", view_layers, methods=["POST"]),
             Route("/api/weights", tell_weights, methods=["GET"]),
@@ -225,7 +234,7 @@ def _page_as_json(page: Page, digits: Sequence[Digit]) -> dict[str, Any]:
     return {"height": height, "width": width, "text": to_text(digits), "digits": rows}
 
 
-def _pixels(values: UInt8[np.ndarray, "height width channels"]) -> dict[str, Any]:
-    height, width, channels = values.shape
+def _pixels(values: UInt8[np.ndarray, "height width *channels"]) -> dict[str, Any]:
+    height, width, channels = values.reshape(*values.shape[:2], -1).shape
     data = base64.b64encode(np.ascontiguousarray(values).tobytes()).decode()
     return {"height": height, "width": width, "channels": channels, "base64": data}

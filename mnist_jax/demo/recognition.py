@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, PyTree, UInt8
 from mnist_jax.data.pictures.doubt import find_doubt, is_of_digits
 from mnist_jax.data.pictures.pages.answer import Digit, answer_pages
 from mnist_jax.data.pictures.pages.find import Page
+from mnist_jax.data.pictures.steps import Step
 from mnist_jax.data.pictures.worker import PictureWorkers
 from mnist_jax.errors import DataError
 from mnist_jax.models.registry import summarize_layers
@@ -71,6 +72,20 @@ class Recognizer:
             return self.workers.prepare(content, self.model.preparation)
         except DataError as error:
             raise DataError(f"the picture: {error}") from error
+
+    def read_steps(self, content: bytes) -> list[Step]:
+        """Returns what each step makes of the bytes of a picture file, up to what the network is given.
+
+        Raises:
+            DataError: as for `read`, where there is not even a first step.
+        """
+        steps: list[Step] = []
+        try:
+            self.workers.prepare(content, self.model.preparation, steps)
+        except DataError as error:
+            if not steps:
+                raise DataError(f"the picture: {error}") from error
+        return steps
 
     @property
     def reads_pages(self) -> bool:

@@ -52,7 +52,7 @@ def test_the_page_loads_only_what_is_served_here(client):
     while new := {name for script in found for name in imports(client, script)} - found:
         found |= new
     own = {"answer.js", "demo.css", "demo.js", "icon.svg", "network.js", "pad.js", "planes.js", "scene.js"}
-    own |= {"colors.js", "still.js", "unit.js", "view.js"}
+    own |= {"colors.js", "steps.js", "still.js", "unit.js", "view.js"}
     three = {"three/three.core.min.js", "three/three.module.min.js"}
     assert found == own | three
     for name in found:
@@ -127,6 +127,23 @@ def test_the_digits_of_a_page_are_told_with_their_boxes(client):
         np.testing.assert_allclose(digit["box"], [80, left + 25, 140, left + 75], atol=4)
         assert digit["line"] == 0 and digit["unsure"] == bool(digit["reason"])
     assert "blank" in client.post("/api/digits", content=encode(page[:50])).json()["error"]
+
+
+def test_every_step_is_told_where_it_is_asked_for(client):
+    picture = encode(seven(100))
+    steps = client.post("/api/steps", content=picture).json()["steps"]
+    names = [step["name"] for step in steps]
+    assert names[0] == "as given" and names[-1] == "what the network was given"
+    assert len(set(names)) == len(names) >= 5
+    assert decode(steps[0]).shape == (100, 100, 3)
+    answer = client.post("/api/recognise", content=picture).json()
+    assert {name: steps[-1][name] for name in answer["image"]} == answer["image"] and "steps" not in answer
+    blank = client.post("/api/steps", content=encode(np.full((50, 50), 9, np.uint8)))
+    assert blank.status_code == 200
+    assert [step["name"] for step in blank.json()["steps"]] == names[:2] + ["light divided out"]
+    for body, status, message in ((b"", 400, "the body is empty"), (b"seven", 422, "not a picture")):
+        response = client.post("/api/steps", content=body)
+        assert response.status_code == status and message in response.json()["error"]
 
 
 def test_activations_are_those_of_the_first_relu(client, untrained):

@@ -166,6 +166,24 @@ def test_strokes_undo_and_clear(empty, pointer):
     assert empty.evaluate("document.getElementById('spoken').textContent") == ""
 
 
+def test_the_steps_are_shown_while_they_are_unfolded(empty):
+    asked = "performance.getEntriesByType('resource').filter((e) => e.name.endsWith('api/steps')).length"
+    names = "[...document.querySelectorAll('#steps-row span')].map((s) => s.textContent)"
+    before = empty.evaluate(asked)
+    draw(empty, [SEVEN])
+    answer(empty)
+    assert empty.evaluate(asked) == before and empty.evaluate(names) == []
+    empty.evaluate("document.querySelector('#steps summary').click()")
+    wait_until(empty, f"{names}.at(-1) === 'what the network was given'")
+    assert empty.evaluate(names)[0] == "as given"
+    empty.evaluate("document.querySelector('#steps-row li:last-child canvas').id = 'last-step'")
+    np.testing.assert_array_equal(pixels(empty, "last-step"), pixels(empty, "given"))
+    click(empty, "clear")
+    assert empty.evaluate(names) == []
+    assert empty.evaluate("document.getElementById('steps-say').textContent") == "Nothing yet."
+    empty.evaluate("document.querySelector('#steps summary').click()")
+
+
 def test_a_small_drawing_is_answered_like_a_large_one(empty):
     given = []
     for margin in (0.05, 0.38):

@@ -99,7 +99,7 @@ function ranking(probabilities) {
 function showInside(answer) {
   shown = answer;
   showBars(answer?.probabilities ?? names.map(() => 0));
-  for (const id of ["given", "preview"]) showGiven(byId(id), answer?.image);
+  for (const id of ["given", "preview"]) showPicture(byId(id), answer?.image);
   byId("preview").hidden = !answer;
   showMaps(answer?.activations);
 }
@@ -127,7 +127,7 @@ export function bytesOf(pixels) {
   return Uint8Array.from(atob(pixels.base64), (character) => character.charCodeAt(0));
 }
 
-function showGiven(canvas, image) {
+export function showPicture(canvas, image) {
   canvas.setAttribute("aria-label", image ? `The picture, ${image.width} by ${image.height} pixels` : "Nothing yet");
   if (!image) {
     canvas.width = 1; // empties it

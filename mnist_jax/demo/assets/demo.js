@@ -1,6 +1,7 @@
 // The page: asks the network while something is drawn, and shows what it says.
 import { announce, prepare, showAnswer, showDigits, showNothing, showRefusal } from "./answer.js";
 import { Pad } from "./pad.js";
+import { Steps } from "./steps.js";
 
 const LARGEST_FILE = 16 * 2 ** 20;
 const PAUSE_MS = 40;
@@ -14,6 +15,7 @@ let question = 0; // counts what was asked; an answer to an older question is no
 let wanted = false;
 let busy = false;
 let network = null; // the view in space, once it is opened
+const steps = new Steps(request, () => (pad.isEmpty ? steps.clear() : ask()));
 
 const pad = new Pad(byId("pad"), (settled) => {
   upload = null;
@@ -22,6 +24,7 @@ const pad = new Pad(byId("pad"), (settled) => {
   if (pad.isEmpty) {
     question += 1;
     showNothing();
+    steps.clear();
     network?.darken();
   } else {
     ask();
@@ -54,8 +57,9 @@ async function ask() {
     wanted = false;
     const mine = question;
     const isUpload = Boolean(upload);
+    let picture = upload;
     try {
-      const picture = upload ?? (await pad.toBlob());
+      picture ??= await pad.toBlob();
       const answer = await request("api/recognise", picture);
       if (mine === question || (!pad.isEmpty && !upload)) showAnswer(answer, isUpload);
       if (mine === question && readsPages && answer.reason === "no single digit") await askForDigits(mine);
@@ -65,6 +69,7 @@ async function ask() {
       if (mine === question) showRefusal(error.message, isUpload);
       network?.darken();
     }
+    if (mine === question) await steps.look(picture);
     await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
     if (pad.isEmpty) wanted = false;
   }
