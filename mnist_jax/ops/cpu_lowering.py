@@ -146,8 +146,9 @@ def correlate(
         of_group = functools.partial(correlate, strides=strides, dilation=dilation, precision=precision)
         return jnp.concatenate([of_group(*piece) for piece in pieces], axis=3)
     if (rows, cols) == (1, 1):
+        # Differentiated by hand: XLA would write the transposed gradient for the one to the kernel.
         images = images[:, :: strides[0], :: strides[1]]
-        return jnp.matmul(images, kernel[0, 0], precision=precision)
+        return conv2d(images, kernel, "gemm", precision)
     if dilation == (1, 1):
         return _correlate_strided(images, kernel, strides, precision)
     shifted = shifts(images, (1, rows, cols, 1), (1, *strides, 1), (1, *dilation, 1))
