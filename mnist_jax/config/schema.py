@@ -160,6 +160,9 @@ FIELDS = (
     ),
     _part("augment.contrast_fraction", 0.0, "contrast times a factor in 1 - this to 1 + this"),
     _fraction("augment.noise_stddev", 0.0, "normal noise of a standard deviation up to this"),
+    _fraction(
+        "augment.disturbed_share", 0.0, "share of the images disturbed: blots, bars, haze, tones, noise, blur"
+    ),
     _fraction("augment.cutout_fraction", 0.0, "erase a square, its side this share of the shorter side"),
     _from_0("augment.mixup_alpha", 0.0, "blend pairs of images and labels by Beta(this, this); 0 = off"),
     _from_0("augment.cutmix_alpha", 0.0, "paste boxes of one image into another likewise; 0 = off"),

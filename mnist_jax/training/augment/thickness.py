@@ -26,14 +26,14 @@ def change_thickness(images: Images, pixels: Float[Array, " batch"], most: float
     # An erosion is the dilation of the negative.
     thinner, changed = signs * images, jnp.zeros_like(images)
     for done in range(math.ceil(most)):
-        thicker = _dilate(thinner)
+        thicker = dilate(thinner)
         share = jnp.clip(amount - done, 0.0, 1.0)
         changed = changed + share * (thicker - thinner)
         thinner = thicker
     return images + signs * changed
 
 
-def _dilate(images: Array) -> Array:
+def dilate(images: Array) -> Array:
     """Returns the largest of each pixel and its four neighbors."""
     height, width = images.shape[1:3]
     beyond = -jnp.inf

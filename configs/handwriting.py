@@ -1,0 +1,24 @@
+from ml_collections import ConfigDict
+
+from mnist_jax.config import default_config
+
+
+def get_config() -> ConfigDict:
+    """Returns the configuration."""
+    config = default_config()
+    config.num_epochs = 10
+    config.batch_size = 64
+
+    config.augment.rotation_degrees = 10.0
+    config.augment.width_shift_fraction = 0.1
+    config.augment.height_shift_fraction = 0.1
+    config.augment.shear_degrees = 10.0
+    config.augment.zoom_fraction = 0.1
+    config.augment.disturbed_share = 0.6
+
+    config.optim.schedule = "one_cycle"
+    config.optim.learning_rate = 4e-3
+    config.optim.warmup_fraction = 0.3
+    config.optim.label_smoothing = 0.1
+    config.optim.ema_fraction = 0.043
+    return config
