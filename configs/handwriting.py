@@ -1,3 +1,13 @@
+"""One network that reads people's handwriting: default.py's, trained to hold up under disturbances.
+
+    python -m mnist_jax.train --config configs/handwriting.py
+
+Twice the epochs of default.py, and three in five images of each batch disturbed (docs/augmentation.md).
+
+Measured: 99.57% (seed 0, 43 errors) after 10 epochs, 21 min 13 s of training on 2 shared and busy cores of an
+AMD EPYC, jax 0.10.2.
+"""
+
 from ml_collections import ConfigDict
 
 from mnist_jax.config import default_config

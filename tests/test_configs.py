@@ -8,6 +8,7 @@ import pytest
 from mnist_jax.config.automatic import resolve
 from mnist_jax.config.check import check, check_against_data
 from mnist_jax.config.file import load_config_file
+from mnist_jax.training.augment.disturbances.bag import KINDS
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 FILES = sorted(path for path in CONFIGS.glob("*.py") if path.name != "__init__.py")
@@ -60,6 +61,18 @@ def test_smoke_needs_no_data_and_little_time():
     config = check(load_config_file(str(CONFIGS / "smoke.py")))
     assert config.data.name == "mnist_5k"
     assert config.data.train_examples * config.num_epochs < 1000
+
+
+def test_handwriting_differs_from_default_in_its_disturbances_and_epochs_alone():
+    default = check(load_config_file(str(CONFIGS / "default.py")))
+    handwriting = check(load_config_file(str(CONFIGS / "handwriting.py"))).copy_and_resolve_references()
+    assert 0.3 < handwriting.augment.disturbed_share < 0.9
+    # Each kind is given at least one place in each batch.
+    assert handwriting.augment.disturbed_share * handwriting.batch_size > len(KINDS)
+    chosen, _ = resolve(default, 60_000)
+    handwriting.augment.disturbed_share = 0.0
+    handwriting.num_epochs = chosen.num_epochs
+    assert handwriting == chosen
 
 
 def test_fashion_mnist_has_no_digits_standing_in():

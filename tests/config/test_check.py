@@ -133,6 +133,7 @@ def test_an_older_configuration_gets_the_defaults_of_newer_fields_and_unknown_na
         ({"augment__zoom_fraction": 1}, "augment.zoom_fraction: "),
         ({"augment__width_shift_fraction": -0.1}, "augment.width_shift_fraction: "),
         ({"augment__cutout_fraction": 1.5}, "augment.cutout_fraction: "),
+        ({"augment__disturbed_share": 1.5}, "augment.disturbed_share: "),
         ({"augment__elastic_alpha": -1}, "augment.elastic_alpha: "),
         ({"augment__elastic_sigma": 0}, "augment.elastic_sigma: "),
         ({"augment__thickness_pixels": 5}, "augment.thickness_pixels: "),

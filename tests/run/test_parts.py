@@ -68,6 +68,7 @@ def test_without_further_changes_a_run_augments_by_its_warp_alone():
         "thickness_pixels": 1.0,
         "contrast_fraction": 0.5,
         "noise_stddev": 0.1,
+        "disturbed_share": 0.5,
         "mixup_alpha": 0.2,
         "cutmix_alpha": 1.0,
     }

@@ -32,6 +32,7 @@ ALL = Augmentation(
     thickness_pixels=1.5,
     contrast_fraction=0.5,
     noise_stddev=0.2,
+    disturbed_share=0.5,
     mixup_alpha=0.5,
     cutmix_alpha=1.0,
 )

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Key
 
-
 NUM_AMOUNTS = 10
 Amounts = Float[Array, "batch 10"]
 PerImage = Float[Array, "batch 1 1 1"]

@@ -17,7 +17,7 @@ def shake(key: Key[Array, ""], amounts: Amounts, images: Images) -> Field:
 
 
 def warp_widely(key: Key[Array, ""], amounts: Amounts, images: Images) -> Field:
-    """Turns and shears by up to 0.5 and 0.45, shifts by up to 15%, enlarges to 1.4 or shrinks to 0.55."""
+    """Turns by up to 29 degrees, shears by 24, shifts by 15%, enlarges to 1.4 times or shrinks to 0.55."""
     height, width = images.shape[1:3]
 
     def draw(index: int, low: float, high: float) -> Array:

@@ -18,13 +18,13 @@ def change_tones(key: Key[Array, ""], amounts: Amounts, images: Images) -> Image
 
 def add_grain(key: Key[Array, ""], amounts: Amounts, images: Images) -> Images:
     """Adds normal noise of a deviation up to 0.6, on half of the images to the ink alone."""
-    deviations = between(amounts, 0, 0, 0.6) * jnp.where(is_below(amounts, 1), 1, jnp.sqrt(images))
+    deviations = between(amounts, 0, 0.0, 0.6) * jnp.where(is_below(amounts, 1), 1, jnp.sqrt(images))
     return jnp.clip(images + deviations * jax.random.normal(key, images.shape), 0, 1)
 
 
 def lose_pixels(key: Key[Array, ""], amounts: Amounts, images: Images) -> Images:
     """Sets up to 35% of the pixels to 0 or 1, with even odds."""
-    drawn, rate = jax.random.uniform(key, images.shape), between(amounts, 0, 0, 0.35)
+    drawn, rate = jax.random.uniform(key, images.shape), between(amounts, 0, 0.0, 0.35)
     return jnp.where(drawn < rate / 2, 0.0, jnp.where(drawn > 1 - rate / 2, 1.0, images))
 
 
@@ -53,6 +53,6 @@ def _gaussians(size: int, deviations: PerImage) -> Float[Array, "batch {size} {s
 
 def keep_outlines(key: Key[Array, ""], amounts: Amounts, images: Images) -> Images:
     """Leaves the outlines of strokes: where a dilation adds to them, or what an erosion takes away."""
-    ink = between(amounts, 0, 2, 10) * (images - between(amounts, 1, 0.15, 0.7)) + 0.5
+    ink = between(amounts, 0, 2.0, 10.0) * (images - between(amounts, 1, 0.15, 0.7)) + 0.5
     ink = jnp.clip(ink, 0, 1)
     return jnp.where(is_below(amounts, 2), dilate(ink) - ink, ink + dilate(-ink))
