@@ -4,8 +4,9 @@
 
 Twice the epochs of default.py, and three in five images of each batch disturbed (docs/augmentation.md).
 
-Measured: 99.57% (seed 0, 43 errors) after 10 epochs, 21 min 13 s of training on 2 shared and busy cores of an
-AMD EPYC, jax 0.10.2.
+Measured: 99.57% (seed 0, 43 errors), and 98.89% on average over the fifteen corruptions of MNIST-C (evaluate
+--corruptions), the worst 96.92%; 21 min 13 s of training on 2 cores of an AMD EPYC that others used too, jax
+0.10.2. Nothing was chosen by the test set.
 """
 
 from ml_collections import ConfigDict
