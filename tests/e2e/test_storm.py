@@ -18,7 +18,16 @@ from pathlib import Path
 import pytest
 
 from mnist_jax.runtime.environment import git_commit
-from tests.e2e.training_runs import ROOT, SINGLE_STEPS, TOTAL_STEPS, Commands, expect_same_end, steps_of
+from tests.e2e.training_runs import (
+    ROOT,
+    SINGLE_STEPS,
+    SMALL,
+    TOTAL_STEPS,
+    Commands,
+    expect_same_end,
+    steps_of,
+)
+from tests.forked import ForkedCommand, start_server
 from tests.power_cut import Shadow, cut_power, rebuild
 
 KILLS = int(os.environ.get("MNIST_JAX_STORM_KILLS", "100"))
@@ -91,17 +100,24 @@ def storm(
     kills: int,
     chance: random.Random,
     power_cuts: bool = False,
+    forked: bool = False,
 ) -> list[str]:
-    """Starts a run again and again, kills it ``kills`` times, and lets it finish."""
+    """Starts a run again and again, kills it ``kills`` times, and lets it finish.
+
+    Where ``forked`` says so, nine of ten starts are forks of a process that has imported the package.
+    """
     log: list[str] = []
     shadow = workdir.with_name("shadow")
     while len(log) < kills:
-        program: list[str] = []
+        program = ["-m", "mnist_jax.train"]
         if power_cuts:
             shutil.rmtree(shadow, ignore_errors=True)
-            program = [sys.executable, str(ROOT / "tests" / "power_cut.py"), str(shadow), str(workdir)]
-            program.append("mnist_jax.train")
-        process = commands.start_training(workdir, *words, *FREQUENT, program=program)
+            program = [str(ROOT / "tests" / "power_cut.py"), str(shadow), str(workdir), "mnist_jax.train"]
+        if forked and len(log) % 10:
+            training = [*program, *SMALL, f"--workdir={workdir}", *words, *FREQUENT]
+            process = ForkedCommand(training, workdir.with_name("said"))
+        else:
+            process = commands.start_training(workdir, *words, *FREQUENT, program=[sys.executable, *program])
         how = kill_at_random(process, workdir, chance, may_end=len(log) >= kills - 3)
         if how.startswith("ended"):
             assert how == "ended with 0", how
@@ -116,6 +132,7 @@ def storm(
 @pytest.mark.storm
 @pytest.mark.parametrize("kind", ["kills", "power cuts"])
 def test_storm(commands, tmp_path, capsys, kind):
+    start_server(commands.environment)
     done, run = 0, 0
     wanted = KILLS if kind == "kills" else POWER_CUTS
     while done < wanted:
@@ -124,7 +141,7 @@ def test_storm(commands, tmp_path, capsys, kind):
         reference, workdir = tmp_path / f"reference{run}", tmp_path / f"killed{run}"
         commands.train(reference, *words)
         count = min(wanted - done, -(-wanted // NUM_RUNS))
-        log = storm(workdir, commands, words, count, chance, power_cuts=kind == "power cuts")
+        log = storm(workdir, commands, words, count, chance, power_cuts=kind == "power cuts", forked=True)
         done += len(log)
         with capsys.disabled():
             counts = ", ".join(f"{log.count(kind)} {kind}" for kind in sorted(set(log)))
