@@ -1,9 +1,10 @@
-"""``python -m benchmarks.readme_table``: draws the README's first table from the results that are kept."""
+"""``python -m benchmarks.readme_table``: draws the README's tables from the results that are kept."""
 
 import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks import accuracy
 from benchmarks.networks import NETWORKS
 from benchmarks.result_files import RESULTS_DIR, commit_of, describe_work, is_article_work, read_results
 from mnist_jax import cli
@@ -11,10 +12,11 @@ from mnist_jax.errors import RunError
 from mnist_jax.storage.json_files import replace_file
 
 BEGIN, END = "<!-- benchmarks:begin -->", "<!-- benchmarks:end -->"
+ACCURACY_BEGIN, ACCURACY_END = "<!-- accuracy:begin -->", "<!-- accuracy:end -->"
 
 COMMAND = cli.Command(
     "python -m benchmarks.readme_table",
-    "Replaces what stands between the two benchmark markers of a README by tables of the newest results.",
+    "Replaces what stands between the markers of a README by tables of the results that are kept.",
     (
         cli.Flag("readme", "README.md", "file to change", non_empty=True, metavar="FILE"),
         cli.Flag("results", str(RESULTS_DIR), "folder of the results", non_empty=True, metavar="DIR"),
@@ -30,10 +32,14 @@ def main(arguments: cli.Arguments) -> int:
         before = path.read_text(encoding="utf-8")
     except OSError as error:
         raise RunError(f"cannot read {path}: {error.strerror}; expected a README with markers") from error
-    results = read_results(Path(arguments["results"]))
+    folder = Path(arguments["results"])
+    results = read_results(folder)
     if not results:
-        raise RunError(f"no result in {arguments['results']}; run a benchmark with --keep first")
+        raise RunError(f"no result in {folder}; run a benchmark with --keep first")
     after = insert(before, draw(results), path)
+    if (folder / accuracy.FOLDER).is_dir():
+        table = accuracy.draw(folder / accuracy.FOLDER)
+        after = insert(after, table, path, ACCURACY_BEGIN, ACCURACY_END)
     if arguments["check"] and after != before:
         raise RunError(f"{path} is not up to date; run python -m benchmarks.readme_table")
     if after != before:
@@ -41,17 +47,17 @@ def main(arguments: cli.Arguments) -> int:
     return 0
 
 
-def insert(text: str, tables: str, path: Path) -> str:
-    """Replaces what stands between the markers.
+def insert(text: str, tables: str, path: Path, begin_mark: str = BEGIN, end_mark: str = END) -> str:
+    """Replaces what stands between two markers.
 
     Raises:
         RunError: the markers are not there once each, in order.
     """
-    head, begin, rest = text.partition(BEGIN)
-    _, end, tail = rest.partition(END)
-    if not begin or not end or BEGIN in rest or END in tail:
-        raise RunError(f"{path}: expected one line {BEGIN} and below it one line {END}")
-    return f"{head}{BEGIN}\n{tables}\n{END}{tail}"
+    head, begin, rest = text.partition(begin_mark)
+    _, end, tail = rest.partition(end_mark)
+    if not begin or not end or begin_mark in rest or end_mark in tail:
+        raise RunError(f"{path}: expected one line {begin_mark} and below it one line {end_mark}")
+    return f"{head}{begin_mark}\n{tables}\n{end_mark}{tail}"
 
 
 def draw(results: list[dict[str, Any]]) -> str:

@@ -26,7 +26,7 @@ class ForkedCommand:
     """A command under way, with the part of `subprocess.Popen` that waits, kills and reads."""
 
     def __init__(self, words: Sequence[str], said: Path):
-        """Starts ``python WORD...``: ``-m MODULE`` or a file, and its arguments; ``said`` takes its stderr."""
+        """Starts ``python WORD...``, ``-m MODULE`` or a file and its arguments; ``said`` takes its stderr."""
         self._said = said
         context = multiprocessing.get_context("forkserver")
         self._process = context.Process(target=_run, args=(list(words), str(said)))

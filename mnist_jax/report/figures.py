@@ -215,6 +215,31 @@ def calibration(bins: CalibrationBins) -> Figure:
     return figure
 
 
+def accuracy_by_change(
+    lines: Mapping[str, tuple[Sequence[float], Float[np.ndarray, " amounts"]]],
+    xlabel: str,
+    drawn: tuple[float, float],
+) -> Figure:
+    """Draws the share of right answers by how far images were changed.
+
+    Args:
+        lines: by the name of a change its amounts and the shares; the names are told where there are several.
+        xlabel: with the amounts' unit.
+        drawn: from where to where training changed images itself, shaded; equal for not at all.
+    """
+    figure = style.new_figure(2.6)
+    axes = figure.add_subplot()
+    if drawn[0] < drawn[1]:
+        axes.axvspan(*drawn, color=style.ACCENT, alpha=0.1, linewidth=0)
+    for (name, (amounts, shares)), color, mark in zip(lines.items(), style.SERIES, "os", strict=False):
+        axes.plot(amounts, 100 * shares, f"-{mark}", color=color, linewidth=1.5, markersize=3.5, label=name)
+    style.style_axes(axes, xlabel=xlabel, ylabel="right answers (%)")
+    axes.set_ylim(0, 103)
+    if len(lines) > 1:
+        style.legend(axes)
+    return figure
+
+
 def _points(
     records: Sequence[Mapping[str, Any]], field: str, steps_per_epoch: float
 ) -> tuple[list[float], np.ndarray]:

@@ -98,6 +98,7 @@ def _describe_run(
             "alike": sections.measured_alike(predictions),
             "calibration": sections.calibration(predictions),
             "selective": sections.selective(predictions),
+            "robustness": sections.robustness(predictions),
             "mistakes": report_pictures.mistakes(predictions, card),
             "hits": report_pictures.hits(predictions, card),
             "pairs": report_pictures.pairs(predictions, card),

@@ -15,6 +15,7 @@ from mnist_jax.data import Splits
 from mnist_jax.errors import MnistJaxError
 from mnist_jax.metrics.voting import describe_probabilities
 from mnist_jax.report.record import RunRecord
+from mnist_jax.report.robustness import CHANGES, accuracy_by_change
 from mnist_jax.run.datasets import divide, load_recorded
 from mnist_jax.run.load import LoadedModel, load, recorded_experiment
 from mnist_jax.storage.json_files import replace_file
@@ -37,6 +38,7 @@ class Predictions:
     num_train: int
     # Of the images held out, probabilities and labels; None where there are none.
     validation: tuple[Float[np.ndarray, "held_out classes"], Int[np.ndarray, " held_out"]] | None
+    changed_accuracy: Float[np.ndarray, " changes"]  # of `robustness.CHANGES`, in their order
     is_ink: bool  # whether gray pictures are ink on paper
 
     @property
@@ -79,7 +81,7 @@ def answer_test_set(
     test, path = splits.test, record.folder / PREDICTIONS_FILE
     key = _key(model, splits)
     data = divide(model.config, splits)[1]
-    names = ["probabilities", "train", *["validation"] * (data.validation is not None)]
+    names = ["probabilities", "train", "changed", *["validation"] * (data.validation is not None)]
     kept = _read(path, key, names)
     if kept is None:
         train, held_out = data.train, data.validation
@@ -87,6 +89,7 @@ def answer_test_set(
         described = describe_probabilities(model.predict(train.images[rows]), train.labels[rows])
         figures = np.array([described["loss"], described["accuracy"], len(rows)], np.float64)
         kept = {"probabilities": model.predict(test.images), "train": figures}
+        kept["changed"] = accuracy_by_change(model.predict, test.images, test.labels)
         if held_out is not None:
             kept["validation"] = model.predict(held_out.images)
         _write(path, key, kept)
@@ -99,13 +102,14 @@ def answer_test_set(
         train_accuracy=float(accuracy),
         num_train=int(count),
         validation=(kept["validation"], data.validation.labels) if data.validation is not None else None,
+        changed_accuracy=kept["changed"],
         is_ink=record.is_ink,
     )
 
 
 def _key(model: LoadedModel, splits: Splits) -> str:
-    """A hash of the network's variables and the data: what the predictions depend on."""
-    digest = hashlib.sha256(f"{splits.train.sha256} {splits.test.sha256}".encode())
+    """A hash of the network's variables, the data and its changes: what the predictions depend on."""
+    digest = hashlib.sha256(f"{splits.train.sha256} {splits.test.sha256} {dict(CHANGES)}".encode())
     for leaf in jax.tree.leaves(model.variables):
         digest.update(np.asarray(leaf).tobytes())
     return digest.hexdigest()

@@ -23,6 +23,7 @@ from mnist_jax.report.inline import inline_svg
 from mnist_jax.report.predictions import Predictions
 from mnist_jax.report.record import RunRecord
 from mnist_jax.report.reproduce import extension_commands, first_configuration, train_command
+from mnist_jax.report.robustness import CHANGES, NUM_IMAGES, by_name
 from mnist_jax.runtime.environment import collect_versions
 from mnist_jax.terminal.format import describe_disputed, format_duration, format_percent, quote_word
 
@@ -31,6 +32,13 @@ _CURVE_NAMES = {
     "accuracy": "Share of wrong answers over the epochs",
     "learning_rate": "Learning rate over the epochs",
     "images_per_second": "Training speed over the epochs",
+}
+
+# What is drawn together of the changes, and the label of the axis.
+_CHANGES = {
+    "rotation": (["rotation"], "rotation, clockwise (degrees)"),
+    "size": (["scale"], "size (factor)"),
+    "shift": (["shift right", "shift down"], "shift (pixels)"),
 }
 
 
@@ -224,6 +232,30 @@ def selective(predictions: Predictions) -> list[tuple[str, ...]]:
         )
         for found in accuracy_at_coverage(predictions.probabilities, labels, (1.0, 0.99, 0.98, 0.95))
     ]
+
+
+def robustness(predictions: Predictions) -> dict[str, Any]:
+    """How much stays right where images are turned, scaled and shifted, beside what training drew of it."""
+    augment = predictions.model.config.augment
+    height, width, _ = predictions.model.image_shape
+    shift = max(augment.width_shift_fraction * width, augment.height_shift_fraction * height)
+    drawn = {"rotation": augment.rotation_degrees, "size": augment.zoom_fraction, "shift": shift}
+    accuracies = by_name(predictions.changed_accuracy)
+    shown = []
+    for kind, (names, label) in _CHANGES.items():
+        unchanged = 1.0 if kind == "size" else 0.0
+        reach = drawn[kind] if augment.enabled else 0.0
+        figure = figures.accuracy_by_change(
+            {name: (CHANGES[name], accuracies[name]) for name in names},
+            label,
+            drawn=(unchanged - reach, unchanged + reach),
+        )
+        shown.append(inline_svg(figure, f"by-{kind}", f"Share of right answers by {kind}"))
+    return {
+        "figures": shown,
+        "images": min(NUM_IMAGES, predictions.splits.test.num_examples),
+        "is_drawn": augment.enabled and any(drawn.values()),
+    }
 
 
 def config_groups(record: RunRecord) -> list[dict[str, Any]]:

@@ -1,11 +1,13 @@
 """The table script: draws from results, writes between the markers only."""
 
 import json
+import shutil
 
 import pytest
 
 from benchmarks import readme_table
-from benchmarks.readme_table import BEGIN, END
+from benchmarks.readme_table import ACCURACY_BEGIN, ACCURACY_END, BEGIN, END
+from benchmarks.result_files import RESULTS_DIR
 from mnist_jax import cli
 
 COMPARED = {
@@ -109,3 +111,15 @@ def test_no_results_are_a_fault(folder, capsys):
         file.unlink()
     assert run(folder) == 1
     assert "--keep" in capsys.readouterr().err
+
+
+def test_accuracies_that_are_kept_are_drawn_between_markers_of_their_own(folder, capsys):
+    shutil.copytree(RESULTS_DIR / "accuracy" / "default", folder / "results" / "accuracy" / "default")
+    assert run(folder) == 1
+    assert ACCURACY_BEGIN in capsys.readouterr().err
+    readme = folder / "README.md"
+    readme.write_text(f"{ACCURACY_BEGIN}\n{ACCURACY_END}\n{readme.read_text()}")
+    assert run(folder) == 0
+    part = readme.read_text().partition(ACCURACY_END)[0]
+    assert "| [`default.py`](configs/default.py) | 99.62 ± 0.03% | 5 |" in part
+    assert run(folder, "--check") == 0

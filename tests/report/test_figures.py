@@ -57,6 +57,17 @@ def test_a_run_without_a_single_mistake_can_be_drawn():
     assert "<svg" in inline_svg(figures.per_class_accuracy(everything_right, NAMES), "per-class", "")
 
 
+def test_accuracy_by_change_is_drawn_in_percent_beside_what_training_drew():
+    shifts = {"right": ([-1.0, 0.0], np.array([0.5, 1.0])), "down": ([0.0, 1.0], np.array([1.0, 0.25]))}
+    figure = figures.accuracy_by_change(shifts, "shift", drawn=(-0.5, 0.5))
+    np.testing.assert_allclose(lines(figure)["right"], [[-1, 50], [0, 100]])
+    np.testing.assert_allclose(lines(figure)["down"], [[0, 100], [1, 25]])
+    (span,) = figure.axes[0].patches
+    assert (span.get_x(), span.get_width()) == (-0.5, 1)
+    alone = figures.accuracy_by_change({"turn": shifts["right"]}, "turn", drawn=(0.0, 0.0)).axes[0]
+    assert not alone.patches and alone.get_legend() is None
+
+
 def test_confusion_matrix_shades_mistakes_only():
     axes = figures.confusion_matrix(COUNTS, NAMES).axes[0]
     cells = {(patch.get_x() + 0.5, patch.get_y() + 0.5): patch.get_alpha() for patch in axes.patches}

@@ -33,6 +33,7 @@ SECTIONS = [
     "training",
     "classes",
     "calibration",
+    "robustness",
     "mistakes",
     "hits",
     "augmentation",
@@ -149,7 +150,7 @@ def test_without_a_checkpoint_the_report_has_what_the_files_tell(copy):
     shutil.rmtree(copy / "checkpoints")
     written = write_report(copy).read_text()
     missing = [name for name in SECTIONS if "Not shown: " in section(written, name)]
-    assert missing == ["calibration", "mistakes", "hits", "augmentation", "filters", "activations"]
+    assert missing == SECTIONS[2:9]
     assert "checkpoint" in text_of(section(written, "mistakes"))
 
 
@@ -235,6 +236,14 @@ def test_answers_left_out_are_counted_and_no_temperature_is_fitted_to_test(finis
     summary = json.loads((finished / "summary.json").read_text())
     assert int(rows[0][2]) == summary["test_errors"]
     assert all(int(row[2]) >= int(below[2]) for row, below in itertools.pairwise(rows))
+
+
+def test_images_are_turned_scaled_and_shifted_beside_what_training_drew(finished, page):
+    part = section(page, "robustness")
+    assert "of 250 test images" in text_of(part) and "Shaded is how far training changed" in text_of(part)
+    assert re.findall(r'aria-label="([^"]*)"', part) == [
+        f"Share of right answers by {kind}" for kind in ("rotation", "size", "shift")
+    ]
 
 
 def test_the_temperature_is_fitted_on_the_images_held_out():

@@ -1,0 +1,75 @@
+"""How much stays right where test images are turned, scaled and shifted, little by little."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+from scipy import ndimage
+
+NUM_IMAGES = 250
+
+# Degrees; factors of the size; pixels. Each with the amount at which an image stays as it is.
+CHANGES: Mapping[str, tuple[float, ...]] = MappingProxyType(
+    {
+        "rotation": (-45.0, -30.0, -20.0, -10.0, 0.0, 10.0, 20.0, 30.0, 45.0),
+        "scale": (0.5, 0.65, 0.8, 0.9, 1.0, 1.15, 1.3, 1.5),
+        "shift right": (-6.0, -4.0, -2.0, 0.0, 2.0, 4.0, 6.0),
+        "shift down": (-6.0, -4.0, -2.0, 0.0, 2.0, 4.0, 6.0),
+    }
+)
+
+Images = UInt8[np.ndarray, "images height width channels"]
+
+
+def change(images: Images, name: str, amount: float) -> Images:
+    """Turns (clockwise), scales or shifts images about their center; border pixels go on beyond it.
+
+    Args:
+        images: of any size.
+        name: one of `CHANGES`.
+        amount: in that change's unit.
+
+    Raises:
+        KeyError: there is no such change.
+    """
+    matrix, offset = np.eye(2), np.zeros(2)
+    if name == "rotation":
+        turn = np.deg2rad(amount)
+        matrix = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    elif name == "scale":
+        matrix = np.eye(2) / amount
+    else:
+        offset = {"shift right": np.array([0, -amount]), "shift down": np.array([-amount, 0])}[name]
+    count, height, width, channels = images.shape
+    center = np.array([(height - 1) / 2, (width - 1) / 2])
+    # All images as one volume, whose planes move together.
+    volume = images.transpose(1, 2, 0, 3).reshape(height, width, count * channels).astype(np.float32)
+    whole = np.eye(3)
+    whole[:2, :2] = matrix
+    moved = ndimage.affine_transform(
+        volume, whole, (*(center - matrix @ center + offset), 0), order=1, mode="nearest"
+    )
+    planes = np.round(moved).astype(np.uint8).reshape(height, width, count, channels)
+    return np.ascontiguousarray(planes.transpose(2, 0, 1, 3))
+
+
+def accuracy_by_change(
+    predict: Callable[[Images], Float[np.ndarray, "images classes"]],
+    images: Images,
+    labels: Int[np.ndarray, " images"],
+) -> Float[np.ndarray, " changes"]:
+    """Returns the share that is right after each change of `CHANGES`, in their order.
+
+    At most 250 images are taken, evenly spread over those given.
+    """
+    rows = np.unique(np.linspace(0, len(images) - 1, NUM_IMAGES).round().astype(int))
+    changed = [change(images[rows], name, amount) for name, amounts in CHANGES.items() for amount in amounts]
+    right = predict(np.concatenate(changed)).argmax(axis=1).reshape(len(changed), len(rows)) == labels[rows]
+    return np.asarray(right.mean(axis=1))
+
+
+def by_name(accuracies: Float[np.ndarray, " changes"]) -> dict[str, Float[np.ndarray, " amounts"]]:
+    """Returns what `accuracy_by_change` gave for each change."""
+    ends = np.cumsum([len(amounts) for amounts in CHANGES.values()])
+    return dict(zip(CHANGES, np.split(accuracies, ends[:-1]), strict=True))

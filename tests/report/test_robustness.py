@@ -1,0 +1,61 @@
+"""What stays right of images that are changed little by little."""
+
+import numpy as np
+import pytest
+
+from mnist_jax.report.robustness import CHANGES, NUM_IMAGES, accuracy_by_change, by_name, change
+
+
+def spot(row, column, shape=(28, 28, 1)):
+    images = np.zeros((2, *shape), np.uint8)
+    images[1, row, column] = 200
+    return images
+
+
+@pytest.mark.parametrize("name", CHANGES)
+@pytest.mark.parametrize("shape", [(28, 28, 1), (20, 31, 3)])
+def test_each_change_leaves_an_image_as_it_is_at_one_of_its_amounts(name, shape):
+    images = np.random.default_rng(0).integers(0, 256, (3, *shape), np.uint8)
+    unchanged = 1.0 if name == "scale" else 0.0
+    assert unchanged in CHANGES[name]
+    np.testing.assert_array_equal(change(images, name, unchanged), images)
+
+
+def test_shifts_go_to_the_right_and_down():
+    np.testing.assert_array_equal(change(spot(10, 12), "shift right", 4.0), spot(10, 16))
+    np.testing.assert_array_equal(change(spot(10, 12), "shift down", -6.0), spot(4, 12))
+
+
+def test_a_turn_is_clockwise_about_the_center():
+    # 5 to the right of the center becomes 5 below it; rows and columns count from 0 to 28.
+    turned = change(spot(14, 19, (29, 29, 1)), "rotation", 90.0)
+    np.testing.assert_array_equal(turned, spot(19, 14, (29, 29, 1)))
+
+
+def test_a_scale_above_one_enlarges():
+    images = np.zeros((1, 29, 29, 1), np.uint8)
+    images[0, 10:19, 10:19] = 255
+    assert (change(images, "scale", 1.5) > 127).sum() == 13**2
+    assert (change(images, "scale", 0.5) > 127).sum() == 5**2
+
+
+def test_accuracy_is_counted_for_each_change():
+    labels = np.arange(600) % 2
+    images = np.zeros((600, 28, 28, 1), np.uint8)
+    images[labels == 1, 12:16, 12:16] = 255
+    seen = []
+
+    def predict(batch):
+        """Finds class 1 by its light in the middle four pixels."""
+        seen.append(len(batch))
+        light = batch[:, 13:15, 13:15].mean(axis=(1, 2, 3)) / 255
+        return np.stack([1 - light, light], axis=1)
+
+    accuracies = by_name(accuracy_by_change(predict, images, labels))
+    assert seen == [NUM_IMAGES * sum(map(len, CHANGES.values()))]
+    assert list(accuracies) == list(CHANGES)
+    np.testing.assert_array_equal(accuracies["rotation"], 1)
+    moved = dict(zip(CHANGES["shift right"], accuracies["shift right"], strict=True))
+    assert moved[0] == 1 and moved[6] == moved[-6] == pytest.approx(0.5, abs=0.01)
+    few = accuracy_by_change(predict, images[:7], labels[:7])
+    assert len(few) == sum(map(len, CHANGES.values()))
