@@ -25,13 +25,16 @@ def main(arguments: cli.Arguments) -> int:
     """Trains and measures an ensemble."""
     from pathlib import Path
 
+    from mnist_jax.runtime import distributed
     from mnist_jax.runtime.compilation import enable_compile_cache
     from mnist_jax.studies.ensemble import list_members, run_ensemble
     from mnist_jax.studies.trainer import Stopped
     from mnist_jax.terminal.console import RunConsole
 
     workdir = arguments["workdir"] or str(Path("runs") / Path(arguments.config_file).stem)
-    console = RunConsole()
+    if not arguments["dry_run"]:
+        distributed.join(**arguments.config.distributed)
+    console = RunConsole(enabled=distributed.is_primary())
     enable_compile_cache(console.note)
     if arguments["dry_run"]:
         from mnist_jax.studies.dry_run import plan_members
@@ -57,8 +60,13 @@ def main(arguments: cli.Arguments) -> int:
         )
     except Stopped as stopped:
         console.note(f"stopped; the same command goes on with the members that are not in {workdir} yet")
-        arguments.print_json({"workdir": workdir, "finished": False})
+        distributed.agree_to_end()
+        if distributed.is_primary():
+            arguments.print_json({"workdir": workdir, "finished": False})
         return stopped.exit_code
+    distributed.agree_to_end()
+    if not distributed.is_primary():
+        return 0
     arguments.print_json({**summary, "workdir": workdir, "finished": True})
     soft, majority = summary["soft_vote"], summary["majority_vote"]
     mean = sum(member["accuracy"] for member in summary["members"]) / len(summary["members"])

@@ -71,6 +71,7 @@ def _train(arguments: cli.Arguments) -> int:
 
     from mnist_jax.config.seeds import parse_seeds
     from mnist_jax.metrics.statistics import Summary
+    from mnist_jax.runtime import distributed
     from mnist_jax.runtime.compilation import enable_compile_cache
     from mnist_jax.studies.seeds import describe_statistics, run_study
     from mnist_jax.studies.trainer import Stopped
@@ -79,7 +80,9 @@ def _train(arguments: cli.Arguments) -> int:
     seeds = parse_seeds(arguments["seeds"])
     split = arguments["split"]
     workdir = arguments["workdir"] or str(Path("runs") / f"study-{Path(arguments.config_file).stem}-{split}")
-    console = RunConsole()
+    if not arguments["dry_run"]:
+        distributed.join(**arguments.config.distributed)
+    console = RunConsole(enabled=distributed.is_primary())
     enable_compile_cache(console.note)
     if arguments["dry_run"]:
         from mnist_jax.studies.dry_run import plan_members
@@ -102,8 +105,13 @@ def _train(arguments: cli.Arguments) -> int:
         )
     except Stopped as stopped:
         console.note(f"stopped; the same command goes on with the seeds that are not in {workdir} yet")
-        arguments.print_json({"workdir": workdir, "finished": False})
+        distributed.agree_to_end()
+        if distributed.is_primary():
+            arguments.print_json({"workdir": workdir, "finished": False})
         return stopped.exit_code
+    distributed.agree_to_end()
+    if not distributed.is_primary():
+        return 0
     arguments.print_json({**summary, "workdir": workdir, "finished": True})
     for fold in summary.get("folds", ()):
         described = describe_statistics(Summary(**fold["accuracy"]))

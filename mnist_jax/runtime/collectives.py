@@ -92,11 +92,27 @@ def broadcast_from_primary(tree: Any) -> Any:
         return multihost_utils.broadcast_one_to_all(tree)
 
 
+def exchange(content: bytes) -> list[bytes]:
+    """Returns the bytes of every process, in the order of the processes, in each."""
+    if not is_multiprocess():
+        return [content]
+    with lost_processes():
+        lengths = multihost_utils.process_allgather(np.int32(len(content)))
+        padded = np.zeros(_padded(int(lengths.max())), np.uint8)
+        padded[: len(content)] = np.frombuffer(content, np.uint8)
+        everyone = np.asarray(multihost_utils.process_allgather(padded), np.uint8)
+    return [row[:length].tobytes() for row, length in zip(everyone, lengths.tolist(), strict=True)]
+
+
+def _padded(length: int) -> int:
+    """A few sizes only, so that few programs are compiled."""
+    return max(1024, 1 << (length - 1).bit_length())
+
+
 def _broadcast(content: bytes) -> bytes:
     """Sends the bytes of process 0 to all processes."""
     length = int(broadcast_from_primary(np.int32(len(content))))
-    # Few sizes, so that few programs are compiled.
-    padded = np.zeros(max(1024, 1 << (length - 1).bit_length()), np.uint8)
+    padded = np.zeros(_padded(length), np.uint8)
     if jax.process_index() == 0:
         padded[:length] = np.frombuffer(content, np.uint8)
     return np.asarray(broadcast_from_primary(padded), np.uint8)[:length].tobytes()

@@ -13,6 +13,7 @@ from mnist_jax.models.registry import count_parameters
 from mnist_jax.run.datasets import RunData
 from mnist_jax.run.dry_run import describe_memory, memory_warnings, print_memory
 from mnist_jax.runtime.devices import device_faults
+from mnist_jax.runtime.distributed import refuse_several
 from mnist_jax.storage.workdir import look_at_workdir
 from mnist_jax.studies.folder import check_records
 from mnist_jax.studies.pseudo_label import FREE_FIELDS, ROLES, PseudoLabelRun, prepare_pseudo_label
@@ -52,6 +53,7 @@ def plan_members(
     Raises:
         ConfigError, DataError, RunError: what would stop the work before its first step.
     """
+    refuse_several("a member that is tried", **config.distributed)
     if split == "cv":
         config, folds = prepare_folds(config, console)
         data, facts, parts = folds.hold_out(0), folds.facts(), list(range(1, folds.num_folds + 1))

@@ -20,14 +20,14 @@ from mnist_jax.models.registry import MODELS, count_parameters
 from mnist_jax.run.experiment import Experiment
 from mnist_jax.run.load import ENSEMBLE_FILE, MEMBERS_DIR, load
 from mnist_jax.run.summary import RunTotals
+from mnist_jax.runtime.collectives import on_primary
 from mnist_jax.runtime.devices import device_faults
 from mnist_jax.runtime.environment import peak_host_memory_bytes, provenance
 from mnist_jax.runtime.signals import StopRequest
 from mnist_jax.storage.json_files import SUMMARY_FILE, write_json_atomic
 from mnist_jax.storage.results import append_results, read_results
 from mnist_jax.storage.votes import write_votes
-from mnist_jax.storage.workdir import open_workdir
-from mnist_jax.studies.folder import open_records, save_member
+from mnist_jax.studies.folder import open_for_all, open_records, save_member
 from mnist_jax.studies.seeds import prepare_split
 from mnist_jax.studies.trainer import MemberTrainer, Trained, member_experiment
 from mnist_jax.terminal.console import RunConsole
@@ -78,20 +78,22 @@ def run_ensemble(
 ) -> dict[str, Any]:
     """Trains the members that are not finished yet, and lets all of them vote.
 
-    Takes, returns and raises what `seeds.run_study` does. In the configuration ``ensemble`` says who the
-    members are; each gets a run's folder below ``members``. Those of one network are trained side by side.
+    Takes, returns and raises what `seeds.run_study` does, and spreads members over processes as that does. In
+    the configuration ``ensemble`` says who the members are; each gets a run's folder below ``members``. Those
+    of one network are trained side by side.
     """
     console = console or RunConsole(enabled=False)
     members = list_members(config)
     config, data, measured = prepare_split(config, split, console)
     facts = data.facts() | {"split": split}
-    with open_workdir(workdir) as folder, StopRequest() as stop, device_faults("a smaller --side_by_side"):
+    with open_for_all(workdir) as folder, StopRequest() as stop, device_faults("a smaller --side_by_side"):
         open_records(folder, "ensemble", config, facts, free=("seed",))
         run = _EnsembleRun(config, data.train, measured, folder, facts, console)
         run.train_missing(members, side_by_side, stop)
-        write_json_atomic(folder / ENSEMBLE_FILE, {"members": [member.as_dict() for member in members]})
+        named = {"members": [member.as_dict() for member in members]}
+        on_primary(lambda: write_json_atomic(folder / ENSEMBLE_FILE, named))
         summary = run.vote(members)
-        write_json_atomic(folder / SUMMARY_FILE, summary)
+        on_primary(lambda: write_json_atomic(folder / SUMMARY_FILE, summary))
     return summary
 
 
@@ -106,13 +108,15 @@ class _EnsembleRun:
 
     def train_missing(self, members: Sequence[Member], side_by_side: int, stop: StopRequest) -> None:
         """Trains network by network; a group's lines are written once all its folders are."""
-        done = {(record["model"], record["seed"]) for record in read_results(self.folder)}
+        records = on_primary(lambda: read_results(self.folder))
+        done = {(record["model"], record["seed"]) for record in records}
         missing = [member for member in members if (member.model, member.seed) not in done]
         for model in dict.fromkeys(member.model for member in missing):
             seeds = [member.seed for member in missing if member.model == model]
+            of_all = sum(member.model == model for member in members)
             trainer = MemberTrainer(self._experiment(model, seeds[0]))
             data = (self.train.images, self.train.labels)
-            size = trainer.choose_group_size(side_by_side, len(seeds), data)
+            size = trainer.choose_group_size(side_by_side, of_all, data)
             self.console.note(f"{model}: {len(seeds)} members to train, {size} side by side")
             for trained in trainer.train_groups(seeds, size, data, stop, self.console):
                 self._keep(model, trainer, trained)
@@ -122,12 +126,13 @@ class _EnsembleRun:
         logits = np.stack([self._logits(member) for member in members])
         probabilities = softmax(logits.astype(np.float64), axis=-1)
         labels = self.measured.labels
-        write_votes(self.folder, probabilities, self.measured.sha256)
+        on_primary(lambda: write_votes(self.folder, probabilities, self.measured.sha256))
         vote = describe_vote(probabilities, labels)
         result = evaluate_logits(np.log(np.maximum(soft_vote(probabilities), 1e-300)), labels)
         split = self.facts["split"]
         disputed = count_disputed_errors(self.measured.sha256, result.predicted)
-        records = {(record["model"], record["seed"]): record for record in read_results(self.folder)}
+        lines = on_primary(lambda: read_results(self.folder))
+        records = {(record["model"], record["seed"]): record for record in lines}
         ours = [records[member.model, member.seed] for member in members]
         return {
             "kind": "ensemble",
@@ -194,7 +199,7 @@ class _EnsembleRun:
             self.console.print(
                 f"{model}, seed {seed}: {self.facts['split']} accuracy {format_percent(result.accuracy)}"
             )
-        append_results(self.folder, records)
+        on_primary(lambda: append_results(self.folder, records))
 
     def _logits(self, member: Member) -> np.ndarray:
         model = load(self.folder / MEMBERS_DIR / member.folder, "latest")

@@ -1,6 +1,7 @@
 """The folder of a study, an ensemble or pseudo labeling: settings and members."""
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ from mnist_jax.config.check import as_dict
 from mnist_jax.run.experiment import Experiment
 from mnist_jax.run.resume import Settings, refuse_differences
 from mnist_jax.run.summary import RunTotals, make_summary
+from mnist_jax.runtime.collectives import on_primary
+from mnist_jax.runtime.devices import make_layout
+from mnist_jax.runtime.distributed import is_multiprocess
 from mnist_jax.storage.json_files import (
     CONFIG_FILE,
     SUMMARY_FILE,
@@ -21,10 +25,17 @@ from mnist_jax.storage.json_files import (
     write_json_atomic,
 )
 from mnist_jax.storage.results import read_results
-from mnist_jax.storage.workdir import CHECKPOINTS_DIR
+from mnist_jax.storage.workdir import CHECKPOINTS_DIR, open_workdir
 from mnist_jax.training.epoch_log import EpochLog
 from mnist_jax.training.evaluation import EvaluationResult
 from mnist_jax.training.state import TrainState
+
+
+@contextlib.contextmanager
+def open_for_all(workdir: str) -> Iterator[Path]:
+    """Locks a folder as `workdir.open_workdir` does; of several processes the first holds it for all."""
+    with contextlib.ExitStack() as held:
+        yield Path(on_primary(lambda: str(held.enter_context(open_workdir(workdir)))))
 
 
 def open_records(
@@ -32,9 +43,17 @@ def open_records(
 ) -> None:
     """Writes ``config.json``, with ``facts`` below ``run``, or checks that the one there is of the same work.
 
+    Of several processes the first does it.
+
     Raises:
         ConfigError: as `check_records`.
     """
+    on_primary(lambda: _open_records(folder, kind, config, facts, free))
+
+
+def _open_records(
+    folder: Path, kind: str, config: ConfigDict, facts: Mapping[str, Any], free: tuple[str, ...]
+) -> None:
     if (folder / CONFIG_FILE).exists():
         check_records(folder, kind, config, facts, free)
     else:
@@ -68,19 +87,21 @@ def save_member(
     """Leaves a member as the folder of a run, for ``evaluate``, ``predict`` and ``load``.
 
     There is a ``summary.json`` only with an evaluation of the test set. For ``facts`` see `RunData.facts`.
+    Several processes do it together, each with the same state.
 
     Raises:
         CheckpointError: it cannot be saved.
         RunError: a file cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     config = as_dict(experiment.config)
-    write_config(folder, config, facts)
-    log = jax.device_put(EpochLog.empty(experiment.steps_per_epoch), jax.devices()[0])
+    on_primary(lambda: folder.mkdir(parents=True, exist_ok=True))
+    on_primary(lambda: write_config(folder, config, facts))
+    made = {"state": state, "log": EpochLog.empty(experiment.steps_per_epoch)}
+    saved = make_layout().replicate(made) if is_multiprocess() else jax.device_put(made, jax.devices()[0])
     meta = {"epoch": experiment.config.num_epochs, "totals": asdict(totals), "config": config, "run": facts}
     with Checkpoints(folder / CHECKPOINTS_DIR, keep_latest=1, keep_best=0) as checkpoints:
-        checkpoints.save(int(state.step), {"state": state, "log": log}, meta)
+        checkpoints.save(int(state.step), saved, meta)
         checkpoints.wait()
     if evaluation is not None:
         summary = make_summary(experiment, dict(facts["dataset"]), state, evaluation, totals)
-        write_json_atomic(folder / SUMMARY_FILE, summary)
+        on_primary(lambda: write_json_atomic(folder / SUMMARY_FILE, summary))

@@ -22,6 +22,7 @@ from mnist_jax.run.experiment import Experiment
 from mnist_jax.run.measure import MeasuredSteps
 from mnist_jax.run.summary import RunTotals
 from mnist_jax.runtime.devices import device_faults
+from mnist_jax.runtime.distributed import refuse_several
 from mnist_jax.runtime.environment import provenance
 from mnist_jax.runtime.signals import StopRequest
 from mnist_jax.storage.json_files import SUMMARY_FILE, write_json_atomic
@@ -87,6 +88,7 @@ def run_pseudo_label(
 
 def prepare_pseudo_label(config: ConfigDict, split: str, console: RunConsole) -> "PseudoLabelRun":
     """Loads and checks what the work needs. Takes and raises what `prepare_split` does."""
+    refuse_several("a teacher with its students", **config.distributed)
     config, data, measured = prepare_split(config, split, console)
     settings = config.pseudo_label
     if settings.labeled_examples >= data.train.num_examples:

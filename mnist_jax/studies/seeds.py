@@ -1,6 +1,7 @@
 """Many seeds of one configuration: trained in groups, each finished group kept at once."""
 
 import copy
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any, NamedTuple
@@ -19,15 +20,14 @@ from mnist_jax.run.datasets import (
     divide_into_folds,
     load_configured,
 )
+from mnist_jax.runtime.collectives import check_equal, on_primary
 from mnist_jax.runtime.devices import device_faults
-from mnist_jax.runtime.distributed import refuse_several
 from mnist_jax.runtime.environment import describe_device, provenance
 from mnist_jax.runtime.signals import StopRequest
 from mnist_jax.storage.json_files import SUMMARY_FILE, write_json_atomic
 from mnist_jax.storage.results import append_results, read_results
-from mnist_jax.storage.workdir import open_workdir
 from mnist_jax.studies.comparison import noted_comparisons
-from mnist_jax.studies.folder import open_records
+from mnist_jax.studies.folder import open_for_all, open_records
 from mnist_jax.studies.trainer import MemberTrainer, Trained, member_experiment
 from mnist_jax.terminal.console import RunConsole
 from mnist_jax.terminal.format import format_duration, format_percent
@@ -58,7 +58,7 @@ def prepare_split(
     config = _check(config)
     if split not in ("validation", "test"):
         raise ConfigError([f"split: got {split!r}; expected 'validation' or 'test'"])
-    splits = load_configured(config)
+    splits = _load(config)
     if split == "validation" and not config.data.validation_examples:
         config = copy.deepcopy(config)
         available = config.data.train_examples or splits.train.num_examples
@@ -80,7 +80,7 @@ def prepare_folds(config: ConfigDict, console: RunConsole | None = None) -> tupl
         DataError: as `prepare_split`.
     """
     config = _check(config)
-    splits = load_configured(config)
+    splits = _load(config)
     config, folds = divide_into_folds(config, splits, NUM_FOLDS)
     _say(splits, [*splits.remarks, *folds.chosen], console)
     return config, folds
@@ -94,8 +94,13 @@ def _check(config: ConfigDict) -> ConfigDict:
         raise ConfigError(
             ["init.run: a study, an ensemble or a student starts from scratch; expected nothing here"]
         )
-    refuse_several("a study, an ensemble or a student", **config.distributed)
     return config
+
+
+def _load(config: ConfigDict) -> Splits:
+    splits = load_configured(config)
+    check_equal(splits.train.sha256 + splits.test.sha256, "the images")
+    return splits
 
 
 def _say(splits: Splits, remarks: Sequence[str], console: RunConsole | None) -> None:
@@ -127,7 +132,9 @@ def run_study(
     """Trains one configuration with many seeds and sums up what they reach at their last step.
 
     Seeds whose results are in the folder are not trained again; groups are the same however often the study
-    was stopped, so nothing in ``results.jsonl`` depends on that but the times.
+    was stopped, so nothing in ``results.jsonl`` depends on that but the times. Where there are several
+    processes (`distributed.join`), all of them call this, each trains a part of the groups, and process 0
+    writes.
 
     Args:
         config: any configuration; its own seed is not used.
@@ -158,9 +165,9 @@ def run_study(
         parts = iter([_Part(data.train, measured, {})])
     facts |= {"split": split}
     stop = stop or StopRequest()
-    with open_workdir(workdir) as folder, stop, device_faults("a smaller --side_by_side"):
+    with open_for_all(workdir) as folder, stop, device_faults("a smaller --side_by_side"):
         open_records(folder, "study", config, facts, free=("seed",))
-        records = read_results(folder)
+        records = on_primary(lambda: read_results(folder))
         done = {(record.get("fold"), record["seed"]) for record in records}
         trainer: MemberTrainer | None = None
         for part in parts:
@@ -172,19 +179,20 @@ def run_study(
                 # Folds of one size share what is compiled.
                 trainer = MemberTrainer(member_experiment(config, part.train))
             examples = (part.train.images, part.train.labels)
-            size = trainer.choose_group_size(side_by_side, len(missing), examples)
+            size = trainer.choose_group_size(side_by_side, len(seeds), examples)
             where = f"measured on {split}" if fold is None else f"measured on fold {fold} of {NUM_FOLDS}"
             console.note(f"{len(missing)} of {len(seeds)} seeds to train, {size} side by side, {where}")
             for trained in trainer.train_groups(missing, size, examples, stop, console):
                 new = _measure(trainer, trained, part, split)
-                append_results(folder, new)
+                on_primary(functools.partial(append_results, folder, new))
                 records += new
                 for record in new:
                     console.print(_line(record))
         wanted = set(seeds)
         chosen = [record for record in records if record["seed"] in wanted]
-        summary = _summary_of_study(config, facts, chosen) | noted_comparisons(folder)
-        write_json_atomic(folder / SUMMARY_FILE, summary)
+        noted = on_primary(lambda: noted_comparisons(folder))
+        summary = _summary_of_study(config, facts, chosen) | noted
+        on_primary(lambda: write_json_atomic(folder / SUMMARY_FILE, summary))
     return summary
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import jax
 import numpy as np
+from flax import serialization
 from ml_collections import ConfigDict
 from scipy.special import softmax
 
@@ -14,6 +15,7 @@ from mnist_jax.errors import RunError
 from mnist_jax.models.forward import forward_fn
 from mnist_jax.run.experiment import Experiment, experiment_for
 from mnist_jax.run.measure import MeasuredSteps, measure_steps
+from mnist_jax.runtime.collectives import exchange, gather, raise_together
 from mnist_jax.runtime.compilation import CompiledFunction
 from mnist_jax.runtime.devices import Layout, make_layout
 from mnist_jax.runtime.signals import StopRequest
@@ -90,19 +92,77 @@ class MemberTrainer:
     ) -> Iterator[Trained]:
         """Trains seeds in groups of ``size`` and tells of each epoch; yields each group once it is finished.
 
+        Of several processes each trains the next group with the devices of its own, and all yield what all
+        have finished; they go on together.
+
         Raises:
-            RunError: as `train`.
-            Stopped: as `train`.
+            RunError: as `train`, or in another process.
+            Stopped: as `train`, in every process where one was asked to.
         """
+        groups = [seeds[start : start + size] for start in range(0, len(seeds), size)]
+        num_processes, index = jax.process_count(), jax.process_index()
+        for start in range(0, len(groups), num_processes):
+            together = groups[start : start + num_processes]
+            mine = together[index] if index < len(together) else None
+            if num_processes == 1:
+                yield self._train_group(together[0], data, stop, console)
+            else:
+                yield from self._train_together(together, mine, data, stop, console)
+
+    def _train_group(
+        self, group: Sequence[int], data: Data, stop: StopRequest, console: RunConsole
+    ) -> Trained:
         num_epochs = self.experiment.config.num_epochs
-        for start in range(0, len(seeds), size):
-            group = seeds[start : start + size]
-            named = f"seed {group[0]}" if len(group) == 1 else f"seed {group[0]} to {group[-1]}"
+        named = f"seed {group[0]}" if len(group) == 1 else f"seed {group[0]} to {group[-1]}"
 
-            def report(epoch: int, losses: np.ndarray, named: str = named) -> None:
-                console.print((f"  {named}: epoch {epoch}/{num_epochs}, loss {losses.mean():.4f}", "dim"))
+        def report(epoch: int, losses: np.ndarray) -> None:
+            console.print((f"  {named}: epoch {epoch}/{num_epochs}, loss {losses.mean():.4f}", "dim"))
 
-            yield self.train(group, data, stop, report)
+        return self.train(group, data, stop, report)
+
+    def _train_together(
+        self,
+        groups: Sequence[Sequence[int]],
+        mine: Sequence[int] | None,
+        data: Data,
+        stop: StopRequest,
+        console: RunConsole,
+    ) -> Iterator[Trained]:
+        """One group in each process, or none in the last; yields what has been finished anywhere."""
+        trained, error = None, None
+        try:
+            trained = self._train_group(mine, data, stop, console) if mine is not None else None
+        except Stopped:
+            pass
+        except RunError as raised:
+            error = raised
+        raise_together(error, "training")
+        contents = exchange(self._packed(trained) if trained else b"")
+        for group, content in zip(groups, contents, strict=False):
+            if content:
+                yield self._unpacked(group, content)
+        number = int(gather(stop.signal or 0).max())
+        if number:
+            stop.request(number)
+            raise Stopped(stop)
+
+    def _packed(self, trained: Trained) -> bytes:
+        return serialization.to_bytes(
+            {
+                "states": dict(enumerate(map(serialization.to_state_dict, trained.states))),
+                "epoch_losses": trained.epoch_losses,
+                "seconds": [trained.train_seconds, trained.compile_seconds],
+            }
+        )
+
+    def _unpacked(self, seeds: Sequence[int], content: bytes) -> Trained:
+        values = serialization.msgpack_restore(content)
+        template = self.create_state(RunKeys.from_seed(0))
+        states = [
+            serialization.from_state_dict(template, values["states"][str(i)]) for i in range(len(seeds))
+        ]
+        train_seconds, compile_seconds = values["seconds"].values()
+        return Trained(tuple(seeds), tuple(states), values["epoch_losses"], train_seconds, compile_seconds)
 
     def train(
         self,
@@ -145,7 +205,9 @@ class MemberTrainer:
                 raise Stopped(stop)
         return Trained(
             seeds=tuple(seeds),
-            states=tuple(jax.device_put(take_member(states, i), jax.devices()[0]) for i in range(count)),
+            states=tuple(
+                jax.device_put(take_member(states, i), jax.local_devices()[0]) for i in range(count)
+            ),
             epoch_losses=np.stack(epoch_losses, axis=1),
             train_seconds=train_seconds,
             compile_seconds=steps.compile_seconds - compiled_before,
@@ -158,7 +220,7 @@ class MemberTrainer:
 
     def _begin(self, seeds: Sequence[int], data: Data) -> tuple[CompiledSteps, TrainState, EpochLog]:
         experiment, count = self.experiment, len(seeds)
-        mesh = member_mesh(count, batch_size=experiment.config.batch_size)
+        mesh = member_mesh(count, jax.local_devices(), experiment.config.batch_size)
         program = self._programs.get(count)
         if program is None:
             run_steps = experiment.make_train_steps(batch_sharding(mesh))
@@ -223,16 +285,21 @@ class MemberTrainer:
         )
 
     def choose_group_size(self, requested: int, num_members: int, data: Data) -> int:
-        """How many to train at once; 0 asks for as many as an accelerator's memory holds, or pay on a CPU."""
+        """How many to train at once; 0 asks for as many as an accelerator's memory holds, or pay on a CPU.
+
+        Several processes divide the members evenly, where that makes smaller groups.
+        """
+        num_members = -(-num_members // jax.process_count())
         if requested:
             return min(requested, num_members)
         if self.experiment.layout.platform == "cpu":
             return min(_MOST_ON_CPU, num_members)
-        device = jax.devices()[0]
+        device = jax.local_devices()[0]
         limit = (device.memory_stats() or {}).get("bytes_limit", 8 * 2**30)
         left = _SHARE_OF_MEMORY * limit - sum(array.nbytes for array in data)
         fits = int(left // max(self.bytes_of_member(data), 1))
-        return min(max(1, fits) * jax.device_count(), _MOST_SIDE_BY_SIDE * jax.device_count(), num_members)
+        count = jax.local_device_count()
+        return min(max(1, fits) * count, _MOST_SIDE_BY_SIDE * count, num_members)
 
     def bytes_of_member(self, data: Data) -> int:
         """Device memory that training one member takes beside the data, as its compiled program says."""

@@ -394,7 +394,7 @@ def browser_page():
 
 def test_in_a_browser_it_is_complete_quiet_and_fits(finished, browser_page):
     for pictures, figures in look_at(browser_page, finished / "report.html"):
-        assert pictures > 100 and figures == 10
+        assert pictures > 100 and figures == 13
 
 
 def test_it_prints(finished, browser_page):

@@ -11,6 +11,7 @@ from mnist_jax.runtime import collectives
 from mnist_jax.runtime.collectives import (
     broadcast_from_primary,
     check_equal,
+    exchange,
     gather,
     on_primary,
     raise_together,
@@ -26,9 +27,25 @@ def test_a_single_process_agrees_with_itself():
     tree = {"a": object()}
     assert broadcast_from_primary(tree) is tree
     check_equal("text", "the images")
+    assert exchange(b"bytes") == [b"bytes"]
     raise_together(None, "saving")
     with pytest.raises(CheckpointError, match="full"):
         raise_together(CheckpointError("full"), "saving")
+
+
+def test_bytes_of_any_length_are_exchanged(monkeypatch):
+    others = {np.dtype(np.int32): np.int32(3000), np.dtype(np.uint8): np.full(4096, 7, np.uint8)}
+    sizes = []
+
+    def gathered(array):
+        sizes.append(array.size)
+        return np.stack([array, others[array.dtype]])
+
+    monkeypatch.setattr(collectives, "is_multiprocess", lambda: True)
+    monkeypatch.setattr(collectives.multihost_utils, "process_allgather", gathered)
+    assert exchange(b"") == [b"", b"\7" * 3000]
+    assert exchange(bytes(range(256))) == [bytes(range(256)), b"\7" * 3000]
+    assert sizes == [1, 4096] * 2
 
 
 @pytest.fixture
