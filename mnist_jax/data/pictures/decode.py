@@ -45,6 +45,7 @@ class PictureFacts(NamedTuple):
     width: int
     is_deep: bool  # more than 8 bits a channel
     has_transparency: bool
+    file_format: str  # by Pillow's name
 
 
 def load_image(
@@ -112,7 +113,8 @@ def read_facts(source: "Source") -> PictureFacts:
         # Of a TIFF Pillow gives the size as it is shown.
         if picture.format != "TIFF" and picture.getexif().get(_EXIF_ORIENTATION, 1) >= 5:
             width, height = height, width
-        return PictureFacts(height, width, _is_deep(picture), picture.has_transparency_data)
+        is_deep, transparent = _is_deep(picture), picture.has_transparency_data
+        return PictureFacts(height, width, is_deep, transparent, str(picture.format))
 
 
 def find_white(highest: float) -> float:

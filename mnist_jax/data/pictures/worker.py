@@ -44,6 +44,9 @@ MEMORY_BYTES = 3 * 2**29
 _QUICK_BYTES_TIMES_PIXELS = 2**32
 _QUICK_PIXELS = 2**22
 
+# The frame of an AVIF may be larger than its header says, and is decoded all the same.
+_LARGER_INSIDE = ("AVIF",)
+
 # Of many files these are looked at before the first is read.
 _LOOKED_AT = 10
 
@@ -240,10 +243,12 @@ def start_early(files: Sequence[str]) -> None:
 
 def _is_quick(source: "Source", num_bytes: int) -> bool:
     try:
-        height, width = read_facts(source)[:2]
+        facts = read_facts(source)
     except DataError:
         return True  # it goes no further than its header
-    pixels = height * width
+    if facts.file_format in _LARGER_INSIDE:
+        return False
+    pixels = facts.height * facts.width
     return pixels <= _QUICK_PIXELS and pixels * num_bytes <= _QUICK_BYTES_TIMES_PIXELS
 
 

@@ -2,12 +2,15 @@
 
 import io
 import os
+import struct
 import threading
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from mnist_jax.data.pictures import worker as worker_module
+from mnist_jax.data.pictures.decode import read_facts
 from mnist_jax.data.pictures.preparation import Preparation
 from mnist_jax.data.pictures.worker import PictureWorker, PictureWorkers
 from mnist_jax.errors import DataError
@@ -69,6 +72,20 @@ def test_a_process_is_started_only_for_what_may_take_long():
     assert worker._process is None
     with pytest.raises(DataError, match="^takes more than the 1 seconds"):
         worker.prepare(many_scans(side=1000, scans=100_000), MNIST)
+    worker.close()
+
+
+def test_an_avif_that_is_larger_inside_than_it_says_is_decoded_apart():
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 64), "gray").save(buffer, "AVIF")
+    content = buffer.getvalue()
+    size = b"ispe" + struct.pack(">III", 0, 64, 64)
+    lying = content.replace(size, b"ispe" + struct.pack(">III", 0, 8, 8))
+    assert lying != content and read_facts(io.BytesIO(lying))[:2] == (8, 8)
+    worker = PictureWorker()
+    with pytest.raises(DataError):
+        worker.prepare(lying, MNIST)
+    assert worker._process is not None
     worker.close()
 
 
