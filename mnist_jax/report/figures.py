@@ -227,7 +227,7 @@ def accuracy_by_change(
         xlabel: with the amounts' unit.
         drawn: from where to where training changed images itself, shaded; equal for not at all.
     """
-    figure = style.new_figure(2.6)
+    figure = style.new_figure(2.3, 3.2)
     axes = figure.add_subplot()
     if drawn[0] < drawn[1]:
         axes.axvspan(*drawn, color=style.ACCENT, alpha=0.1, linewidth=0)
