@@ -10,7 +10,9 @@ from mnist_jax.ops.random_rows import can_start_at_a_row, start_at_row
 KEY = jax.random.fold_in(jax.random.key(7), 3)
 
 
-@pytest.mark.parametrize("draw", [jax.random.bernoulli, jax.random.uniform, jax.random.bits], ids=str)
+@pytest.mark.parametrize(
+    "draw", [jax.random.bernoulli, jax.random.uniform, jax.random.bits], ids=["bernoulli", "uniform", "bits"]
+)
 def test_rows_are_those_of_the_whole(draw):
     whole = draw(KEY, shape=(12, 5, 3))
     for row in (0, 4, 11):
