@@ -6,11 +6,11 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from benchmarks.result_files import RESULTS_DIR
+from benchmarks.result_files import RESULTS_DIR, choose, short_commit
 from mnist_jax import cli
-from mnist_jax.errors import ConfigError, RunError
+from mnist_jax.errors import RunError
 from mnist_jax.metrics.statistics import summarize
 from mnist_jax.runtime.environment import git_commit
 from mnist_jax.storage.json_files import CONFIG_FILE, SUMMARY_FILE, read_summary
@@ -101,7 +101,7 @@ class Row(NamedTuple):
 
 def main(arguments: cli.Arguments) -> int:
     """Trains each row's commands, keeps their results, and prints the table."""
-    names = choose(arguments["only"])
+    names = choose(arguments["only"], CLAIMS, "row")
     if arguments["draw"]:
         print(draw(RESULTS_DIR / FOLDER, names))
         return 0
@@ -129,21 +129,6 @@ def require_clean_commit() -> None:
             f"--keep: the working tree is at {commit or 'no commit'}; expected a clean commit, so that the "
             "row names what was run"
         )
-
-
-def choose(only: str) -> list[str]:
-    """Reads the names of ``--only``; empty for all.
-
-    Raises:
-        ConfigError: for a name that is not known.
-    """
-    names = [name.strip() for name in only.split(",") if name.strip()] or list(CLAIMS)
-    unknown = [name for name in names if name not in CLAIMS]
-    if unknown:
-        raise ConfigError(
-            [f"--only: there is no row {name!r}; expected {', '.join(CLAIMS)}" for name in unknown]
-        )
-    return names
 
 
 def trainings(name: str, workdir: Path) -> Iterator[tuple[Path, list[str]]]:
@@ -187,7 +172,7 @@ def read_rows(name: str, workdir: Path) -> list[Row]:
     summaries = [read_summary(folder) for folder in folders]
     lines = [line for folder in folders for line in read_results(folder)]
     test = summaries[0]["dataset"]["num_test"]
-    commit = ", ".join(dict.fromkeys(_short(summary["git_commit"]) for summary in summaries))
+    commit = ", ".join(dict.fromkeys(short_commit(summary["git_commit"], 7) for summary in summaries))
     if summaries[0]["kind"] == "ensemble":
         accuracies = [summary["test_accuracy"] for summary in summaries]
         seconds = [summary["train_seconds"] for summary in summaries]
@@ -227,11 +212,6 @@ def _range(seconds: Sequence[float]) -> str:
         return "not recorded"
     shortest, longest = format_duration(min(seconds)), format_duration(max(seconds))
     return shortest if shortest == longest else f"{shortest} to {longest}"
-
-
-def _short(commit: Any) -> str:
-    head, separator, changed = str(commit or "unknown").partition("-")
-    return f"{head[:7]}{separator}{changed}"
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from typing import Any
 from benchmarks.contenders import COMPARED, DTYPES
 from benchmarks.networks import NETWORKS
 from benchmarks.ratios import best_of, compare_to
-from benchmarks.result_files import OUTPUT_FLAGS, commit_of, describe_work, make_result, write_result
+from benchmarks.result_files import OUTPUT_FLAGS, choose, commit_of, describe_work, make_result, write_result
 from benchmarks.workers import Contender, Measurements, measure
 from mnist_jax import cli
 from mnist_jax.errors import ConfigError, RunError
@@ -50,7 +50,7 @@ COMMAND = cli.Command(
 
 def main(arguments: cli.Arguments) -> int:
     """Measures, prints the table, and writes what was asked for."""
-    names = choose(arguments["only"])
+    names = choose(arguments["only"], COMPARED, "contender")
     shape = arguments["image_shape"]
     check_image_shape(arguments["network"], shape)
     worker_arguments = (
@@ -82,22 +82,6 @@ def main(arguments: cli.Arguments) -> int:
 
         plot_compare(result, arguments["plot"])
     return 0
-
-
-def choose(only: str) -> list[str]:
-    """Reads the names of ``--only``; empty for all.
-
-    Raises:
-        ConfigError: for a name that is not known.
-    """
-    names = [name.strip() for name in only.split(",") if name.strip()] or list(COMPARED)
-    unknown = [name for name in names if name not in COMPARED]
-    if unknown:
-        expected = ", ".join(COMPARED)
-        raise ConfigError(
-            [f"--only: there is no contender {name!r}; expected {expected}" for name in unknown]
-        )
-    return list(dict.fromkeys(names))
 
 
 def check_image_shape(network: str, image_shape: Sequence[int]) -> None:

@@ -3,12 +3,13 @@
 import json
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import describe_machine
 from mnist_jax.cli import Flag
+from mnist_jax.errors import ConfigError
 from mnist_jax.storage.json_files import write_json_atomic
 
 RESULTS_DIR = Path(__file__).parent / "results"
@@ -83,9 +84,34 @@ def is_article_work(settings: Mapping[str, Any]) -> bool:
 
 
 def commit_of(result: dict[str, Any]) -> str:
-    """Shortens the commit a result was measured on; ``-dirty`` behind it says that files were changed."""
-    commit, separator, changed = (result["machine"]["git_commit"] or "unknown").partition("-")
-    return f"{commit[:12]}{separator}{changed}"
+    """Shortens the commit a result was measured on, see `short_commit`."""
+    return short_commit(result["machine"]["git_commit"], 12)
+
+
+def short_commit(commit: str | None, digits: int) -> str:
+    """Shortens a commit; ``-dirty`` behind it says that files were changed."""
+    head, separator, changed = (commit or "unknown").partition("-")
+    return f"{head[:digits]}{separator}{changed}"
+
+
+def choose(only: str, known: Iterable[str], what: str) -> list[str]:
+    """Reads the names of ``--only``, each once; all that are known where it is empty.
+
+    Args:
+        only: names, with commas between them.
+        known: all there are.
+        what: each is, for the message.
+
+    Raises:
+        ConfigError: for a name that is not known.
+    """
+    everything = list(known)
+    names = [name.strip() for name in only.split(",") if name.strip()] or everything
+    unknown = [name for name in names if name not in everything]
+    if unknown:
+        expected = ", ".join(everything)
+        raise ConfigError([f"--only: there is no {what} {name!r}; expected {expected}" for name in unknown])
+    return list(dict.fromkeys(names))
 
 
 def read_results(folder: Path = RESULTS_DIR) -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
 """The project's commands in processes that are forked where the package is imported already.
 
-A start costs a third less than ``python -m``; what is killed is a process like any other. JAX has no backend
+A start costs less than ``python -m``; what is killed is a process like any other. JAX has no backend
 yet where the fork happens.
 """
 

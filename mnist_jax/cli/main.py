@@ -85,7 +85,7 @@ def run_and_exit(
     main: Callable[[Arguments], int], command: Command, argv: Sequence[str] | None = None
 ) -> NoReturn:
     """Runs `main` as the program itself, see `run_main`: what stands behind ``if __name__ == "__main__"``."""
-    # JAX and what goes with it make 175,000 objects, and none of them is ever garbage.
+    # JAX and what goes with it make very many objects, and none of them is ever garbage.
     gc.set_threshold(10_000)
     hold_standard_streams()
     code = run_main(main, command, argv)
@@ -94,7 +94,7 @@ def run_and_exit(
 
 
 def _end_quickly(code: int) -> NoReturn:
-    """Ends the process as Python does, but for taking JAX apart object by object, which takes a second."""
+    """Ends the process as Python does, but for taking JAX apart object by object, which takes long."""
     try:
         # Waits for threads. The processes of multiprocessing end by these calls, too.
         threading._shutdown()  # type: ignore[attr-defined]

@@ -116,7 +116,7 @@ class _EnsembleRun:
             of_all = sum(member.model == model for member in members)
             trainer = MemberTrainer(self._experiment(model, seeds[0]))
             data = (self.train.images, self.train.labels)
-            size = trainer.choose_group_size(side_by_side, of_all, data)
+            size = min(trainer.choose_group_size(side_by_side, of_all, data), len(seeds))
             self.console.note(f"{model}: {len(seeds)} members to train, {size} side by side")
             for trained in trainer.train_groups(seeds, size, data, stop, self.console):
                 self._keep(model, trainer, trained)

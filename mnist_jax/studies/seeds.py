@@ -179,7 +179,7 @@ def run_study(
                 # Folds of one size share what is compiled.
                 trainer = MemberTrainer(member_experiment(config, part.train))
             examples = (part.train.images, part.train.labels)
-            size = trainer.choose_group_size(side_by_side, len(seeds), examples)
+            size = min(trainer.choose_group_size(side_by_side, len(seeds), examples), len(missing))
             where = f"measured on {split}" if fold is None else f"measured on fold {fold} of {NUM_FOLDS}"
             console.note(f"{len(missing)} of {len(seeds)} seeds to train, {size} side by side, {where}")
             for trained in trainer.train_groups(missing, size, examples, stop, console):

@@ -39,10 +39,11 @@ def result_of(figures, benchmark="compare", **settings):
 
 
 def test_compare_chooses_all_or_those_named():
-    assert compare.choose("") == list(compare.COMPARED)
-    assert compare.choose("ours, torch_eager,ours") == ["ours", "torch_eager"]
+    choose, known = result_files.choose, compare.COMPARED
+    assert choose("", known, "contender") == list(known)
+    assert choose("ours, torch_eager,ours", known, "contender") == ["ours", "torch_eager"]
     with pytest.raises(ConfigError, match="no contender 'pytorch'"):
-        compare.choose("ours,pytorch")
+        choose("ours,pytorch", known, "contender")
 
 
 def test_compare_gives_rates_and_ratios():
