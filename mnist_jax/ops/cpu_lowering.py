@@ -18,7 +18,8 @@ from jax.extend.core import Jaxpr, Literal, primitives
 from jaxtyping import Array, Float
 
 from mnist_jax.ops.convolution import conv2d
-from mnist_jax.ops.depthwise import Sizes, depthwise, shifts
+from mnist_jax.ops.depthwise import depthwise
+from mnist_jax.ops.shifts import Sizes, shifts
 
 # More shifted copies than these cost more than what they replace.
 _MOST_SHIFTS = 25

@@ -6,18 +6,15 @@ which there are vectors again, and a fraction is left to sum.
 """
 
 import functools
-import itertools
 import math
-from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from mnist_jax.ops.shifts import Sizes, shifts
 from mnist_jax.ops.winograd import compiled_apart
-
-Sizes = tuple[int, ...]
 
 # Products in one loop, over the places in a kernel and the images that are added: with more, it takes longer
 # to compile and is no faster.
@@ -104,15 +101,3 @@ def _added_images(
         shifted = shifts(some, (1, *kernel_size, 1), (1, *strides, 1), (1, *dilation, 1))
         products.append([x * slopes for x in shifted])
     return [functools.reduce(jnp.add, places) for places in zip(*products, strict=True)]
-
-
-def shifts(x: Array, window: Sizes, strides: Sizes, dilation: Sizes) -> Iterator[Array]:
-    """Yields for each place in a window what all windows have there."""
-    counts = [
-        (size - (length - 1) * gap - 1) // step + 1
-        for size, length, gap, step in zip(x.shape, window, dilation, strides, strict=True)
-    ]
-    for place in itertools.product(*map(range, window)):
-        start = [index * gap for index, gap in zip(place, dilation, strict=True)]
-        end = [s + (n - 1) * step + 1 for s, n, step in zip(start, counts, strides, strict=True)]
-        yield lax.slice(x, start, end, strides)
