@@ -34,9 +34,12 @@ KILLS = int(os.environ.get("MNIST_JAX_STORM_KILLS", "100"))
 POWER_CUTS = int(os.environ.get("MNIST_JAX_STORM_POWER_CUTS", "20"))
 RESULTS = os.environ.get("MNIST_JAX_STORM_RESULTS", "")
 SEED = int(os.environ.get("MNIST_JAX_STORM_SEED", "0")) or secrets.randbelow(2**31)
-NUM_RUNS = 4
+# A run ends after some ninety kills; each has a seed of its own.
+KILLS_PER_RUN = 80
 
-FREQUENT = [SINGLE_STEPS, "--config.checkpoint.every_steps=3"]
+# One convolution: a start is mostly tracing, and what is killed here are files.
+ONE_CONVOLUTION = ["--config.model.features=(2,)", "--config.model.pool_after=(0,)"]
+FREQUENT = [SINGLE_STEPS, "--config.checkpoint.every_steps=2"]
 
 
 def moment_of_a_save(checkpoints: Path, seen: set[str], phase: str) -> bool:
@@ -137,10 +140,10 @@ def test_storm(commands, tmp_path, capsys, kind):
     wanted = KILLS if kind == "kills" else POWER_CUTS
     while done < wanted:
         chance = random.Random(SEED + run)
-        words = [f"--config.seed={SEED + run}"]
+        words = [*ONE_CONVOLUTION, f"--config.seed={SEED + run}"]
         reference, workdir = tmp_path / f"reference{run}", tmp_path / f"killed{run}"
         commands.train(reference, *words)
-        count = min(wanted - done, -(-wanted // NUM_RUNS))
+        count = min(wanted - done, KILLS_PER_RUN)
         log = storm(workdir, commands, words, count, chance, power_cuts=kind == "power cuts", forked=True)
         done += len(log)
         with capsys.disabled():
