@@ -73,9 +73,8 @@ def main(arguments: cli.Arguments) -> int:
     # Reached by all processes or by none: they wait for each other at the end.
     distributed.agree_to_end()
     if distributed.is_primary():
-        report = None
-        if result.summary and arguments.config.report:
-            report = leave_report(Path(workdir), result, console)
+        with_report = result.summary and arguments.config.report
+        report = leave_report(Path(workdir), result, console) if with_report else None
         arguments.print_json(
             {**result.summary, "workdir": workdir, "finished": bool(result.summary), "report": report}
         )

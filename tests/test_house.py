@@ -5,6 +5,9 @@ Every import counts, also inside functions, under ``TYPE_CHECKING``, and those o
 
 import ast
 import graphlib
+import json
+import subprocess
+import sys
 import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -207,3 +210,17 @@ def test_a_room_without_a_floor_too_many_files_and_too_long_a_chain_are_found(tm
         "imports are 9 rooms deep; expected at most 8",
         "11 files at the top of house; expected 10",
     ]
+
+
+def test_every_name_is_defined():
+    # Ruff takes the axes in jaxtyping's strings for names, so that its rule is off in pyproject.toml.
+    words = [sys.executable, "-m", "ruff", "check", "--select=F821", "--output-format=json", "--exit-zero"]
+    done = subprocess.run(words, cwd=PACKAGE.parent, capture_output=True, check=True)
+    names: dict[str, set[tuple[int, int]]] = {}
+    for fault in json.loads(done.stdout):
+        file = fault["filename"]
+        if file not in names:
+            nodes = ast.walk(ast.parse(Path(file).read_text("utf-8")))
+            names[file] = {(node.lineno, node.col_offset + 1) for node in nodes if isinstance(node, ast.Name)}
+        place = fault["location"]["row"], fault["location"]["column"]
+        assert place not in names[file], f"{file}:{place[0]}: {fault['message']}"

@@ -43,6 +43,14 @@ def first_of_each_class(labels: Labels, limit: int) -> Int[np.ndarray, " found"]
     return np.sort(np.unique(labels, return_index=True)[1])[:limit]
 
 
+def confusion_matrix(
+    labels: Int[np.ndarray, " examples"], predicted: Int[np.ndarray, " examples"], num_classes: int
+) -> Int[np.ndarray, "classes classes"]:
+    """Counts examples by true class (rows) and predicted class (columns), on the host."""
+    pairs = np.ravel_multi_index((labels, predicted), (num_classes, num_classes))
+    return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
+
+
 def frequent_confusions(
     confusion: Int[np.ndarray, "classes classes"], limit: int
 ) -> list[tuple[int, int, int]]:

@@ -27,9 +27,9 @@ def leave_report(workdir: Path, result: RunResult, console: RunConsole) -> Path 
         console.note("no report: make it with python -m mnist_jax.report, in a single process")
         return None
     try:
-        report = write_report(
-            workdir, variables=None if result.state is None else result.state.eval_variables()
-        )
+        variables = None if result.state is None else result.state.eval_variables()
+        splits = None if result.data is None else result.data.splits
+        report = write_report(workdir, splits=splits, variables=variables)
     except Exception as error:
         console.note(f"no report: {type(error).__name__}: {' '.join(str(error).split())[:300]}")
         return None

@@ -10,12 +10,12 @@ import numpy as np
 from mnist_jax.data.writers import disputed_labels
 from mnist_jax.errors import RunError
 from mnist_jax.metrics.predictions import (
+    confusion_matrix,
     first_of_each_class,
     frequent_confusions,
     least_confident_hits,
     most_confident_mistakes,
 )
-from mnist_jax.metrics.sums import count_confusions
 from mnist_jax.models.registry import with_plain_convolutions
 from mnist_jax.report import style
 from mnist_jax.report.activations import layer_outputs
@@ -116,7 +116,7 @@ def pairs(predictions: Predictions, card: Cards) -> list[dict[str, Any]]:
     """The most frequent pairs of true and predicted class, each with its surest mistakes."""
     test, names = predictions.splits.test, predictions.class_names
     predicted = predictions.probabilities.argmax(axis=1)
-    confusion = np.asarray(count_confusions(test.labels, predicted, len(names)))
+    confusion = confusion_matrix(test.labels, predicted, len(names))
     wrong = most_confident_mistakes(predictions.probabilities, test.labels, test.num_examples)
     found = []
     for true, taken_for, count in frequent_confusions(confusion, _PAIRS):

@@ -8,6 +8,7 @@ import warnings
 import matplotlib
 import numpy as np
 from jaxtyping import UInt8
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -68,11 +69,10 @@ def inline_svg(figure: Figure, name: str, description: str) -> str:
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}), warnings.catch_warnings():
         # A class may be named in Chinese: the reader's browser draws the text, not matplotlib.
         warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font", UserWarning)
-        # Laid out here: `savefig` would draw everything once more for that.
-        if (engine := figure.get_layout_engine()) is not None:
-            engine.execute(figure)
-            figure.set_layout_engine("none")
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+        style.fit_labels(figure)
+        # Not by `Figure.savefig`, which draws everything twice.
+        figure.patch.set_visible(False)
+        FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None, "Creator": None})
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :]
     # Its style sheet would hold for the entire page.

@@ -12,12 +12,12 @@ from mnist_jax.config.schema import GROUPS
 from mnist_jax.metrics.predictions import (
     calibration_bins,
     class_figures,
+    confusion_matrix,
     expected_calibration_error,
     frequent_confusions,
     wilson_interval,
 )
 from mnist_jax.metrics.selective import accuracy_at_coverage, fit_temperature, with_temperature
-from mnist_jax.metrics.sums import count_confusions
 from mnist_jax.report import figures
 from mnist_jax.report.inline import inline_svg
 from mnist_jax.report.predictions import Predictions
@@ -149,7 +149,7 @@ def confusion_of(record: RunRecord, predictions: Predictions | None) -> np.ndarr
     if predictions is None:
         return None
     labels, predicted = predictions.splits.test.labels, predictions.probabilities.argmax(axis=1)
-    return np.asarray(count_confusions(labels, predicted, len(record.run["class_names"])))
+    return confusion_matrix(labels, predicted, len(record.run["class_names"]))
 
 
 def classes(confusion: np.ndarray, names: Sequence[str]) -> dict[str, Any]:

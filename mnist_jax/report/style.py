@@ -6,8 +6,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Num, Shaped, UInt8
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 
 # Each is used for one purpose only, so that a page can swap them for those of its dark theme by their value.
 INK = "#1d2329"
@@ -22,6 +24,7 @@ DASHES: tuple[Any, ...] = ("-",) * 4 + ((0, (4, 2)),) * 4
 FONT_SIZE = 9.0  # points; figures are 4.6 inches wide, so that on a phone they keep about this size
 FIGURE_WIDTH = 4.6  # inches
 _LONGEST_NAME = 24  # characters
+_GAP = 0.04  # inches around a figure
 
 # Images fade into whatever is behind them, white paper or a dark page.
 STRENGTH_MAP = LinearSegmentedColormap.from_list(
@@ -35,6 +38,29 @@ SIGNED_MAP = LinearSegmentedColormap.from_list(
 def new_figure(height: float, width: float = FIGURE_WIDTH) -> Figure:
     """Makes an empty figure of a size in inches, outside pyplot, so nothing keeps it alive."""
     return Figure(figsize=(width, height), layout="constrained", facecolor="white")
+
+
+def fit_labels(figure: Figure) -> None:
+    """Gives a figure's axes the room that its labels leave, and turns its layout engine off.
+
+    The constrained layout, which weighs axes against each other, measures every text several times; here they
+    share one left and one right edge, and their distance stays as it is.
+    """
+    figure.set_layout_engine(None)
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    room = figure.subplotpars
+    figure.subplots_adjust(left=0.12, right=0.97, bottom=0.12, top=0.9)
+    outer = Bbox.union([box for axes in figure.axes if (box := axes.get_tightbbox(renderer)) is not None])
+    inner = Bbox.union([axes.get_window_extent(renderer) for axes in figure.axes])
+    width, height = figure.bbox.size
+    gap = _GAP * figure.dpi
+    figure.subplots_adjust(
+        left=(inner.x0 - outer.x0 + gap) / width,
+        right=1 - (outer.x1 - inner.x1 + gap) / width,
+        bottom=(inner.y0 - outer.y0 + gap) / height,
+        top=1 - (outer.y1 - inner.y1 + gap) / height,
+        hspace=room.hspace,
+    )
 
 
 def style_axes(axes: Axes, *, xlabel: str = "", ylabel: str = "", grid: str = "y") -> None:

@@ -82,7 +82,7 @@ class Experiment:
 
     def create_log(self) -> EpochLog:
         """Makes the empty log of an epoch on every device."""
-        return self.layout.replicate(EpochLog.empty(self.steps_per_epoch))
+        return self.layout.replicate(EpochLog.on_host(self.steps_per_epoch))
 
     def abstract_checkpoint(self) -> dict[str, Any]:
         """Shapes, dtypes and today's shardings of what a checkpoint of this run holds."""

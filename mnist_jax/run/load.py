@@ -108,7 +108,7 @@ class LoadedModel:
         for start in range(0, len(images), most):
             chunk = images[start : start + most]
             # A few sizes only, so that few programs are compiled whatever the number of images.
-            size = min(most, 2 ** math.ceil(math.log2(len(chunk))))
+            size = most if len(images) > most else min(most, 2 ** math.ceil(math.log2(len(images))))
             padded = np.zeros((size, *self.image_shape), chunk.dtype)
             padded[: len(chunk)] = chunk
             # Of a few pictures most of the time would go into compiling.

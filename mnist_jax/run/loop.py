@@ -41,11 +41,13 @@ class RunResult:
         summary: as in ``summary.json``; empty where the run was stopped before its end.
         state: the last training state; None where the run had been finished before.
         exit_code: 0, or 143 / 130 after a SIGTERM / Ctrl-C that was answered with a checkpoint.
+        data: of the run, where it came to its end.
     """
 
     summary: dict[str, Any]
     state: TrainState | None
     exit_code: int = 0
+    data: RunData | None = None
 
 
 @dataclass(frozen=True)
@@ -198,7 +200,7 @@ def _train(run: Run, checkpoints: Checkpoints) -> RunResult:
     summary = make_summary(experiment, run.settings.run["dataset"], state, test, totals, warnings, step)
     on_primary(lambda: write_json_atomic(run.folder / SUMMARY_FILE, summary))
     log.closing(summary, state)
-    return RunResult(summary, state)
+    return RunResult(summary, state, data=data)
 
 
 def _restore_or_create(run: Run, checkpoints: Checkpoints) -> tuple[TrainState, EpochLog, RunTotals, int]:

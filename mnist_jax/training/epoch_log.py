@@ -4,6 +4,7 @@ from typing import Any, no_type_check
 
 import flax.struct
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
@@ -28,6 +29,12 @@ class EpochLog:
     def empty(cls, steps_per_epoch: int) -> "EpochLog":
         """Room for one epoch."""
         return cls(jnp.zeros(steps_per_epoch, jnp.float32), jnp.zeros(steps_per_epoch, jnp.int32))
+
+    @classmethod
+    def on_host(cls, steps_per_epoch: int) -> "EpochLog":
+        """The same as NumPy arrays, to be put on devices: zeros of jax.numpy are programs to compile."""
+        zeros = [np.zeros(steps_per_epoch, dtype) for dtype in (np.float32, np.int32)]
+        return cls(*zeros)  # type: ignore[arg-type]
 
     def record(self, index: Int[Array, ""], metrics: Metrics) -> "EpochLog":
         """Fills the entry of a step, counted from the start of the epoch."""

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PyTree, Shaped
 from scipy.special import log_softmax
 
-from mnist_jax.metrics.sums import count_confusions
+from mnist_jax.metrics.predictions import confusion_matrix
 from mnist_jax.training.draws import AugmentFn
 from mnist_jax.training.evaluation import EvaluationResult, images_at_a_time
 from mnist_jax.training.step import preprocess
@@ -92,7 +92,7 @@ def evaluate_logits(
     """Returns the figures that `evaluation.Evaluator` returns, from logits on the host."""
     losses = -log_softmax(logits.astype(np.float64), axis=1)[np.arange(len(labels)), labels]
     predicted = logits.argmax(axis=1)
-    confusion = np.asarray(count_confusions(labels, predicted, logits.shape[1]))
+    confusion = confusion_matrix(labels, predicted, logits.shape[1])
     return EvaluationResult.from_sums(float(losses.sum()), confusion, predicted)
 
 

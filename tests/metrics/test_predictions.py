@@ -7,6 +7,7 @@ from scipy.stats import binomtest
 from mnist_jax.metrics.predictions import (
     calibration_bins,
     class_figures,
+    confusion_matrix,
     expected_calibration_error,
     first_of_each_class,
     frequent_confusions,
@@ -71,3 +72,9 @@ def test_precision_recall_and_f1_by_hand():
     np.testing.assert_allclose(found.precision, [1.0, 9 / 11, 0.0])
     np.testing.assert_allclose(found.f1, [8 / 9, 18 / 21, 0.0])
     assert found.num_examples.tolist() == [10, 10, 0]
+
+
+def test_confusions_are_counted_by_true_and_by_predicted_class():
+    labels, predicted = np.repeat([0, 0, 1, 1], [8, 2, 9, 1]), np.repeat([0, 1, 1, 2], [8, 2, 9, 1])
+    np.testing.assert_array_equal(confusion_matrix(labels, predicted, 3), COUNTS)
+    np.testing.assert_array_equal(confusion_matrix(labels[:0], predicted[:0], 3), np.zeros((3, 3)))

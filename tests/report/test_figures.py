@@ -218,3 +218,22 @@ def test_losses_of_one_epoch_stand_on_an_axis_from_0():
     axes = member_figures.losses_by_epoch({"seed 0": [0.5], "seed 1": [0.25]}, {"seed 1": "C0"}).axes[0]
     assert axes.get_xlim()[0] == 0 and axes.get_ylim()[0] == 0
     assert [tick for tick in axes.get_xticks() if tick != round(tick)] == []
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda: figures.training_curve(RECORDS, "loss"),
+        lambda: figures.per_class_accuracy(COUNTS, ["a name of twenty-one c", *NAMES[1:]]),
+        lambda: figures.calibration(calibration_bins(PROBABILITIES, LABELS)),
+        lambda: figures.lines_by_layer([0, 1], np.ones((2, 3)), ["conv1", "a long name", "dense"], "norm"),
+    ],
+)
+def test_labels_fit_into_a_figure_and_leave_no_room_unused(draw):
+    figure = draw()
+    style.fit_labels(figure)
+    # As it is drawn in the end, by other measures of text than those it was laid out with.
+    left, bottom, right, top = figure.get_tightbbox().extents
+    width, height = figure.get_size_inches()
+    assert 0 <= left < 0.25 and 0 <= bottom < 0.25
+    assert width - 0.25 < right <= width and height - 0.25 < top <= height
