@@ -15,7 +15,7 @@ from mnist_jax.data import Splits
 from mnist_jax.errors import MnistJaxError
 from mnist_jax.metrics.voting import describe_probabilities
 from mnist_jax.report.record import RunRecord
-from mnist_jax.report.robustness import CHANGES, accuracy_by_change
+from mnist_jax.report.robustness import CHANGES, accuracy_by_change, change_all
 from mnist_jax.run.datasets import divide, load_recorded
 from mnist_jax.run.load import LoadedModel, load, recorded_experiment
 from mnist_jax.storage.json_files import replace_file
@@ -86,12 +86,17 @@ def answer_test_set(
     if kept is None:
         train, held_out = data.train, data.validation
         rows = np.unique(np.linspace(0, train.num_examples - 1, _TRAIN_SAMPLE).round().astype(int))
-        described = describe_probabilities(model.predict(train.images[rows]), train.labels[rows])
+        shown, changed = change_all(test.images, test.labels)
+        asked = [test.images, train.images[rows], changed, *([] if held_out is None else [held_out.images])]
+        ends = np.cumsum([len(part) for part in asked])
+        # At once: one program for all.
+        answers = np.split(model.predict(np.concatenate(asked)), ends[:-1])
+        described = describe_probabilities(answers[1], train.labels[rows])
         figures = np.array([described["loss"], described["accuracy"], len(rows)], np.float64)
-        kept = {"probabilities": model.predict(test.images), "train": figures}
-        kept["changed"] = accuracy_by_change(model.predict, test.images, test.labels)
+        kept = {"probabilities": answers[0], "train": figures}
+        kept["changed"] = accuracy_by_change(answers[2], shown)
         if held_out is not None:
-            kept["validation"] = model.predict(held_out.images)
+            kept["validation"] = answers[3]
         _write(path, key, kept)
     loss, accuracy, count = kept["train"]
     return Predictions(

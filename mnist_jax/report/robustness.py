@@ -1,6 +1,6 @@
 """How much stays right where test images are turned, scaled and shifted, little by little."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 
 import numpy as np
@@ -54,19 +54,24 @@ def change(images: Images, name: str, amount: float) -> Images:
     return np.ascontiguousarray(planes.transpose(2, 0, 1, 3))
 
 
-def accuracy_by_change(
-    predict: Callable[[Images], Float[np.ndarray, "images classes"]],
-    images: Images,
-    labels: Int[np.ndarray, " images"],
-) -> Float[np.ndarray, " changes"]:
-    """Returns the share that is right after each change of `CHANGES`, in their order.
+def change_all(
+    images: Images, labels: Int[np.ndarray, " images"]
+) -> tuple[Int[np.ndarray, " taken"], UInt8[np.ndarray, "changed height width channels"]]:
+    """Makes every change of `CHANGES`, in their order, to at most 250 images, evenly spread over those given.
 
-    At most 250 images are taken, evenly spread over those given.
+    Returns:
+        the labels of the images that were taken, and all of these after the first change, the second, ...
     """
     rows = np.unique(np.linspace(0, len(images) - 1, NUM_IMAGES).round().astype(int))
     changed = [change(images[rows], name, amount) for name, amounts in CHANGES.items() for amount in amounts]
-    right = predict(np.concatenate(changed)).argmax(axis=1).reshape(len(changed), len(rows)) == labels[rows]
-    return np.asarray(right.mean(axis=1))
+    return labels[rows], np.concatenate(changed)
+
+
+def accuracy_by_change(
+    probabilities: Float[np.ndarray, "changed classes"], labels: Int[np.ndarray, " taken"]
+) -> Float[np.ndarray, " changes"]:
+    """Returns the share that is right after each change, from the answers to what `change_all` made."""
+    return np.asarray((probabilities.argmax(axis=1).reshape(-1, len(labels)) == labels).mean(axis=1))
 
 
 def by_name(accuracies: Float[np.ndarray, " changes"]) -> dict[str, Float[np.ndarray, " amounts"]]:

@@ -33,6 +33,8 @@ from mnist_jax.training.optimizer import averages_weights
 from mnist_jax.training.step import preprocess
 
 _PREDICT_BATCH = 512
+# Up to here the time and memory that a CPU takes to load a faster program are more than it saves.
+_FEW_IMAGES = 2000
 ENSEMBLE_FILE = "ensemble.json"
 MEMBERS_DIR = "members"
 
@@ -105,14 +107,13 @@ class LoadedModel:
                 )
         probabilities = np.empty((len(images), len(self.class_names)), np.float32)
         most = images_at_a_time(_PREDICT_BATCH, (_PREDICT_BATCH, *self.image_shape))
+        # A few sizes only, so that few programs are compiled whatever the number of images.
+        size = min(most, 2 ** math.ceil(math.log2(max(1, len(images)))))
+        module = with_plain_convolutions(self.module) if len(images) <= _FEW_IMAGES else self.module
         for start in range(0, len(images), most):
             chunk = images[start : start + most]
-            # A few sizes only, so that few programs are compiled whatever the number of images.
-            size = most if len(images) > most else min(most, 2 ** math.ceil(math.log2(len(images))))
             padded = np.zeros((size, *self.image_shape), chunk.dtype)
             padded[: len(chunk)] = chunk
-            # Of a few pictures most of the time would go into compiling.
-            module = self.module if len(images) > most else with_plain_convolutions(self.module)
             outputs = _probabilities(module, self.variables, padded)
             probabilities[start : start + len(chunk)] = np.asarray(outputs)[: len(chunk)]
         return probabilities[0] if single else probabilities

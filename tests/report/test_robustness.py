@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mnist_jax.report.robustness import CHANGES, NUM_IMAGES, accuracy_by_change, by_name, change
+from mnist_jax.report.robustness import CHANGES, NUM_IMAGES, accuracy_by_change, by_name, change, change_all
 
 
 def spot(row, column, shape=(28, 28, 1)):
@@ -43,19 +43,15 @@ def test_accuracy_is_counted_for_each_change():
     labels = np.arange(600) % 2
     images = np.zeros((600, 28, 28, 1), np.uint8)
     images[labels == 1, 12:16, 12:16] = 255
-    seen = []
-
-    def predict(batch):
-        """Finds class 1 by its light in the middle four pixels."""
-        seen.append(len(batch))
-        light = batch[:, 13:15, 13:15].mean(axis=(1, 2, 3)) / 255
-        return np.stack([1 - light, light], axis=1)
-
-    accuracies = by_name(accuracy_by_change(predict, images, labels))
-    assert seen == [NUM_IMAGES * sum(map(len, CHANGES.values()))]
+    taken, changed = change_all(images, labels)
+    assert len(taken) == NUM_IMAGES
+    assert len(changed) == NUM_IMAGES * sum(map(len, CHANGES.values()))
+    # Class 1 is found by its light in the middle four pixels.
+    light = changed[:, 13:15, 13:15].mean(axis=(1, 2, 3)) / 255
+    accuracies = by_name(accuracy_by_change(np.stack([1 - light, light], axis=1), taken))
     assert list(accuracies) == list(CHANGES)
     np.testing.assert_array_equal(accuracies["rotation"], 1)
     moved = dict(zip(CHANGES["shift right"], accuracies["shift right"], strict=True))
     assert moved[0] == 1 and moved[6] == moved[-6] == pytest.approx(0.5, abs=0.01)
-    few = accuracy_by_change(predict, images[:7], labels[:7])
-    assert len(few) == sum(map(len, CHANGES.values()))
+    few, changed = change_all(images[:7], labels[:7])
+    assert few.tolist() == labels[:7].tolist() and len(changed) == 7 * sum(map(len, CHANGES.values()))

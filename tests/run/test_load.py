@@ -13,6 +13,7 @@ from mnist_jax.checkpoints.manager import Checkpoints
 from mnist_jax.checkpoints.manifest import read_manifest, write_manifest
 from mnist_jax.config.check import as_dict, check, default_config
 from mnist_jax.errors import CheckpointError, MnistJaxError, RunError
+from mnist_jax.run import load as load_module
 from mnist_jax.run.experiment import build_experiment
 from mnist_jax.run.load import checkpoint_name
 from mnist_jax.runtime.devices import make_layout
@@ -111,11 +112,22 @@ def test_missing_axes_are_added(model):
 
 def test_any_number_of_images_goes_through_few_programs(model, monkeypatch):
     monkeypatch.setattr("mnist_jax.run.load._PREDICT_BATCH", 4)
+    monkeypatch.setattr("mnist_jax.run.load._FEW_IMAGES", 3)
+    shapes = []
+    compute = load_module._probabilities
+
+    def watched(module, variables, images):
+        shapes.append((module.conv, len(images)))
+        return compute(module, variables, images)
+
+    monkeypatch.setattr("mnist_jax.run.load._probabilities", watched)
     expected = model.predict(IMAGES[:4])
     for count in (0, 1, 3, 6):
         probabilities = model.predict(IMAGES[:count])
         assert probabilities.shape == (count, 3)
         np.testing.assert_allclose(probabilities[:4], expected[:count], atol=1e-5)
+    # XLA's own convolutions for a few; a last batch is filled up.
+    assert shapes == [("gemm", 4), ("lax", 1), ("lax", 4), ("gemm", 4), ("gemm", 4)]
 
 
 @pytest.mark.parametrize(
