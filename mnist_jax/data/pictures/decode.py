@@ -249,9 +249,14 @@ def _to_array(
 ) -> np.ndarray:
     """Float32 in [0, 1] from an upright picture of 8 bits, in any mode."""
     has_alpha = picture.has_transparency_data
-    picture = picture.convert("RGBA" if has_alpha else "RGB").reduce(factor)
-    pixels = np.asarray(picture, np.float32) / 255
+    is_gray_alone = channels == 1 and steps is None and not has_alpha
+    if not (is_gray_alone and picture.mode == "L"):
+        picture = picture.convert("RGBA" if has_alpha else "RGB")
+    picture = picture.reduce(factor)
     gray = np.asarray(picture.convert("L"), np.float32) / 255
+    if is_gray_alone:
+        return gray
+    pixels = np.asarray(picture, np.float32) / 255
     color = gray if channels == 1 else pixels[..., :3]
     if has_alpha:
         alpha = pixels[..., 3]

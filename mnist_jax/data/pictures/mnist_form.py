@@ -137,7 +137,7 @@ def _ink(gray: np.ndarray) -> np.ndarray:
     paper, noise = _paper(gray)
     difference = gray - paper
     # Ink lies far from the paper's tone and on one side, noise near and on both: the cube tells.
-    if (difference**3).sum() < 0:
+    if (difference * difference * difference).sum() < 0:
         # Dark ink swallows a share of the light that falls on it, so less where the paper is dim.
         lit = np.maximum(paper, 0.1)
         difference, noise = -difference / lit, noise / float(lit.mean())
@@ -155,9 +155,11 @@ def _paper(gray: np.ndarray) -> tuple[np.ndarray, float]:
     rim = max(1, min(height, width) // 28)
     on_border = np.ones(gray.shape, bool)
     on_border[rim : height - rim, rim : width - rim] = False
+    tones = gray[on_border]
+    if (tones == tones[0]).all():
+        return np.full(gray.shape, tones[0]), 0.0
     rows, columns = np.nonzero(on_border)
     plane = np.stack([np.ones(rows.size), rows / height - 0.5, columns / width - 0.5], axis=1)
-    tones = gray[on_border]
     coefficients = np.array([np.median(tones), 0.0, 0.0])
     deviation = np.abs(tones - coefficients[0])
     # Strokes may cross the border: the plane is fitted to the 70% of it that lie nearest, again and again.
@@ -230,9 +232,9 @@ def _fit_into_box(ink: np.ndarray, box_side: int, steps: list[Step] | None) -> n
 def _stroke_width(ink: np.ndarray) -> float:
     """Mean width of the strokes in pixels: twice their area over the length of their outline."""
     strokes = np.pad(ink > 0.5, 1)
+    steps = np.count_nonzero(np.diff(strokes, axis=0)) + np.count_nonzero(np.diff(strokes, axis=1))
     # Steps along rows and columns overrate an outline of random direction by 4/pi.
-    outline = (np.diff(strokes, axis=0).sum() + np.diff(strokes, axis=1).sum()) * np.pi / 4
-    return 2 * float(strokes.sum()) / float(outline)
+    return 2 * np.count_nonzero(strokes) / (steps * np.pi / 4)
 
 
 def _place_by_mass(character: np.ndarray, height: int, width: int) -> np.ndarray:

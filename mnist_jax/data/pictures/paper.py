@@ -29,6 +29,9 @@ _LOOKED_AT = 64  # columns
 # A line's share of the light that it takes; fainter ones are lost in the noise.
 _FAINTEST_LINE = 0.03
 
+# A line is at least so dark at both ends, as a share of what it is all along.
+_FAINTEST_END = 0.4
+
 # The same of strokes, beside edges and shadows that were divided out.
 _FAINTEST_INK = 0.08
 
@@ -48,8 +51,9 @@ def reduce_to(gray: Float[np.ndarray, "height width"], longest: int = LONGEST_SI
     height, width = (max(1, side // factor) for side in gray.shape)
     if min(gray.shape) < factor:
         return gray
-    blocks = gray[: height * factor, : width * factor].reshape(height, factor, width, factor)
-    return blocks.mean(axis=(1, 3))
+    # Along whole rows first: several times as fast as the mean of blocks.
+    rows = gray[: height * factor].reshape(height, factor, -1).sum(axis=1)
+    return sum(rows[:, start : width * factor : factor] for start in range(factor)) / factor**2
 
 
 def has_dark_ink(
@@ -126,7 +130,7 @@ def select_character(
         steps: where to add the result, if anything is taken away.
     """
     # Strokes of a thin pen have gaps.
-    labels, count = ndimage.label(ndimage.binary_dilation(ink > 0.2, _EIGHT), _EIGHT)
+    labels, count = ndimage.label(_widen(ink > 0.2), _EIGHT)
     if count < 2:
         return ink
     keep = _is_character(ink, labels, count)
@@ -134,8 +138,8 @@ def select_character(
         return ink
     number = np.arange(1, count + 1)
     good = np.isin(labels, number[keep])
-    bad = ndimage.binary_dilation(np.isin(labels, number[~keep]), _EIGHT, iterations=2)
-    near = ndimage.binary_dilation(good, _EIGHT, iterations=2)
+    bad = _widen(_widen(np.isin(labels, number[~keep])))
+    near = _widen(_widen(good))
     selected = np.where((bad & ~good) | ~near, 0, ink)
     note(steps, "specks, frames, borders gone", selected)
     return selected
@@ -194,6 +198,17 @@ def noise_of(flat: np.ndarray) -> float:
     return 1.4826 * float(np.median(-below)) if below.size else 0.0
 
 
+def _widen(mask: np.ndarray) -> np.ndarray:
+    """Dilates by a pixel on all eight sides; much faster than SciPy for so small an element."""
+    tall = mask.copy()
+    tall[1:] |= mask[:-1]
+    tall[:-1] |= mask[1:]
+    wide = tall.copy()
+    wide[:, 1:] |= tall[:, :-1]
+    wide[:, :-1] |= tall[:, 1:]
+    return wide
+
+
 def _has_size(ink: np.ndarray) -> bool:
     """Whether ink is more than a speck, and more than what lines and edges leave along the border."""
     rows, columns = np.nonzero(ink > 0.5)
@@ -219,6 +234,9 @@ def _remove_rows(flat: np.ndarray) -> tuple[np.ndarray, bool]:
     if min(height, width) < 40:
         return flat, False
     smooth = ndimage.gaussian_filter(flat, (0.0, 1.0))
+    # Where one side is blank no row can be a line, whatever the slope.
+    if min(end.max() for end in _row_ends(smooth)) <= _FAINTEST_END * _FAINTEST_LINE:
+        return flat, False
     # A part of the columns is enough to tell how lines lean.
     columns = np.linspace(0, width - 1, min(width, _LOOKED_AT)).astype(int)
     thinned = smooth[:, columns]
@@ -240,17 +258,20 @@ def _remove_rows(flat: np.ndarray) -> tuple[np.ndarray, bool]:
 
 def _row_levels(plane: np.ndarray) -> np.ndarray:
     """The share of light that each row takes all along, 0 where it is no line."""
-    width = plane.shape[1]
     level = np.quantile(plane, 0.35, axis=1)
     level -= np.median(level)
-    end = max(3, width // 12)
-    ends = np.minimum(np.median(plane[:, :end], axis=1), np.median(plane[:, -end:], axis=1))
+    ends = np.minimum(*(np.median(end, axis=1) for end in _row_ends(plane)))
     spread = 1.4826 * float(np.median(np.abs(level)))
-    is_line = (level > max(_FAINTEST_LINE, 5 * spread)) & (ends > 0.4 * level)
+    is_line = (level > max(_FAINTEST_LINE, 5 * spread)) & (ends > _FAINTEST_END * level)
     if is_line.mean() > 0.5:
         return np.zeros_like(level)
     shoulders = ndimage.binary_dilation(is_line, iterations=2)
     return np.where(shoulders, np.maximum(level, 1e-3), 0)
+
+
+def _row_ends(plane: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    end = max(3, plane.shape[1] // 12)
+    return plane[:, :end], plane[:, -end:]
 
 
 def _is_character(ink: np.ndarray, labels: np.ndarray, count: int) -> Bool[np.ndarray, "count"]:

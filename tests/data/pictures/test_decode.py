@@ -30,6 +30,17 @@ def test_modes_are_exact(digit, mode):
     )
 
 
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
+@pytest.mark.parametrize("max_side", [40, 2048])
+def test_a_picture_is_the_same_with_and_without_its_steps_and_in_color(mode, max_side):
+    tones = np.random.default_rng(0).integers(0, 256, (63, 100), np.uint8)
+    picture = saved(Image.fromarray(tones).convert(mode))
+    gray = load_image(picture, max_side=max_side)
+    np.testing.assert_array_equal(load_image(picture, max_side=max_side, steps=[]), gray)
+    color = load_image(picture, 3, max_side=max_side)
+    np.testing.assert_array_equal(color, np.repeat(gray[..., None], 3, axis=2))
+
+
 def test_webp_cmyk_and_bilevel_are_read(digit):
     assert np.abs(load_image(saved(Image.fromarray(digit), "WEBP", lossless=True)) - digit / 255).max() < 0.01
     cmyk = load_image(saved(Image.fromarray(digit).convert("CMYK"), "TIFF"))

@@ -35,6 +35,15 @@ def test_reduced_picture_is_the_mean_of_squares():
     assert paper.reduce_to(np.zeros((1, 1000))).shape == (1, 1000)
 
 
+@pytest.mark.parametrize("factor", [2, 3, 7])
+def test_reduced_tones_are_exact(factor):
+    tones = np.random.default_rng(0).integers(0, 256, (50, 60)).astype(np.float32) / np.float32(255)
+    height, width = 50 // factor, 60 // factor
+    blocks = tones[: height * factor, : width * factor].reshape(height, factor, width, factor)
+    reduced = paper.reduce_to(tones.astype(np.float64), -(-60 // factor))
+    np.testing.assert_array_equal(reduced, blocks.mean(axis=(1, 3), dtype=np.float64))
+
+
 @pytest.mark.parametrize("name", STROKES)
 def test_ink_is_told_from_shadows(name):
     rows, columns = position()
@@ -70,6 +79,25 @@ def test_a_stroke_that_does_not_run_from_side_to_side_is_no_line(rows):
     without, has_lines = paper.remove_lines(flat)
     assert not has_lines
     np.testing.assert_array_equal(without, flat)
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_a_line_that_ends_before_one_side_is_no_line(side):
+    flat = np.zeros((SIDE, SIDE))
+    flat[97:100, :150] = 0.3
+    flat = flat if side == "right" else flat[:, ::-1]
+    without, has_lines = paper.remove_lines(flat)
+    assert not has_lines
+    np.testing.assert_array_equal(without, flat)
+
+
+def test_a_speck_two_pixels_from_a_stroke_is_kept_as_its_part_and_one_far_away_is_not():
+    ink = np.zeros((SIDE, SIDE))
+    ink[60:140, 95:105] = 1.0
+    ink[60:62, 107:109] = ink[142:144, 95:97] = 0.6
+    alone = ink.copy()
+    ink[30:32, 30:32] = 0.6
+    np.testing.assert_array_equal(paper.select_character(ink), alone)
 
 
 def test_frames_specks_and_what_touches_the_border_are_no_part_of_a_character():
