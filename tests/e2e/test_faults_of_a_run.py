@@ -46,8 +46,8 @@ def in_shell(preparation):
 
 
 def test_a_device_that_runs_out_of_memory(commands, tmp_path):
-    words = [f"--workdir={tmp_path / 'run'}", "--config.model.dense_features=10000000"]
-    done = commands.run("train", *SMALL, *words, program=in_shell("ulimit -v 6000000"))
+    words = [f"--workdir={tmp_path / 'run'}", "--config.model.dense_features=2000000"]
+    done = commands.run("train", *SMALL, *words, program=in_shell("ulimit -v 3200000"))
     expect_one_line(done, 1, "the device ran out of memory", "smaller")
     # Nothing was reached, so nothing stands in the way of the same folder with a smaller network.
     commands.train(tmp_path / "run", "--config.num_epochs=1")
@@ -149,7 +149,7 @@ def test_a_checkpoint_of_another_architecture(in_process, finished):
     done = in_process("evaluate", f"--workdir={finished}")
     assert done.returncode == 1 and "does not fit this model" in done.stderr
     assert (
-        "state/ema/params/dense/kernel: float32[50,8] in the checkpoint, float32[50,9] expected"
+        "state/ema/params/dense/kernel: float32[338,8] in the checkpoint, float32[338,9] expected"
         in done.stderr
     )
     assert "Traceback" not in done.stderr

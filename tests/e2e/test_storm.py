@@ -37,8 +37,6 @@ SEED = int(os.environ.get("MNIST_JAX_STORM_SEED", "0")) or secrets.randbelow(2**
 # A run ends after some ninety kills; each has a seed of its own.
 KILLS_PER_RUN = 80
 
-# One convolution: a start is mostly tracing, and what is killed here are files.
-ONE_CONVOLUTION = ["--config.model.features=(2,)", "--config.model.pool_after=(0,)"]
 FREQUENT = [SINGLE_STEPS, "--config.checkpoint.every_steps=2"]
 
 
@@ -140,7 +138,7 @@ def test_storm(commands, tmp_path, capsys, kind):
     wanted = KILLS if kind == "kills" else POWER_CUTS
     while done < wanted:
         chance = random.Random(SEED + run)
-        words = [*ONE_CONVOLUTION, f"--config.seed={SEED + run}"]
+        words = [f"--config.seed={SEED + run}"]
         reference, workdir = tmp_path / f"reference{run}", tmp_path / f"killed{run}"
         commands.train(reference, *words)
         count = min(wanted - done, KILLS_PER_RUN)

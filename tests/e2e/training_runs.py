@@ -19,12 +19,13 @@ from tests.programs import QUICKLY_COMPILED
 
 ROOT = Path(__file__).parents[2]
 
-# A second of work in 144 steps, with everything that a state can hold.
+# A second of work in 144 steps, with everything that a state can hold; one convolution, for the time that a
+# process takes is mostly tracing and compiling.
 STEPS_PER_EPOCH, TOTAL_STEPS = 36, 144
 SMALL = [
     f"--config={ROOT / 'configs' / 'smoke.py'}",
-    "--config.model.features=(2,2)",
-    "--config.model.pool_after=(0,1)",
+    "--config.model.features=(2,)",
+    "--config.model.pool_after=(0,)",
     "--config.model.dense_features=8",
     "--config.batch_size=16",
     "--config.num_epochs=4",
