@@ -1,6 +1,7 @@
 """Pictures of every kind and from everywhere are answered, and what cannot be read is told, not fatal."""
 
 import dataclasses
+import functools
 import io
 import json
 import os
@@ -18,9 +19,11 @@ from mnist_jax.data.pictures.doubt import DEFAULT_THRESHOLD
 from mnist_jax.data.pictures.preparation import Preparation
 from mnist_jax.data.pictures.read import Picture, read_pictures, split_array
 from mnist_jax.errors import DataError
+from mnist_jax.runtime.regular_file import read_named
 from tests.data.pictures.harmful import many_scans
 
 SHAPE = (28, 28, 1)
+MNIST = Preparation.of_data_set("mnist", SHAPE)
 
 
 @pytest.fixture(scope="session")
@@ -378,13 +381,13 @@ def test_pipes_are_read_and_bounded(digits, tmp_path, monkeypatch):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     for limit, is_answered in ((10**6, True), (10, False)):
-        monkeypatch.setattr(pictures, "_MAX_BYTES", limit)
+        monkeypatch.setattr(pictures, "MAX_PICTURE_BYTES", limit)
         writer = threading.Thread(target=pipe.write_bytes, args=(path.read_bytes(),))
         writer.start()
         (picture,) = read(pipe)
         writer.join()
         assert (picture.image is not None) == is_answered
-        assert is_answered or "more than the 10 bytes" in picture.error
+        assert is_answered or "larger than the 10 bytes accepted" in picture.error
 
 
 def test_standard_input_that_is_closed_or_used_up(digits, tmp_path):
@@ -479,13 +482,12 @@ def test_wrong_tables_are_told(run_predict, tmp_path):
 def test_a_file_that_fails_while_it_is_read_loses_no_other_answer(run_predict, digits, tmp_path, monkeypatch):
     paths = save(tmp_path, digits[:3])
 
-    def fail(source):
-        if source.name == str(paths[1]):
+    def fail(path, max_bytes):
+        if path == str(paths[1]):
             raise OSError(5, "Input/output error")
-        return content(source)
+        return read_named(path, max_bytes)
 
-    content = pictures._content
-    monkeypatch.setattr(pictures, "_content", fail)
+    monkeypatch.setattr(pictures, "read_named", fail)
     code, rows, _ = run_predict(*paths, "--json")
     assert code == 1
     assert [row.get("error", "") for row in rows] == ["", "cannot be read (Input/output error)", ""]
@@ -500,6 +502,38 @@ def test_pictures_that_ask_for_too_much_lose_no_other_answer(run_predict, digits
     assert code == 1
     assert [row.get("error", "") for row in rows] == ["takes more than the 1 seconds accepted to decode", ""]
     short.close()
+
+
+def test_what_is_no_file_or_is_gone_loses_no_other_answer(digits, tmp_path, monkeypatch):
+    folder = tmp_path / "pictures"
+    save(folder, digits[:2])
+    os.mkfifo(folder / "03.png")
+    (folder / "04.png").symlink_to("04.png")
+    (folder / "05.npy").symlink_to("/dev/zero")
+    os.mkfifo(folder / "06.csv")
+    with open(folder / "07.png", "wb") as file:
+        file.truncate(2**40)
+    monkeypatch.setattr(pictures, "read_named", functools.partial(read_named, pipe_seconds=0.01))
+    listing = read_pictures([os.fspath(folder), *map(os.fspath, folder.glob("0[36].*")), "/dev/zero"], MNIST)
+    first = next(listing)
+    # It goes between the listing and the reading.
+    (folder / "01.png").unlink()
+    rest = list(listing)
+    assert first.image is not None
+    assert [Path(picture.file).name for picture in rest] == [
+        *("01.png", "03.png", "04.png", "05.npy", "07.png"),
+        *("03.png", "06.csv", "zero"),
+    ]
+    no_file = "cannot be read (it is not a regular file)"
+    assert [picture.error for picture in rest[:6]] == [
+        "cannot be read (No such file or directory)",
+        no_file,
+        "cannot be read (Too many levels of symbolic links)",
+        no_file,
+        "cannot be read (it is larger than the 536,870,912 bytes accepted)",
+        "cannot be read (nothing came through this pipe for 0.01 seconds)",
+    ]
+    assert "it is not a regular file" in rest[6].error and rest[7].error == no_file
 
 
 @pytest.mark.parametrize(

@@ -30,8 +30,8 @@ from mnist_jax.checkpoints.orbax_noise import OrbaxNoise
 from mnist_jax.errors import CheckpointError
 from mnist_jax.runtime.collectives import on_primary, raise_together
 from mnist_jax.runtime.distributed import is_multiprocess
+from mnist_jax.runtime.regular_file import read_json
 from mnist_jax.storage.json_files import fsync_directory
-from mnist_jax.storage.regular_file import read_json
 
 _ORBAX_METADATA = "_METADATA"
 BEST_METRIC = "accuracy"

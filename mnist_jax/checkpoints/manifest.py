@@ -18,8 +18,8 @@ from typing import Any
 import jax
 
 from mnist_jax.errors import CheckpointError
+from mnist_jax.runtime.regular_file import open_regular, read_json
 from mnist_jax.storage.json_files import fsync_directory
-from mnist_jax.storage.regular_file import open_regular, read_json
 
 FORMAT_VERSION = 2
 MANIFEST_NAME = "manifest.json"

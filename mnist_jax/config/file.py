@@ -1,7 +1,6 @@
 """Reads configuration files: Python with a ``get_config()``, as config_flags has them."""
 
 import difflib
-import json
 import os
 import sys
 import traceback
@@ -12,6 +11,10 @@ from ml_collections import ConfigDict
 
 from mnist_jax.config.field import short
 from mnist_jax.errors import ConfigError
+from mnist_jax.runtime.regular_file import parse_json, read_named
+
+_MAX_BYTES = 2**24
+_LONGEST_REASON = 500
 
 
 def shipped_configs() -> dict[str, Path]:
@@ -69,10 +72,10 @@ def load_config_file(name: str) -> ConfigDict:
 
 def _from_json(path: str, source: bytes) -> ConfigDict:
     try:
-        content = json.loads(source)
+        content = parse_json(source)
         content.pop("run", None)
         return ConfigDict(content, type_safe=False)
-    except (ValueError, AttributeError, TypeError) as error:
+    except (ValueError, AttributeError, TypeError, RecursionError) as error:
         raise ConfigError([f"{path}: expected the JSON that a run writes ({error})"]) from error
 
 
@@ -85,7 +88,7 @@ def _read(path: str) -> bytes:
         has = f"; it has {files}" if files else ""
         raise ConfigError([f"config file {shown} is a folder, expected a Python file with get_config(){has}"])
     try:
-        return Path(path).read_bytes()
+        return read_named(path, _MAX_BYTES)
     except FileNotFoundError as error:
         raise ConfigError([f"config file {shown} does not exist{_suggest_file(Path(path))}"]) from error
     except (OSError, ValueError) as error:
@@ -116,6 +119,9 @@ def _describe(error: BaseException, path: str) -> str:
     for frame in traceback.extract_tb(error.__traceback__):
         if frame.filename == path:
             line = frame.lineno
-    text = error.msg if isinstance(error, SyntaxError) else " ".join(str(error).split())
+    try:
+        text = error.msg if isinstance(error, SyntaxError) else " ".join(str(error).split())[:_LONGEST_REASON]
+    except Exception:
+        text = ""  # an exception of one's own may fail to tell what it is
     where = f"{path}, line {line}" if line else path
     return f"{where}: {type(error).__name__}: {text}".rstrip(": ")

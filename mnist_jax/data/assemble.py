@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from mnist_jax.data.dataset import Dataset, Splits, check_labels, draw_stratified
+from mnist_jax.data.files import check_names
 from mnist_jax.data.folds import assign_folds
 from mnist_jax.data.known import FAMILY, FINGERPRINTS, QMNIST
 from mnist_jax.data.pictures.decode import to_fractions
@@ -251,6 +252,7 @@ def _number_classes(
             role: replace(part, array=np.array([numbers[str(label)] for label in part.array]))
             for role, part in labels.items()
         }
+    check_names(class_names, next(iter(parts.values())).where)
     most = max(_MOST_CLASSES, sum(len(part.array) for part in labels.values()))
     for part in labels.values():
         if part.array.dtype.kind == "U":

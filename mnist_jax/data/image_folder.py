@@ -6,10 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mnist_jax.data.dataset import Splits
-from mnist_jax.data.files import list_folder, readable
+from mnist_jax.data.files import check_names, list_folder, readable
 from mnist_jax.data.picture_set import PictureSet, load_picture_sets
 from mnist_jax.data.pictures.decode import PICTURE_SUFFIXES
 from mnist_jax.errors import DataError
+from mnist_jax.runtime.regular_file import read_regular
+
+# A table of pictures that lie beside it has a line for each.
+_MAX_TABLE_BYTES = 2**28
 
 _LITTER = ("thumbs.db", "desktop.ini")
 
@@ -139,19 +143,26 @@ def _pictures_by_class(folder: Path, spare: Sequence[Path] = ()) -> PictureSet:
 
 def _pictures_of_table(table: Path) -> PictureSet:
     try:
-        text = table.read_text("utf-8-sig")
+        text = read_regular(table, _MAX_TABLE_BYTES).decode("utf-8-sig")
         if table.suffix == ".csv":
             rows = list(csv.DictReader(text.splitlines()))
         else:
             rows = [json.loads(line) for line in text.splitlines() if line.strip()]
         columns = [name for name in _LABEL_COLUMNS if rows and name in rows[0]]
         files = [str(row["file_name"]) for row in rows]
-        labels = [readable(str(row[columns[0]])) for row in rows]
-    except (OSError, ValueError, KeyError, IndexError, TypeError, csv.Error) as error:
+        names = [str(row[columns[0]]) for row in rows]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, csv.Error) as error:
         raise DataError(
             f"{readable(table)}: cannot be read ({type(error).__name__}: {error}); expected rows with "
             f"file_name and {' or '.join(_LABEL_COLUMNS)}"
         ) from error
+    check_names(names, readable(table))
+    outside = next((file for file in files if file.startswith("/") or ".." in Path(file).parts), None)
+    if outside is not None:
+        raise DataError(
+            f"{readable(table)}: names {readable(outside)}, outside of its folder; expected pictures in it"
+        )
+    labels = [readable(name) for name in names]
     return PictureSet([table.parent / file for file in files], labels, files, readable(table), rows)
 
 

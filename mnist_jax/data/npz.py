@@ -8,6 +8,7 @@ import numpy as np
 
 from mnist_jax.data.assemble import ROLES, Part, Role
 from mnist_jax.errors import DataError
+from mnist_jax.runtime.regular_file import check_archive, check_holes, open_regular
 
 _EXPECTED = "x_train, y_train, x_test, y_test"
 _IMAGES = {"x", "image", "images", "img", "imgs", "data", "pixels", "pictures", "features"}
@@ -110,7 +111,8 @@ def _read(path: Path, keys: Sequence[str] | None, expected: str) -> dict[str, np
     """The arrays of these keys; for None, the names alone of an archive, or the array of a ``.npy`` file."""
     try:
         # Opened here, because numpy leaves its own file open when the archive is damaged.
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
+            check_holes(stream)
             archive = np.load(stream, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 if path.suffix == ".npy":
@@ -121,6 +123,7 @@ def _read(path: Path, keys: Sequence[str] | None, expected: str) -> dict[str, np
             missing = [key for key in keys if key not in archive]
             if missing:
                 raise DataError(f"{path}: lacks {', '.join(missing)}; expected {expected}")
+            check_archive(archive.zip, keys)
             arrays = {key: archive[key] for key in keys}
             # Of members that are no arrays NumPy returns the bytes.
             odd = [key for key, array in arrays.items() if not isinstance(array, np.ndarray)]

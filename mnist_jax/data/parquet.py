@@ -1,6 +1,7 @@
 """A Hugging Face data set as its parquet files: pictures in ``image.bytes``, classes in ``label``."""
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,9 +11,12 @@ from mnist_jax.data.files import readable
 from mnist_jax.data.image_folder import TEST_NAMES, TRAIN_NAMES
 from mnist_jax.data.picture_set import PictureSet, load_picture_sets
 from mnist_jax.errors import DataError
+from mnist_jax.runtime.regular_file import check_unpacked, open_regular
 
 if TYPE_CHECKING:
     import pyarrow
+
+_ROWS_AT_A_TIME = 256
 
 _IMAGE_COLUMNS = ("image", "img", "picture")
 _LABEL_COLUMNS = ("label", "labels", "fine_label", "class", "category", "target", "digit")
@@ -25,9 +29,8 @@ def find_parquet(folder: Path) -> dict[str, list[Path]]:
     another name is taken for train.
     """
     found: dict[str, list[Path]] = {}
-    for path in sorted(
-        {*folder.glob("*.parquet"), *folder.glob("*/*.parquet"), *folder.glob("*/*/*.parquet")}
-    ):
+    paths = {*folder.glob("*.parquet"), *folder.glob("*/*.parquet"), *folder.glob("*/*/*.parquet")}
+    for path in sorted(path for path in paths if path.is_file()):
         words = [*re.split("[^a-z]+", path.stem.lower()), path.parent.name.lower()]
         test = next((name for name in TEST_NAMES if name in words), "")
         found.setdefault(test or TRAIN_NAMES[0], []).append(path)
@@ -71,9 +74,18 @@ def _read(path: Path) -> "pyarrow.Table":
     except ImportError as error:
         raise DataError(f"{readable(path)}: reading it needs pyarrow; pip install pyarrow") from error
     try:
-        return pyarrow.parquet.read_table(path)
+        with open_regular(path) as file:
+            num_stored = os.fstat(file.fileno()).st_size
+            parquet = pyarrow.parquet.ParquetFile(file)
+            batches, num_bytes = [], 0
+            # Piece by piece: a picture is stored once, however many rows have it.
+            for batch in parquet.iter_batches(_ROWS_AT_A_TIME):
+                batches.append(batch)
+                num_bytes += batch.nbytes
+                check_unpacked(num_bytes, num_stored)
+            return pyarrow.Table.from_batches(batches, parquet.schema_arrow)
     except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = " ".join(str(getattr(error, "strerror", None) or error).split())[:200]
         raise DataError(f"{readable(path)}: cannot be read ({reason}); expected a parquet file") from error
 
 

@@ -1,11 +1,10 @@
 """People's own pictures with labels, wherever they come from, brought to one size as a data set."""
 
 import functools
-import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
@@ -13,11 +12,12 @@ from mnist_jax.data.assemble import Part, Role, assemble, sort_names
 from mnist_jax.data.dataset import Splits, interleave_classes
 from mnist_jax.data.files import readable
 from mnist_jax.data.groups import groups_of
-from mnist_jax.data.pictures.decode import background_of, find_white, highest_tone, read_facts
+from mnist_jax.data.pictures.decode import MAX_PICTURE_BYTES, find_white
 from mnist_jax.data.pictures.fit import choose_size
 from mnist_jax.data.pictures.preparation import Preparation
 from mnist_jax.data.pictures.worker import shared_worker
 from mnist_jax.errors import DataError
+from mnist_jax.runtime.regular_file import read_regular
 
 # Transparent pictures that are looked at to see what they are to be laid on.
 _LOOKED_AT = 50
@@ -117,8 +117,12 @@ def load_picture_sets(
 
 def _choose_preparation(sets: Mapping[str, PictureSet], image_size: int) -> tuple[Preparation, list[str]]:
     """Looks at all pictures and says what is to be done to them, in color for now."""
+    look_at = {
+        question: functools.partial(shared_worker().look, question)
+        for question in ("read_facts", "highest_tone", "background_of")
+    }
     facts = {
-        split: [_of_file(read_facts, pictures, i) for i in range(len(pictures.sources))]
+        split: [_of_file(look_at["read_facts"], pictures, i) for i in range(len(pictures.sources))]
         for split, pictures in sets.items()
     }
     size = choose_size(np.array([fact[:2] for fact in facts["train"]]), image_size)
@@ -135,19 +139,20 @@ def _choose_preparation(sets: Mapping[str, PictureSet], image_size: int) -> tupl
     )
     white, background = 65535.0, 1.0
     if deep:
-        white = find_white(max(_of_file(highest_tone, *picture) for picture in deep))
+        tones = [_of_file(look_at["highest_tone"], *picture) for picture in deep]
+        white = find_white(max(tones))
         remarks.append(f"white is {white:g} in pictures of more than 8 bits")
     if transparent:
         # On white, unless most of them are drawn for something dark.
-        tones = [_of_file(background_of, *picture) for picture in transparent[:_LOOKED_AT]]
+        tones = [_of_file(look_at["background_of"], *picture) for picture in transparent[:_LOOKED_AT]]
         background = float(np.median(tones) >= 0.5)
         remarks.append(f"transparent pixels are laid on {'white' if background else 'black'}")
     return Preparation("resized", (*size, 3), white=white, background=background), remarks
 
 
-def _prepare(preparation: Preparation, source: Path | IO[bytes]) -> np.ndarray:
+def _prepare(preparation: Preparation, source: Path | bytes) -> np.ndarray:
     try:
-        content = source.read_bytes() if isinstance(source, Path) else source.read()
+        content = read_regular(source, MAX_PICTURE_BYTES) if isinstance(source, Path) else source
     except OSError as error:
         raise DataError(f"cannot be read ({error.strerror or error})") from error
     return shared_worker().prepare(content, preparation)
@@ -157,7 +162,7 @@ def _of_file(function: Callable[[Any], Any], pictures: PictureSet, number: int) 
     """Calls a function on a picture's file; a fault of the file is told with its name."""
     source = pictures.sources[number]
     try:
-        return function(io.BytesIO(source) if isinstance(source, bytes) else source)
+        return function(source)
     except DataError as error:
         where = (
             readable(source) if isinstance(source, Path) else f"{pictures.where}, {pictures.items[number]}"

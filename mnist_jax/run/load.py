@@ -25,9 +25,9 @@ from mnist_jax.models.registry import with_plain_convolutions
 from mnist_jax.models.soft_vote import join_variables, make_soft_vote
 from mnist_jax.run.experiment import Experiment, build_experiment
 from mnist_jax.runtime.devices import Layout, make_layout
+from mnist_jax.runtime.regular_file import read_json
 from mnist_jax.storage.field_types import require_run_facts
 from mnist_jax.storage.json_files import read_config
-from mnist_jax.storage.regular_file import read_json
 from mnist_jax.training.evaluation import images_at_a_time
 from mnist_jax.training.optimizer import averages_weights
 from mnist_jax.training.step import preprocess

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from mnist_jax.errors import RunError
+from mnist_jax.runtime.regular_file import MAX_JSON_BYTES, open_regular, read_json, read_regular
 from mnist_jax.storage.json_files import as_json_bytes, write_json_atomic
-from mnist_jax.storage.regular_file import MAX_JSON_BYTES, open_regular, read_json, read_regular
 
 CERTIFICATE_FILE = "certificate.json"
 FORMAT_VERSION = 1

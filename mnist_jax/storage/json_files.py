@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from mnist_jax.errors import RunError
+from mnist_jax.runtime.regular_file import read_json
 from mnist_jax.storage.field_types import wrong_run_fact, wrong_summary_field
-from mnist_jax.storage.regular_file import read_json
 
 METRICS_FILE = "metrics.jsonl"
 CONFIG_FILE = "config.json"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mnist_jax.errors import RunError
+from mnist_jax.runtime.regular_file import read_regular
 from mnist_jax.storage.field_types import is_metrics_record
 from mnist_jax.storage.json_files import (
     METRICS_FILE,
@@ -21,7 +22,6 @@ from mnist_jax.storage.json_files import (
     replace_file,
     writing,
 )
-from mnist_jax.storage.regular_file import read_regular
 
 # Fields that two runs of the same seed do not share; everything else is equal bit for bit on CPU.
 TIMING_FIELDS = frozenset({"images_per_second", "steps_per_second", "seconds", "eval_seconds"})

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mnist_jax.storage.regular_file import open_regular
+from mnist_jax.runtime.regular_file import check_archive, open_regular
 
 
 def load_arrays(path: str | os.PathLike[str], names: Sequence[str]) -> dict[str, np.ndarray]:
@@ -18,6 +18,7 @@ def load_arrays(path: str | os.PathLike[str], names: Sequence[str]) -> dict[str,
     with open_regular(path) as opened:
         try:
             with np.load(opened, allow_pickle=False) as file:
+                check_archive(file.zip, names)
                 arrays = {name: file[name] for name in names}
         except Exception as error:
             # Encrypted, nested, damaged: zipfile, zlib and NumPy raise whatever that brings about.

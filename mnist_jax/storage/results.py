@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from mnist_jax.errors import RunError
+from mnist_jax.runtime.regular_file import MAX_JSON_BYTES, read_regular
 from mnist_jax.storage.field_types import wrong_result_field
 from mnist_jax.storage.json_files import plain_json, replace_file
-from mnist_jax.storage.regular_file import MAX_JSON_BYTES, read_regular
 
 # One line a finished member, never a part of one.
 RESULTS_FILE = "results.jsonl"

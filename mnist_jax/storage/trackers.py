@@ -4,7 +4,6 @@ import contextlib
 import functools
 import importlib.util
 import io
-import json
 import logging
 import os
 import secrets
@@ -16,6 +15,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from mnist_jax.errors import ConfigError
+from mnist_jax.runtime.regular_file import read_json
 from mnist_jax.storage.json_files import write_json_atomic
 
 # The module of each tracker's client; TensorBoard's files are written by a library that is always there.
@@ -120,7 +120,7 @@ def open_tracker(
     if name == "tensorboard":
         return _TensorBoard(config, write_event)
     path = folder / TRACKING_FILE
-    known = json.loads(path.read_bytes()) if path.exists() else {}
+    known = read_json(path) if path.exists() else {}
     clients: dict[str, Any] = {"wandb": _WandB, "mlflow": _MLflow, "trackio": _Trackio}
     tracker = clients[name](folder, config, known.get(name))
     if tracker.id != known.get(name):

@@ -1,5 +1,6 @@
 """Configuration files: what runs, and one line for each thing that can be wrong with them."""
 
+import functools
 import os
 
 import pytest
@@ -8,6 +9,7 @@ from mnist_jax.config import file
 from mnist_jax.config.check import check
 from mnist_jax.config.file import load_config_file, shipped_configs
 from mnist_jax.errors import ConfigError
+from mnist_jax.runtime.regular_file import read_named
 
 HEAD = "from mnist_jax.config import default_config\nfrom ml_collections import ConfigDict\n"
 
@@ -174,3 +176,27 @@ def test_what_is_no_exception_is_one_line_too(tmp_path, raised):
     path.write_text(f"def get_config():\n    raise {raised}\n")
     with pytest.raises(ConfigError, match=r"odd\.py, line 2: \w+"):
         load_config_file(str(path))
+
+
+def test_a_file_that_is_none_or_never_ends_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr("mnist_jax.config.file.read_named", functools.partial(read_named, pipe_seconds=0.01))
+    os.mkfifo(tmp_path / "pipe.py")
+    assert "pipe.py' cannot be read: nothing came through this pipe" in problem_of(tmp_path / "pipe.py")
+    (tmp_path / "zero.py").symlink_to("/dev/zero")
+    assert "zero.py' cannot be read: it is not a regular file" in problem_of(tmp_path / "zero.py")
+    with open(tmp_path / "large.py", "wb") as file:
+        file.truncate(2**40)
+    assert "large.py' cannot be read: it is larger than" in problem_of(tmp_path / "large.py")
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, "[1]", "\0"])
+def test_the_json_of_no_run_is_one_line(tmp_path, content):
+    (tmp_path / "config.json").write_text(content)
+    assert "expected the JSON that a run writes" in problem_of(tmp_path / "config.json")
+
+
+@pytest.mark.parametrize("told", ["raise KeyError", "return 10**7 * 'x'"])
+def test_an_error_that_cannot_tell_what_it_is_or_tells_too_much_is_one_line(tmp_path, told):
+    path = tmp_path / "odd.py"
+    path.write_text(f"class Odd(Exception):\n  def __str__(self): {told}\ndef get_config():\n  raise Odd\n")
+    assert f"{path}, line 4: Odd" in problem_of(path) and len(problem_of(path)) < 1000

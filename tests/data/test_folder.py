@@ -13,6 +13,7 @@ from mnist_jax.data.folder import load_folder, load_from_variable
 from mnist_jax.data.load import load_splits
 from mnist_jax.data.writers import read_writers
 from mnist_jax.errors import DataError
+from tests.data.conftest import SmallSet, encode_idx
 
 TRAIN_IMAGES, TRAIN_LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
 TEST_IMAGES, TEST_LABELS = "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
@@ -424,3 +425,51 @@ def test_what_nobody_named_is_not_called_mnist(small, tmp_path):
     assert splits.train.name == splits.test.name == "doodles"
     assert splits.preparation.form == "resized"
     assert load_folder("kmnist", tmp_path / "doodles").train.name == "kmnist"
+
+
+# --- Folders from somebody else ---
+
+
+def in_place_of_idx(folder: Path) -> Path:
+    (SmallSet().write(folder) / f"{TRAIN_IMAGES}.gz").unlink()
+    return folder / TRAIN_IMAGES
+
+
+def in_place_of_npy(folder: Path) -> Path:
+    np.save(folder / "y_train.npy", [1, 2])
+    return folder / "x_train.npy"
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("fashion_mnist", in_place_of_idx),
+        ("fashion_mnist", in_place_of_npy),
+        ("fashion_mnist", lambda folder: folder / "mnist.npz"),
+        ("cifar10", lambda folder: folder / "cifar-10-binary.tar.gz"),
+    ],
+    ids=["IDX", "npy", "npz", "CIFAR"],
+)
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")], ids=["pipe", "zero"])
+def test_a_file_that_is_none_is_not_waited_for(tmp_path, name, place, make):
+    (tmp_path / "data").mkdir()
+    path = place(tmp_path / "data")
+    make(path)
+    assert f"{path.name}: cannot be read: it is not a regular file" in fault(tmp_path / "data", name)
+
+
+def test_few_bytes_that_become_many_are_refused(tmp_path, small, monkeypatch):
+    monkeypatch.setattr("mnist_jax.runtime.regular_file._LARGE_BYTES", 10_000)
+    small.arrays[TRAIN_IMAGES] = np.zeros((1000, 28, 28), np.uint8)
+    gzipped, holes, archive = (tmp_path / name for name in ("gzipped", "holes", "archive"))
+    small.write(gzipped)
+    header = encode_idx(small.arrays[TRAIN_IMAGES])[:16]
+    (in_place_of_idx(holes)).write_bytes(header)
+    with open(holes / TRAIN_IMAGES, "r+b") as file:
+        file.truncate(2**30 + 16)
+    archive.mkdir()
+    np.savez_compressed(
+        archive / "mnist.npz", x_train=small.arrays[TRAIN_IMAGES], y_train=np.zeros(1000, int)
+    )
+    for folder in (gzipped, holes, archive):
+        assert "bytes unpack to more than 100 times as many" in fault(folder)

@@ -303,3 +303,41 @@ def test_files_in_the_wrong_place(root):
     path.unlink()
     stray = save(root / "train" / "0.png", 0)
     assert f"{stray}: a file beside the class folders" in fault(root)
+
+
+# --- Folders from somebody else ---
+
+
+def test_a_picture_that_is_none_is_named_and_not_waited_for(root):
+    for make in (
+        os.mkfifo,
+        lambda path: path.symlink_to("/dev/zero"),
+        lambda path: path.symlink_to(path.name),
+    ):
+        (root / "train" / "cat" / "1.png").unlink()
+        make(root / "train" / "cat" / "1.png")
+        assert "1.png: cannot be read as a picture (cannot be read (" in fault(root)
+
+
+@pytest.mark.parametrize("name", ["/etc/hostname", "../outside.png", "a/../../outside.png"])
+def test_a_table_names_pictures_below_its_folder(empty, name):
+    save(empty.parent / "outside.png", 0)
+    save(empty / "a.png", 0)
+    (empty / "metadata.csv").write_text(f"file_name,label\na.png,x\n{name},y\n")
+    assert f"metadata.csv: names {name}, outside of its folder" in fault(empty)
+
+
+@pytest.mark.parametrize("line", ["[" * 100_000, '["file_name", "label"]', "3", '{"file_name": "a.png"}'])
+def test_a_table_of_no_rows_is_told(empty, line):
+    save(empty / "a.png", 0)
+    (empty / "metadata.jsonl").write_text(line)
+    assert "metadata.jsonl: cannot be read" in fault(empty)
+
+
+def test_a_table_is_of_bounded_size_and_so_are_its_names(empty):
+    save(empty / "a.png", 0)
+    (empty / "metadata.jsonl").write_text(json.dumps({"file_name": "a.png", "label": 10**6 * "x"}))
+    assert "a name of 1,000,000 characters" in fault(empty)
+    with open(empty / "metadata.jsonl", "wb") as file:
+        file.truncate(2**40)
+    assert "larger than" in fault(empty)

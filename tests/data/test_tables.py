@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import os
 import sys
 
 import numpy as np
@@ -92,6 +93,31 @@ def test_a_wrong_table_is_told_in_one_line(folder, content, message):
     assert message in fault(folder)
 
 
+@pytest.mark.parametrize("label", ["nan", "-inf", "1e300", str(2**63)])
+def test_a_label_that_is_no_number_of_a_class_is_told(folder, label):
+    (folder / "train.csv").write_text(csv(labels=[*LABELS[:-1], label]))
+    assert f"label {label} in row 40; expected whole numbers, or names" in fault(folder)
+    # Among words it is one.
+    (folder / "train.csv").write_text(csv(labels=[*map(str, LABELS[:-2]), label, "word"]))
+    assert label in load_folder("mnist", folder).train.class_names
+
+
+def test_a_long_label_does_not_make_all_long(folder):
+    (folder / "train.csv").write_text(csv(labels=[*LABELS[:-1], 10**6 * "x"]))
+    assert "a name of 1,000,000 characters; expected at most 1,000" in fault(folder)
+
+
+def test_tables_that_are_no_files_or_made_to_fill_memory_are_told(folder, monkeypatch):
+    os.mkfifo(folder / "train.csv")
+    with pytest.raises(DataError, match=r"train\.csv: cannot be read: it is not a regular file"):
+        read_table(folder / "train.csv")
+    (folder / "train.csv").unlink()
+    monkeypatch.setattr("mnist_jax.runtime.regular_file._LARGE_BYTES", 10_000)
+    zeros = csv(np.zeros((2000, 16, 16), np.uint8), 2000 * [1])
+    (folder / "train.csv.gz").write_bytes(gzip.compress(zeros.encode()))
+    assert "unpack to more than 100 times as many" in fault(folder)
+
+
 def test_a_table_that_is_cut_short_or_no_text(folder):
     (folder / "train.csv.gz").write_bytes(gzip.compress(csv().encode())[:-20])
     assert "train.csv.gz" in fault(folder)
@@ -147,6 +173,14 @@ def test_a_parquet_test_set_without_labels_is_not_used(folder):
     splits = load_folder("mnist", folder)
     assert (splits.train.num_examples, splits.test.num_examples) == (32, 8)
     assert "the files of test have no labels and are not used" in splits.remarks
+
+
+def test_a_picture_that_every_row_of_a_parquet_file_has_fills_no_memory(folder, monkeypatch):
+    parquet(folder / "train.parquet", np.repeat(IMAGES[:1], 300, 0), 150 * [0, 1])
+    assert load_folder("mnist", folder).train.num_examples == 240
+    monkeypatch.setattr("mnist_jax.runtime.regular_file._LARGE_BYTES", 10_000)
+    monkeypatch.setattr("mnist_jax.runtime.regular_file._MOST_TIMES", 10)
+    assert "train.parquet: cannot be read (its " in fault(folder)
 
 
 def test_wrong_parquet_files_are_told(folder, monkeypatch):

@@ -30,6 +30,8 @@ _FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TGA"
 
 MAX_PIXELS = 64_000_000
 MAX_SIDE = 2048
+# More than any picture of so many pixels takes, and than the 70,000 digits of MNIST in float64.
+MAX_PICTURE_BYTES = 2**29
 
 # What white is in pictures that keep 8, 10, 12, 14 or 16 bits in numbers of 16 or more.
 _DEPTHS = (255.0, 1023.0, 4095.0, 16383.0, 65535.0)

@@ -3,7 +3,6 @@
 import io
 import itertools
 import os
-import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +12,12 @@ import numpy as np
 from jaxtyping import Float, Shaped, UInt8
 
 from mnist_jax.data.pictures import worker
-from mnist_jax.data.pictures.decode import PICTURE_SUFFIXES, to_fractions
+from mnist_jax.data.pictures.decode import MAX_PICTURE_BYTES, PICTURE_SUFFIXES, to_fractions
 from mnist_jax.data.pictures.preparation import Preparation
 from mnist_jax.data.pictures.steps import AS_GIVEN, Step, note
 from mnist_jax.data.pictures.table import is_table, read_table
 from mnist_jax.errors import DataError
+from mnist_jax.runtime.regular_file import open_regular, read_at_most, read_named, read_regular
 
 if TYPE_CHECKING:
     from mnist_jax.data.pictures.pages.find import Page
@@ -30,8 +30,6 @@ _SUFFIXES = (*PICTURE_SUFFIXES, ".npy")
 
 _NPY_MAGIC = b"\x93NUMPY"
 
-# More than any picture that is accepted, and than the 70,000 digits of MNIST in float64.
-_MAX_BYTES = 2**30
 _MAX_NUMBERS = 2**28
 
 
@@ -74,8 +72,10 @@ def read_pictures(
         except DataError as error:
             yield Picture(argument, error=str(error))
             continue
+        # In a folder nobody means a pipe, which would have to be waited for.
+        is_listed = files != [argument]
         for file in files:
-            yield from _read_file(file, preparation, standard_input, step_lists)
+            yield from _read_file(file, preparation, standard_input, step_lists, is_listed)
 
 
 def split_array(
@@ -126,30 +126,29 @@ def _read_file(
     preparation: Preparation | None,
     standard_input: ReadFn | None,
     step_lists: Iterator[list[Step] | None],
+    must_be_regular: bool,
 ) -> Iterator[Picture]:
     steps: list[Step] | None = None
     try:
         if file != STANDARD_INPUT and is_table(Path(file)):
             yield from _prepare_arrays(file, read_table(Path(file)).images, True, preparation, step_lists)
             return
-        with _open(file, standard_input) as source:
-            magic = source.read(len(_NPY_MAGIC))
-            source.seek(0)
-            if magic != _NPY_MAGIC:
-                if preparation is None:
-                    yield Picture(file, page=worker.shared_worker().find_digits(_content(source)))
-                else:
-                    content, steps = _content(source), next(step_lists)
-                    image = worker.shared_worker().prepare(content, preparation, steps)
-                    yield Picture(file, image=image, steps=steps or ())
-                return
-            array = _load_array(source)
-            if array.size > _MAX_NUMBERS:
-                raise DataError(f"{array.size:,} numbers, more than the {_MAX_NUMBERS:,} accepted")
-            # Where the data is taken as it is, a dark array is dark, not a mask.
-            is_resized = preparation is not None and preparation.form == "resized" and not preparation.is_mask
-            is_plain = is_resized and array.dtype == np.uint8
-            arrays, is_several = split_array(array, 255.0 if is_plain else None)
+        content = None if _is_npy_file(file) else _read_content(file, standard_input, must_be_regular)
+        if content is not None and not content.startswith(_NPY_MAGIC):
+            if preparation is None:
+                yield Picture(file, page=worker.shared_worker().find_digits(content))
+            else:
+                steps = next(step_lists)
+                image = worker.shared_worker().prepare(content, preparation, steps)
+                yield Picture(file, image=image, steps=steps or ())
+            return
+        array = _load_array(file if content is None else io.BytesIO(content))
+        if array.size > _MAX_NUMBERS:
+            raise DataError(f"{array.size:,} numbers, more than the {_MAX_NUMBERS:,} accepted")
+        # Where the data is taken as it is, a dark array is dark, not a mask.
+        is_resized = preparation is not None and preparation.form == "resized" and not preparation.is_mask
+        is_plain = is_resized and array.dtype == np.uint8
+        arrays, is_several = split_array(array, 255.0 if is_plain else None)
     except DataError as error:
         # The name of the file stands in a field of its own.
         reason = str(error).removeprefix(f"{file}: ").removeprefix("the picture: ")
@@ -185,40 +184,38 @@ def _prepare_arrays(
             yield Picture(file, index, error=str(error) or type(error).__name__, steps=steps or ())
 
 
-def _open(file: str, standard_input: ReadFn | None) -> io.BufferedReader | io.BytesIO:
-    """Opens a file so that it can be read from any place in it, also where it is a pipe."""
+def _is_npy_file(file: str) -> bool:
+    """Whether it is a regular file of NumPy's, which is not read but mapped."""
     try:
-        if file == STANDARD_INPUT:
-            if standard_input is None:
-                raise DataError("standard input is closed")
-            return _read_whole(standard_input)
-        source = open(file, "rb")  # noqa: SIM115 (handed to the caller)
-        if stat.S_ISREG(os.fstat(source.fileno()).st_mode):
-            return source
-        with source:
-            return _read_whole(source.read)
+        # A pipe is opened once: whoever writes into it would lose the reader.
+        if not os.path.isfile(file):
+            return False
+        with open_regular(file) as source:
+            return source.read(len(_NPY_MAGIC)) == _NPY_MAGIC
+    except (OSError, ValueError):
+        return False
+
+
+def _read_content(file: str, standard_input: ReadFn | None, must_be_regular: bool) -> bytes:
+    """Returns what is in a file, or comes through a pipe."""
+    try:
+        if file != STANDARD_INPUT:
+            return (read_regular if must_be_regular else read_named)(file, MAX_PICTURE_BYTES)
+        if standard_input is None:
+            raise DataError("standard input is closed")
+        content = read_at_most(standard_input, MAX_PICTURE_BYTES + 1)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise DataError(f"cannot be read ({reason})") from error
+    if len(content) > MAX_PICTURE_BYTES:
+        raise DataError(f"more than the {MAX_PICTURE_BYTES:,} bytes accepted")
+    return content
 
 
-def _content(source: io.BufferedReader | io.BytesIO) -> bytes:
-    return source.getvalue() if isinstance(source, io.BytesIO) else _read_whole(source.read).getvalue()
-
-
-def _read_whole(read: ReadFn) -> io.BytesIO:
-    content = read(_MAX_BYTES + 1)
-    if len(content) > _MAX_BYTES:
-        raise DataError(f"more than the {_MAX_BYTES:,} bytes accepted")
-    return io.BytesIO(content)
-
-
-def _load_array(source: io.BufferedReader | io.BytesIO) -> np.ndarray:
+def _load_array(source: str | io.BytesIO) -> np.ndarray:
     try:
         # Mapped where it is a real file: a header that promises terabytes is then found out for nothing.
-        if isinstance(source, io.BytesIO):
-            return np.load(source, allow_pickle=False)
-        return np.load(source.name, mmap_mode="r", allow_pickle=False)
+        return np.load(source, mmap_mode="r" if isinstance(source, str) else None, allow_pickle=False)
     except MemoryError as error:
         raise DataError("a .npy file that promises more numbers than memory can hold") from error
     except Exception as error:

@@ -1,16 +1,23 @@
 """Pictures as the rows of a CSV file, as Kaggle keeps MNIST: perhaps a label, then one number a pixel."""
 
+import contextlib
 import gzip
+import io
 import math
+import os
 import warnings
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
+from mnist_jax.data.files import Unpacking, check_names
 from mnist_jax.data.groups import no_column
 from mnist_jax.data.pictures.decode import to_fractions
 from mnist_jax.errors import DataError
+from mnist_jax.runtime.regular_file import check_holes, open_regular
 
 # Fewer columns than a picture of 4x4 has are some other table.
 _FEWEST_COLUMNS = 16
@@ -57,7 +64,6 @@ def read_table(path: Path, group: str = "", *, needs_group: bool = False) -> Tab
         "delimiter": separator,
         "skiprows": int(has_heading),
         "quotechar": '"',
-        "encoding": "utf-8-sig",
     }
     with warnings.catch_warnings():
         # Of a table without rows, which is told below.
@@ -70,28 +76,49 @@ def read_table(path: Path, group: str = "", *, needs_group: bool = False) -> Tab
         images = to_fractions(tones).reshape(len(tones), math.isqrt(len(pixels)), -1)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
-    return Table(images, None if texts is None else _labels(texts), groups)
+    return Table(images, None if texts is None else _labels(texts, path), groups)
 
 
 def _load(
     path: Path, pixels: list[int], label: int | None, options: dict[str, Any]
 ) -> tuple[np.ndarray, np.ndarray | None]:
     try:
-        tones = np.loadtxt(path, np.float32, usecols=pixels, ndmin=2, **options)
-        texts = None if label is None else np.loadtxt(path, str, usecols=label, ndmin=1, **options)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path}: {' '.join(str(error).split())}; expected numbers, one a pixel") from error
+        with _opened(path) as stream:
+            tones = np.loadtxt(stream, np.float32, usecols=pixels, ndmin=2, **options)
+        texts = None
+        if label is not None:
+            with _opened(path) as stream:
+                # As objects: in an array of texts each takes as much room as the longest.
+                objects = np.loadtxt(stream, object, usecols=label, ndmin=1, **options)
+            check_names(objects, str(path))
+            texts = objects.astype(str)
+    except (OSError, ValueError, EOFError, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise DataError(f"{path}: {reason}; expected numbers, one a pixel") from error
     return tones, texts
 
 
+@contextlib.contextmanager
+def _opened(path: Path, errors: str = "strict") -> Iterator[IO[str]]:
+    """Opens a table as text; what is made to fill memory ends in an OSError (`runtime.regular_file`)."""
+    with open_regular(path) as file:
+        check_holes(file)
+        if path.suffix != ".gz":
+            yield io.TextIOWrapper(file, "utf-8-sig", errors)
+            return
+        with gzip.GzipFile(fileobj=file) as stream:
+            unpacking = io.BufferedReader(Unpacking(stream, os.fstat(file.fileno()).st_size))
+            yield io.TextIOWrapper(unpacking, "utf-8-sig", errors)
+
+
 def _first_line(path: Path) -> tuple[list[str], str]:
-    open_text = gzip.open if path.suffix == ".gz" else open
     try:
-        with open_text(path, "rt", encoding="utf-8-sig", errors="replace") as stream:
+        with _opened(path, "replace") as stream:
             # No more than a picture of 1024x1024 needs.
             line = stream.readline(2**23).strip()
-    except (OSError, EOFError) as error:
-        raise DataError(f"{path}: cannot be read: {error}; expected a readable file") from error
+    except (OSError, EOFError, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"{path}: cannot be read: {reason}; expected a readable file") from error
     separator = max(",;\t", key=line.count)
     return [name.strip().strip('"') for name in line.split(separator)], separator
 
@@ -129,10 +156,16 @@ def _is_square(number: int) -> bool:
     return number > 0 and math.isqrt(number) ** 2 == number
 
 
-def _labels(texts: np.ndarray) -> np.ndarray:
+def _labels(texts: np.ndarray, path: Path) -> np.ndarray:
     """Whole numbers where all labels are, else their names."""
     try:
         numbers = texts.astype(np.float64)
     except ValueError:
         return texts
+    # NaN is no class, and beyond int64 a number would become another.
+    odd = np.flatnonzero(~(np.abs(numbers) < 2.0**63))
+    if len(odd):
+        raise DataError(
+            f"{path}: label {texts[odd[0]]} in row {odd[0] + 1}; expected whole numbers, or names"
+        )
     return numbers.astype(np.int64) if (numbers == np.round(numbers)).all() else texts

@@ -1,9 +1,9 @@
 """Pictures from outside, decoded in a process of their own that may be ended at any moment.
 
-A megabyte can ask for minutes of work or gigabytes of memory, and a decoder of a native library cannot be
-stopped within a process. So a `PictureWorker` starts this file as a program, once there is a picture that may
-take long; of small ones none can. Requests and answers go through pipes as a line of JSON, which says how
-many bytes follow it; nothing is unpickled.
+A megabyte can ask for minutes of work or gigabytes of memory, some in its header alone, and a decoder of a
+native library cannot be stopped within a process. So a `PictureWorker` starts this file as a program, once
+there is a picture that may take long; of small files none can. Requests and answers go through pipes as a
+line of JSON, which says how many bytes follow it; nothing is unpickled.
 """
 
 import atexit
@@ -20,17 +20,25 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from jaxtyping import UInt8
 
-from mnist_jax.data.pictures.decode import read_facts
+from mnist_jax.data.pictures.decode import (
+    PICTURE_SUFFIXES,
+    PictureFacts,
+    background_of,
+    highest_tone,
+    read_facts,
+)
 from mnist_jax.data.pictures.mnist_form import MNIST_SHAPE
 from mnist_jax.data.pictures.preparation import Preparation
 from mnist_jax.data.pictures.steps import Step
 from mnist_jax.errors import DataError
+from mnist_jax.runtime.regular_file import open_regular
 
 if TYPE_CHECKING:
     from mnist_jax.data.pictures.decode import Source
@@ -43,12 +51,19 @@ MEMORY_BYTES = 3 * 2**29
 # A progressive JPEG goes over its pixels once for each ten of its bytes: up to here for about a second.
 _QUICK_BYTES_TIMES_PIXELS = 2**32
 _QUICK_PIXELS = 2**22
+# What of a header is gone over once for each of its parts (EXIF data, comments) takes the square of its size.
+_QUICK_BYTES = 2**16
 
 # The frame of an AVIF may be larger than its header says, and is decoded all the same.
 _LARGER_INSIDE = ("AVIF",)
 
 # Of many files these are looked at before the first is read.
 _LOOKED_AT = 10
+
+# What may be asked of a picture file before it is known how all are prepared.
+QUESTIONS: dict[str, Callable[["Source"], Any]] = {
+    function.__name__: function for function in (read_facts, highest_tone, background_of)
+}
 
 _PAGE_FINDER = "mnist_jax.data.pictures.pages.find"
 
@@ -134,6 +149,32 @@ class PictureWorker:
         if "error" in answer:
             raise DataError(str(answer["error"]))
         return _unpack_page(answer, body)
+
+    def look(self, question: str, source: Path | bytes) -> Any:
+        """Returns what one of `QUESTIONS` is answered of a picture file, given as its path or its bytes.
+
+        Raises:
+            DataError: as `decode.load_image`, or it takes more than the time or the memory accepted.
+        """
+        ask = QUESTIONS[question]
+        request = {"question": question}
+        try:
+            if isinstance(source, Path):
+                with open_regular(source) as file:
+                    is_small = os.fstat(file.fileno()).st_size <= _QUICK_BYTES
+                    source = file.read() if is_small else source
+        except OSError as error:
+            raise DataError(f"cannot be read ({error.strerror or error})") from error
+        if isinstance(source, Path):
+            request["path"], source = os.path.abspath(source), b""
+        elif ask is read_facts and len(source) <= _QUICK_BYTES or _is_quick(io.BytesIO(source), len(source)):
+            with _without_a_name():
+                return ask(io.BytesIO(source))
+        with self._lock:
+            answer, _ = self._ask(source, request)
+        if "error" in answer:
+            raise DataError(str(answer["error"]))
+        return PictureFacts(*answer["value"]) if ask is read_facts else answer["value"]
 
     def _ask(self, content: bytes, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
         self._start_where_needed()
@@ -236,12 +277,15 @@ def start_early(files: Sequence[str]) -> None:
     """
     for file in files[:_LOOKED_AT]:
         with contextlib.suppress(OSError, ValueError):
-            if os.path.isfile(file) and not _is_quick(file, os.path.getsize(file)):
+            is_picture = file.lower().endswith(PICTURE_SUFFIXES) and os.path.isfile(file)
+            if is_picture and not _is_quick(file, os.path.getsize(file)):
                 shared_worker().start()
                 return
 
 
 def _is_quick(source: "Source", num_bytes: int) -> bool:
+    if num_bytes > _QUICK_BYTES:
+        return False
     try:
         facts = read_facts(source)
     except DataError:
@@ -321,6 +365,10 @@ def _answer(request: dict[str, Any], content: bytes) -> tuple[dict[str, Any], by
     head: dict[str, Any] = {}
     body = b""
     try:
+        if "question" in request:
+            opened = open_regular(request["path"]) if "path" in request else io.BytesIO(content)
+            with _without_a_name(), opened as source:
+                return {"value": QUESTIONS[request["question"]](source)}, b""
         if "page" in request:
             return _pack_page(_load_page(content))
         body = _load(content, Preparation.from_dict(request), steps).tobytes()
@@ -328,6 +376,8 @@ def _answer(request: dict[str, Any], content: bytes) -> tuple[dict[str, Any], by
         head["error"] = _TOO_LARGE if isinstance(error.__cause__, MemoryError) else str(error)
     except MemoryError:
         head["error"] = _TOO_LARGE
+    except OSError as error:
+        head["error"] = f"cannot be read ({error.strerror or error})"
     head["steps"] = [(step.name, step.image.shape) for step in steps or ()]
     return head, b"".join([*(step.image.tobytes() for step in steps or ()), body])
 

@@ -10,12 +10,12 @@ import pytest
 from PIL import Image
 
 from mnist_jax.data.pictures import worker as worker_module
-from mnist_jax.data.pictures.decode import read_facts
+from mnist_jax.data.pictures.decode import background_of, highest_tone, read_facts
 from mnist_jax.data.pictures.preparation import Preparation
 from mnist_jax.data.pictures.worker import PictureWorker, PictureWorkers
 from mnist_jax.errors import DataError
 from tests.data.pictures.conftest import STROKES, draw, saved
-from tests.data.pictures.harmful import large, many_scans
+from tests.data.pictures.harmful import large, many_comments, many_scans, much_exif
 
 MNIST = Preparation.of_data_set("mnist", (28, 28, 1))
 SEVEN = saved(draw(STROKES["7"])).getvalue()
@@ -44,6 +44,36 @@ def test_a_picture_that_takes_too_much_memory_is_refused_and_the_next_is_answere
         with pytest.raises(DataError, match="^takes more than the memory accepted to decode$"):
             worker.prepare(large(), Preparation("resized", (28, 28, 3)))
         assert worker.prepare(SEVEN, MNIST).shape == (28, 28, 1)
+
+
+def test_what_takes_long_in_its_header_alone_is_read_apart(tmp_path):
+    (tmp_path / "a.png").write_bytes(much_exif())
+    worker = PictureWorker(cpu_seconds=1)
+    for ask in (
+        lambda: worker.prepare(many_comments(), MNIST),
+        # The size alone is asked of a training picture at first.
+        lambda: worker.look("read_facts", tmp_path / "a.png"),
+    ):
+        with pytest.raises(DataError, match="^takes more than the 1 seconds accepted to decode$"):
+            ask()
+    worker.close()
+
+
+def test_it_tells_of_a_file_what_this_process_would(tmp_path):
+    for mode, tone in (("RGBA", (10, 20, 30, 40)), ("I;16", 4000)):
+        Image.new(mode, (300, 400), tone).save(tmp_path / "a.png")
+        question, ask = ("background_of", background_of) if mode == "RGBA" else ("highest_tone", highest_tone)
+        path, content = tmp_path / "a.png", (tmp_path / "a.png").read_bytes()
+        with PictureWorker(is_for_all=True) as apart:
+            for worker in (apart, PictureWorker()):
+                for source in (path, content):
+                    assert worker.look("read_facts", source) == read_facts(path)
+                    assert worker.look(question, source) == ask(path)
+        assert apart._process is None and worker._process is None
+    os.mkfifo(tmp_path / "pipe")
+    for name, reason in (("pipe", "not a regular file"), ("nothing", "No such file")):
+        with pytest.raises(DataError, match=rf"^cannot be read \(.*{reason}"):
+            worker.look("read_facts", tmp_path / name)
 
 
 def test_closing_does_not_wait_for_what_is_decoded():

@@ -2,13 +2,25 @@
 
 import io
 import os
+import threading
+import zipfile
 
+import numpy as np
 import pytest
 
 from mnist_jax.errors import RunError
+from mnist_jax.runtime.regular_file import (
+    check_archive,
+    check_holes,
+    check_unpacked,
+    open_regular,
+    read_at_most,
+    read_json,
+    read_named,
+    read_regular,
+)
 from mnist_jax.storage.json_files import read_config, read_summary, write_json_atomic
 from mnist_jax.storage.metrics_log import MetricsWriter, read_metrics
-from mnist_jax.storage.regular_file import open_regular, read_at_most, read_json, read_regular
 from mnist_jax.storage.results import read_results
 from mnist_jax.storage.workdir import RunLock
 
@@ -122,3 +134,58 @@ def test_no_more_is_asked_for_at_once_than_a_piece():
     assert max(asked) <= 2**20
     file.seek(0)
     assert read_at_most(file.read, 1000) == file.getvalue()[:1000]
+
+
+# --- What a person names ---
+
+
+def test_a_pipe_that_is_named_is_read_to_its_end(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    thread = threading.Thread(target=lambda: (tmp_path / "pipe").write_bytes(bytes(200_000)))
+    thread.start()
+    assert read_named(tmp_path / "pipe", 200_000) == bytes(200_000)
+    thread.join()
+
+
+def test_a_pipe_into_which_nobody_writes_is_not_waited_for_long(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="nothing came through this pipe for 0.01 seconds"):
+        read_named(tmp_path / "pipe", 1000, pipe_seconds=0.01)
+
+
+def test_a_device_that_is_named_is_no_file():
+    with pytest.raises(OSError, match="it is not a regular file"):
+        read_named("/dev/zero", 1000)
+
+
+# --- Few bytes that become many ---
+
+
+def test_what_unpacks_to_too_many_times_its_size_is_refused():
+    check_unpacked(3 * 2**27, 1)
+    check_unpacked(2**40, 2**34)
+    with pytest.raises(OSError, match="its 10 bytes unpack to more than 100 times as many"):
+        check_unpacked(2**29, 10)
+
+
+def test_a_file_of_holes_is_refused(tmp_path):
+    with open(tmp_path / "holes", "wb") as file:
+        file.write(b"content")
+        file.truncate(2**40)
+    with open(tmp_path / "holes", "rb") as file:
+        with pytest.raises(OSError, match="unpack to more than 100 times"):
+            check_holes(file)
+        assert file.read(7) == b"content"
+    with open(tmp_path / "holes", "r+b") as file:
+        file.truncate(3 * 2**27)
+        check_holes(file)
+
+
+def test_an_archive_of_zeros_is_refused_before_any_is_unpacked(tmp_path):
+    np.savez_compressed(tmp_path / "some.npz", x=np.zeros(1000), y=np.zeros(5))
+    with zipfile.ZipFile(tmp_path / "some.npz") as archive:
+        check_archive(archive, ["x", "y"])
+        archive.getinfo("x.npy").file_size = 2**40
+        check_archive(archive, ["y"])
+        with pytest.raises(OSError, match="unpack to more than 100 times"):
+            check_archive(archive, ["x", "y"])
