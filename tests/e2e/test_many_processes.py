@@ -5,16 +5,23 @@ import os
 import re
 import shutil
 import signal
-import socket
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mnist_jax.storage.metrics_log import read_metrics
 from tests.data.conftest import SmallSet
+from tests.e2e.several_processes import (
+    PEER_LOST,
+    children_of,
+    finish,
+    free_port,
+    launch,
+    start_one,
+    steps_of_or_none,
+)
 from tests.e2e.training_runs import (
     SINGLE_STEPS,
     SMALL,
@@ -30,53 +37,6 @@ from tests.e2e.training_runs import (
 )
 
 FIFTY_STEPS = ["--config.num_epochs=1", "--config.data.train_examples=864"]
-PEER_LOST = "another process of this run has ended or cannot be reached"
-
-
-def launch(commands: Commands, *words, processes=2, devices=2, **options):
-    """Starts the launcher; the arguments are those of training."""
-    return commands.start(
-        "launch", f"--processes={processes}", f"--devices_per_process={devices}", "--", *words, **options
-    )
-
-
-def finish(process, seconds=120):
-    """Waits for a process and gives exit code, stdout and stderr."""
-    try:
-        out, err = process.communicate(timeout=seconds)
-    finally:
-        process.kill()
-    return process.returncode, out, err
-
-
-def children_of(process):
-    """The processes that a launcher started, by their number."""
-    listed = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    found = {}
-    for pid in map(int, listed):
-        variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-        number = [v for v in variables if v.startswith(b"JAX_PROCESS_ID=")]
-        if number:
-            found[int(number[0].split(b"=")[1])] = pid
-    return found
-
-
-def start_one(commands, workdir, index, port, *words, count=2, **options):
-    """Starts one process of several without the launcher, as people do on several machines."""
-    return commands.start_training(
-        workdir,
-        f"--config.distributed.coordinator_address=127.0.0.1:{port}",
-        f"--config.distributed.num_processes={count}",
-        f"--config.distributed.process_id={index}",
-        *words,
-        **options,
-    )
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture(scope="module")
@@ -243,15 +203,6 @@ def test_a_finished_run_says_so_to_several_processes(commands, together):
 def test_joining_needs_to_know_whom(commands, tmp_path):
     done = commands.run("train", *SMALL, f"--workdir={tmp_path}", "--config.distributed.initialize=true")
     expect_one_line(done, 2, "distributed.coordinator_address: is not set, and not found in the environment")
-
-
-def steps_of_or_none(workdir):
-    try:
-        return [
-            step for step in steps_of(workdir) if (workdir / f"checkpoints/{step}/manifest.json").exists()
-        ]
-    except FileNotFoundError:
-        return []
 
 
 def expect_close(arrays, expected, tolerance):

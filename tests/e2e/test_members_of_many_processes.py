@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from mnist_jax.storage.results import read_results
+from tests.e2e.several_processes import finish
 from tests.e2e.training_runs import SMALL, arrays_of, wait_until
 
 SHORT = [*SMALL, "--config.num_epochs=1", "--side_by_side=1"]
@@ -18,14 +19,6 @@ def launch(commands, module, *words, **options):
     return commands.start(
         "launch", "--processes=2", f"--module=mnist_jax.{module}", "--json", "--", *words, **options
     )
-
-
-def finish(process, seconds=300):
-    try:
-        out, err = process.communicate(timeout=seconds)
-    finally:
-        process.kill()
-    return process.returncode, out, err
 
 
 def untimed(folder):
@@ -59,7 +52,7 @@ def test_a_signal_to_a_study_of_two_processes_keeps_what_is_finished(commands, t
     results = together / "results.jsonl"
     wait_until(lambda: results.exists() and results.read_bytes().count(b"\n") >= 2, process)
     process.send_signal(signal.SIGTERM)
-    code, out, err = finish(process)
+    code, out, err = finish(process, seconds=300)
     assert code == 143 and json.loads(out)["finished"] is False, err
     assert "the same command goes on" in err
     code, out, err = finish(launch(commands, "study", *STUDY, f"--workdir={together}"))

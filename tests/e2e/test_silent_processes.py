@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from mnist_jax.runtime.distributed import HEARTBEAT_SECONDS
-from tests.e2e.test_many_processes import (
+from tests.e2e.several_processes import (
     PEER_LOST,
     finish,
     free_port,
