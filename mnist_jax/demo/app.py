@@ -132,7 +132,6 @@ def create_app(
 
     app = Starlette(
         routes=[
-            *_asset_routes(),
             Route("/api/model", tell_model, methods=["GET"]),
             Route("/api/recognise", recognize, methods=["POST"]),
             Route("/api/digits", read_digits, methods=["POST"]),
@@ -140,6 +139,7 @@ def create_app(
             Route("/api/layers", tell_layers, methods=["GET"]),
             Route("/api/layers", view_layers, methods=["POST"]),
             Route("/api/weights", tell_weights, methods=["GET"]),
+            *_asset_routes(),
         ],
         middleware=[Middleware(Guard, names=names)],
         exception_handlers={HTTPException: _tell_refusal, Exception: _tell_fault},
