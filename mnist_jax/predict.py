@@ -37,8 +37,8 @@ COMMAND = cli.Command(
         cli.Flag(
             "steps",
             "",
-            "write every step of the preparation, side by side, here as PNG; a folder, or a file for one "
-            f"picture; of more than {_MOST_SHEETS} pictures the first ones",
+            "write every step of the preparation, or with multi of the reading, side by side, here as PNG; a "
+            f"folder, or a file for one picture; of more than {_MOST_SHEETS} pictures the first ones",
             metavar="PATH",
         ),
         cli.Flag(
@@ -92,9 +92,8 @@ def _classify(arguments: cli.Arguments) -> int:
     from mnist_jax.run.load import load
 
     model = load(arguments["workdir"], arguments["checkpoint"])
-    num_sheets = _MOST_SHEETS if arguments["steps"] else 0
     pictures = list(
-        read_pictures(arguments.positional, model.preparation, _standard_input(), num_with_steps=num_sheets)
+        read_pictures(arguments.positional, model.preparation, _standard_input(), _num_sheets(arguments))
     )
     images = [picture.image for picture in pictures if picture.image is not None]
     answers = iter(model.predict(np.stack(images)) if images else [])
@@ -126,6 +125,10 @@ def _classify(arguments: cli.Arguments) -> int:
     return 1 if any("error" in row for row in rows) else 0
 
 
+def _num_sheets(arguments: cli.Arguments) -> int:
+    return _MOST_SHEETS if arguments["steps"] else 0
+
+
 def _write_steps(path: str, pictures: Sequence["Picture"]) -> None:
     """Writes the steps of every picture that has some."""
     from mnist_jax.data.pictures.outputs import name_outputs
@@ -144,8 +147,6 @@ def _check_flags(arguments: cli.Arguments) -> None:
         raise ConfigError(["csv: is a table of one answer a picture; expected it without multi"])
     if arguments["boxes"] and not arguments["multi"]:
         raise ConfigError(["boxes: is for pages; expected multi with it"])
-    if arguments["steps"] and arguments["multi"]:
-        raise ConfigError(["steps: is for pictures of one digit; expected it without multi"])
     for name in ("boxes", "steps"):
         path = arguments[name]
         if os.path.exists(path) and not os.path.isdir(path) and not path.lower().endswith(".png"):
@@ -161,11 +162,13 @@ def _standard_input() -> Any:
 
 def _read_pages(arguments: cli.Arguments) -> int:
     """Reads every picture that was named as a page of digits."""
+    from dataclasses import replace
+
     from mnist_jax.data.pictures.doubt import is_of_digits
     from mnist_jax.data.pictures.outputs import name_outputs
     from mnist_jax.data.pictures.pages import rows as page_rows
     from mnist_jax.data.pictures.pages.answer import answer_pages
-    from mnist_jax.data.pictures.pages.draw import draw_boxes
+    from mnist_jax.data.pictures.pages.draw import draw_boxes, last_step
     from mnist_jax.data.pictures.read import read_pictures
     from mnist_jax.run.load import load
 
@@ -174,7 +177,7 @@ def _read_pages(arguments: cli.Arguments) -> int:
         raise ConfigError(
             [f"multi: {arguments['workdir']} does not read digits in MNIST's form; expected a run that does"]
         )
-    pictures = list(read_pictures(arguments.positional, None, _standard_input()))
+    pictures = list(read_pictures(arguments.positional, None, _standard_input(), _num_sheets(arguments)))
     pages = [picture.page.groups for picture in pictures if picture.page is not None]
     answers = iter(answer_pages(pages, model.predict, arguments["threshold"]))
     read = [(picture, [] if picture.page is None else next(answers)) for picture in pictures]
@@ -195,6 +198,16 @@ def _read_pages(arguments: cli.Arguments) -> int:
         outputs = name_outputs(arguments["boxes"], [picture for picture, _, _ in shown], "boxes")
         for output, (_, page, digits) in zip(outputs, shown, strict=True):
             _write_file(output, draw_boxes(page, digits))
+    if arguments["steps"]:
+        _write_steps(
+            arguments["steps"],
+            [
+                replace(picture, steps=[*picture.steps, last_step(picture.page, digits)])
+                if picture.page is not None and picture.steps
+                else picture
+                for picture, digits in read
+            ],
+        )
     return 1 if any("error" in row for row in rows) else 0
 
 

@@ -253,7 +253,6 @@ def test_steps_that_cannot_be_written_lose_no_answers(run_predict, digits, tmp_p
     for words, message in (
         ([f"--steps={file}"], f"error: steps: {file} is a file; expected a folder, or a file named .png"),
         ([f"--steps={first}"], f"error: steps: {first} is one of the inputs; expected another file"),
-        (["--steps=x", "--multi"], "error: steps: is for pictures of one digit; expected it without multi"),
     ):
         code, lines, err = run_predict(first, second, *words)
         assert (code, lines) == (2, []) and err.startswith(message) and len(err.splitlines()) == 1
@@ -598,9 +597,11 @@ def test_pages_are_read_line_by_line(run_predict, small_model, digits, tmp_path)
 def test_pages_from_the_process_that_decodes_are_the_same(digits, monkeypatch):
     content = io.BytesIO()
     page_of(digits[:4]).save(content, "PNG")
-    here = worker.shared_worker().find_digits(content.getvalue())
+    here_steps, there_steps = [], []
+    here = worker.shared_worker().find_digits(content.getvalue(), here_steps)
     with worker.PictureWorker(is_for_all=True) as other:
-        there = other.find_digits(content.getvalue())
+        there = other.find_digits(content.getvalue(), there_steps)
+        np.testing.assert_array_equal(other.find_digits(content.getvalue()).gray, here.gray)
         with pytest.raises(DataError, match="not a picture"):
             other.find_digits(b"nothing")
     assert there.shape == here.shape and len(there.groups) == len(here.groups) == 4
@@ -610,6 +611,38 @@ def test_pages_from_the_process_that_decodes_are_the_same(digits, monkeypatch):
         assert [part[:3] for part in ours.parts] == [part[:3] for part in theirs.parts]
         for a, b in zip(ours.parts, theirs.parts, strict=True):
             np.testing.assert_array_equal(a.image, b.image)
+    assert [step.name for step in there_steps] == ["gray", "light divided out", "ink that may be digits"]
+    for ours, theirs in zip(here_steps, there_steps, strict=True):
+        assert ours.name == theirs.name
+        np.testing.assert_array_equal(ours.image, theirs.image)
+
+
+def test_steps_of_a_page_end_in_what_was_read(run_predict, digits, tmp_path, monkeypatch):
+    page, blank = tmp_path / "page.png", tmp_path / "blank.png"
+    page_of(digits[:3]).save(page)
+    Image.new("L", (300, 300), 255).save(blank)
+    drawn = {}
+
+    def draw_steps(steps):
+        drawn[len(drawn)] = [step.name for step in steps], steps[-1].image, steps[0].image.shape
+        return b"a sheet"
+
+    monkeypatch.setattr("mnist_jax.data.pictures.steps.draw_steps", draw_steps)
+    _, expected, _ = run_predict("--multi", page, blank, "--json")
+    code, rows, err = run_predict("--multi", page, blank, "--json", f"--steps={tmp_path / 'out'}")
+    assert (code, rows, err) == (1, expected, "")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["blank.steps.png", "page.steps.png"]
+    names, read, shape = drawn[0]
+    assert names == ["gray", "light divided out", "ink that may be digits", "digits read"]
+    # Blue or orange boxes, where the digits are.
+    colored = np.ptp(read.astype(int), axis=-1) > 60
+    assert read.shape[:2] == shape == (180, 480)
+    for digit in rows[0]["digits"]:
+        top, left, bottom, right = digit["box"]
+        row, column = (top + bottom) // 2, (left + right) // 2
+        assert colored[row, max(left - 2, 0) : left + 1].any() and colored[row, right : right + 2].any()
+        assert colored[bottom : bottom + 2, column].any()
+    assert drawn[1][0] == ["gray", "light divided out"]
 
 
 def test_pages_from_arrays(run_predict, digits, tmp_path):

@@ -135,10 +135,11 @@ def _read_file(
             return
         content = None if _is_npy_file(file) else _read_content(file, standard_input, must_be_regular)
         if content is not None and not content.startswith(_NPY_MAGIC):
+            steps = next(step_lists)
             if preparation is None:
-                yield Picture(file, page=worker.shared_worker().find_digits(content))
+                page = worker.shared_worker().find_digits(content, steps)
+                yield Picture(file, page=page, steps=steps or ())
             else:
-                steps = next(step_lists)
                 image = worker.shared_worker().prepare(content, preparation, steps)
                 yield Picture(file, image=image, steps=steps or ())
             return
@@ -176,7 +177,7 @@ def _prepare_arrays(
         steps = next(step_lists)
         try:
             if preparation is None:
-                yield Picture(file, index, page=find_page(pixels))
+                yield Picture(file, index, page=find_page(pixels, steps=steps), steps=steps or ())
             else:
                 note(steps, AS_GIVEN, pixels)
                 yield Picture(file, index, preparation.apply(pixels, steps), steps=steps or ())

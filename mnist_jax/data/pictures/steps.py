@@ -15,6 +15,7 @@ from mnist_jax.data.pictures.fit import to_uint8
 
 # Larger pictures are kept reduced by a whole factor.
 LONGEST_SIDE = 256
+PAGE_SIDE = 768
 
 # The first step and the last. A picture is upright, as programs show it; what is transparent is gray.
 AS_GIVEN = "as given"
@@ -29,11 +30,17 @@ class Step(NamedTuple):
     """What one step made of a picture."""
 
     name: str
-    # At most `LONGEST_SIDE` pixels a side. From the step that tells ink from paper on, ink is light on black.
+    # At most `LONGEST_SIDE` pixels a side, of a page `PAGE_SIDE`. From the step that tells ink from paper on,
+    # ink is light on black.
     image: UInt8[np.ndarray, "height width *channels"]
 
 
-def note(steps: list[Step] | None, name: str, image: Shaped[np.ndarray, "height width *channels"]) -> None:
+def note(
+    steps: list[Step] | None,
+    name: str,
+    image: Shaped[np.ndarray, "height width *channels"],
+    longest: int = LONGEST_SIDE,
+) -> None:
     """Adds a step to a list, where there is one.
 
     Args:
@@ -41,6 +48,7 @@ def note(steps: list[Step] | None, name: str, image: Shaped[np.ndarray, "height 
         name: what was done.
         image: what it made: tones in [0, 1], of which what lies outside is clipped, or uint8; ``[H, W]``,
             ``[H, W, 1]`` or ``[H, W, 3]``.
+        longest: pixels a side that are kept.
     """
     if steps is None:
         return
@@ -48,7 +56,7 @@ def note(steps: list[Step] | None, name: str, image: Shaped[np.ndarray, "height 
 
     pixels = image if image.dtype == np.uint8 else to_uint8(image)
     picture = Image.fromarray(pixels[..., 0] if pixels.shape[2:] == (1,) else pixels)
-    factor = -(-max(picture.size) // LONGEST_SIDE)
+    factor = -(-max(picture.size) // longest)
     steps.append(Step(name, np.array(picture.reduce(factor))))
 
 
@@ -57,10 +65,11 @@ def draw_steps(steps: Sequence[Step]) -> bytes:
     from PIL import Image, ImageDraw, ImageFont
 
     pictures = [Image.fromarray(step.image) for step in steps]
+    side = max(LONGEST_SIDE, *(max(picture.size) for picture in pictures))
     # Pixels of small pictures stay squares.
-    scales = [max(1, LONGEST_SIDE // max(picture.size)) for picture in pictures]
+    scales = [max(1, side // max(picture.size)) for picture in pictures]
     height = max(scale * picture.height for scale, picture in zip(scales, pictures, strict=True))
-    across, below = LONGEST_SIDE + _GAP, _GAP + 2 * _TEXT
+    across, below = side + _GAP, _GAP + 2 * _TEXT
     sheet = Image.new("RGB", (len(steps) * across + _GAP, below + height + _GAP), _GROUND)
     draw = ImageDraw.Draw(sheet)
     font = ImageFont.load_default(_TEXT)

@@ -136,19 +136,22 @@ class PictureWorker:
         pixels = np.frombuffer(body, np.uint8, offset=sum(step.image.size for step in made))
         return pixels.reshape(preparation.image_shape)
 
-    def find_digits(self, content: bytes) -> "Page":
-        """Decodes a picture file of a page and finds the digits on it.
+    def find_digits(self, content: bytes, steps: list[Step] | None = None) -> "Page":
+        """Decodes a picture file of a page and finds the digits on it; ``steps`` as for `prepare`.
 
         Raises:
             DataError: as `load_page`, or it takes more than the time or the memory accepted.
         """
         if not self._is_for_all and _is_quick(io.BytesIO(content), len(content)):
-            return _load_page(content)
+            return _load_page(content, steps)
         with self._lock:
-            answer, body = self._ask(content, {"page": True})
+            answer, body = self._ask(content, {"page": True, "with_steps": steps is not None})
+        made = _unpack_steps(answer["steps"], body)
+        if steps is not None:
+            steps += made
         if "error" in answer:
             raise DataError(str(answer["error"]))
-        return _unpack_page(answer, body)
+        return _unpack_page(answer, body[sum(step.image.size for step in made) :])
 
     def look(self, question: str, source: Path | bytes) -> Any:
         """Returns what one of `QUESTIONS` is answered of a picture file, given as its path or its bytes.
@@ -370,8 +373,9 @@ def _answer(request: dict[str, Any], content: bytes) -> tuple[dict[str, Any], by
             with _without_a_name(), opened as source:
                 return {"value": QUESTIONS[request["question"]](source)}, b""
         if "page" in request:
-            return _pack_page(_load_page(content))
-        body = _load(content, Preparation.from_dict(request), steps).tobytes()
+            head, body = _pack_page(_load_page(content, steps))
+        else:
+            body = _load(content, Preparation.from_dict(request), steps).tobytes()
     except DataError as error:
         head["error"] = _TOO_LARGE if isinstance(error.__cause__, MemoryError) else str(error)
     except MemoryError:
@@ -396,11 +400,11 @@ def _load(content: bytes, preparation: Preparation, steps: list[Step] | None) ->
         return preparation.load(io.BytesIO(content), steps)
 
 
-def _load_page(content: bytes) -> "Page":
+def _load_page(content: bytes, steps: list[Step] | None) -> "Page":
     from mnist_jax.data.pictures.pages.find import load_page
 
     with _without_a_name():
-        return load_page(io.BytesIO(content))
+        return load_page(io.BytesIO(content), steps)
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ from mnist_jax.data.pictures.fit import luminance, to_uint8
 from mnist_jax.data.pictures.mnist_form import place_ink
 from mnist_jax.data.pictures.pages.cut import find_parts
 from mnist_jax.data.pictures.pages.rules import remove_rules
+from mnist_jax.data.pictures.steps import PAGE_SIDE, Step, note
 from mnist_jax.errors import DataError
 
 if TYPE_CHECKING:
@@ -67,8 +68,10 @@ class Page(NamedTuple):
     shape: tuple[int, int]  # height and width of the picture as it was given, in pixels
 
 
-def load_page(source: "Source") -> Page:
+def load_page(source: "Source", steps: list[Step] | None = None) -> Page:
     """Reads a picture file, a path or a binary file, and finds the digits on it.
+
+    What each step made of the page is added to ``steps``, also where it ends in an error.
 
     Raises:
         DataError: as `decode.load_image` and `find_groups`.
@@ -76,26 +79,33 @@ def load_page(source: "Source") -> Page:
     facts = read_facts(source)
     if hasattr(source, "seek"):
         source.seek(0)
-    return find_page(load_image(source, stretch=True), (facts.height, facts.width))
+    return find_page(load_image(source, stretch=True), (facts.height, facts.width), steps)
 
 
 def find_page(
-    pixels: Float[np.ndarray, "height width *channels"], shape: tuple[int, int] | None = None
+    pixels: Float[np.ndarray, "height width *channels"],
+    shape: tuple[int, int] | None = None,
+    steps: list[Step] | None = None,
 ) -> Page:
-    """Finds the digits in a picture in [0, 1]; ``shape`` and errors as for `find_groups`."""
+    """Finds the digits in a picture in [0, 1]; ``shape``, ``steps`` and errors as for `find_groups`."""
     if pixels.ndim == 3:
         pixels = pixels[..., 0] if pixels.shape[-1] == 1 else luminance(pixels)
     gray = paper.reduce_to(np.asarray(pixels, np.float32), LONGEST_SIDE)
     shape = shape or (pixels.shape[0], pixels.shape[1])
-    return Page(find_groups(gray, shape), to_uint8(gray), shape)
+    return Page(find_groups(gray, shape, steps), to_uint8(gray), shape)
 
 
-def find_groups(gray: Float[np.ndarray, "height width"], shape: tuple[int, int] | None = None) -> list[Group]:
+def find_groups(
+    gray: Float[np.ndarray, "height width"],
+    shape: tuple[int, int] | None = None,
+    steps: list[Step] | None = None,
+) -> list[Group]:
     """Finds the digits on a page.
 
     Args:
         gray: luminance in [0, 1]; dark ink on light paper and light on dark are told apart.
         shape: height and width of the page whose pixels the boxes count, where ``gray`` was reduced.
+        steps: where to add what each step made of it, also where it ends in an error.
 
     Returns:
         Groups in no order; none where there is ink, but nothing that may be a digit.
@@ -106,7 +116,8 @@ def find_groups(gray: Float[np.ndarray, "height width"], shape: tuple[int, int] 
     height, width = shape or gray.shape
     gray = paper.reduce_to(np.asarray(gray, np.float32), LONGEST_SIDE)
     scale = height / gray.shape[0], width / gray.shape[1]
-    flat, is_line, noise = _flatten(gray)
+    note(steps, "gray", gray, PAGE_SIDE)
+    flat, is_line, noise = _flatten(gray, steps)
     pieces = _find_pieces(flat, noise)
     if not len(pieces.boxes):
         raise DataError("the picture is blank: nothing in it stands out from its background")
@@ -114,9 +125,12 @@ def find_groups(gray: Float[np.ndarray, "height width"], shape: tuple[int, int] 
     if (_holders(pieces) | _sticks(pieces, digit_height)).any():
         ruled = remove_rules(flat, 1.4 * digit_height, noise)
         flat, is_line = ruled.flat, is_line | ruled.is_line
+        if ruled.is_line.any():
+            note(steps, "shorter lines taken away", flat, PAGE_SIDE)
         pieces = _find_pieces(flat, noise)
         digit_height = _digit_height(pieces)
     pieces = _select(pieces, is_line, digit_height)
+    note(steps, "ink that may be digits", np.where(pieces.labels > 0, flat, 0), PAGE_SIDE)
     return [
         _make_group(flat, pieces, members, digit_height, scale)
         for members in _put_together(pieces.boxes, digit_height)
@@ -137,17 +151,20 @@ class _Pieces(NamedTuple):
         return _Pieces(number[self.labels], self.boxes[keep], self.area[keep], self.peak[keep])
 
 
-def _flatten(gray: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+def _flatten(gray: np.ndarray, steps: list[Step] | None) -> tuple[np.ndarray, np.ndarray, float]:
     """The light that ink takes, without lines that run far; where those were; and the noise."""
     if not paper.has_dark_ink(paper.reduce_to(gray, 512), _STROKE_SHARES, 512):
         gray = 1 - gray
     longest = max(gray.shape)
     flat = paper.divide_light_out(gray, min(0.28, _WIDEST_STROKE * longest / min(gray.shape)))
+    note(steps, "light divided out", flat, PAGE_SIDE)
     noise = paper.noise_of(flat[::2, ::2])
     if noise > 0.02:
         flat = ndimage.gaussian_filter(flat, 1.0)
         noise = paper.noise_of(flat[::2, ::2])
     ruled = remove_rules(flat, 0.25 * longest, noise)
+    if ruled.is_line.any():
+        note(steps, "lines taken away", ruled.flat, PAGE_SIDE)
     return ruled.flat, ruled.is_line, noise
 
 

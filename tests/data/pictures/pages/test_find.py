@@ -123,3 +123,31 @@ def test_an_empty_page_is_blank_or_without_digits(kind):
 def test_tiny_pictures_are_no_fault(shape):
     with pytest.raises(DataError, match="blank"):
         find_groups(np.full(shape, 0.5))
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        ("even sheet", ["gray", "light divided out", "ink that may be digits"]),
+        ("ruled", ["gray", "light divided out", "lines taken away", "ink that may be digits"]),
+        (
+            "cells",
+            [
+                *("gray", "light divided out", "lines taken away", "shorter lines taken away"),
+                "ink that may be digits",
+            ],
+        ),
+    ],
+)
+def test_what_each_step_made_of_a_page_is_kept_and_changes_nothing(kind, names):
+    gray, kept = PAGES[kind](on_paper(INK)), []
+    page = find_page(gray, steps=kept)
+    assert boxes_of(page.groups) == boxes_of(find_page(gray).groups)
+    assert [step.name for step in kept] == names
+    np.testing.assert_array_equal(kept[0].image, page.gray)
+    # In the end there is ink in the boxes, and none elsewhere.
+    left = kept[-1].image.copy()
+    for top, start, bottom, end in boxes_of(page.groups):
+        assert left[top:bottom, start:end].max() > 100
+        left[max(top - 2, 0) : bottom + 2, max(start - 2, 0) : end + 2] = 0
+    assert left.max() < 60
