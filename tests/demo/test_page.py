@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks import demo_frames
 from mnist_jax.data import load_splits
 from tests.demo.browser import answer, click, draw, faults, open_demo, press, wait_until
 from tests.demo.conftest import start_demo, train, wait_for_demo
 from tests.demo.pictures import encode, seven
 from tests.demo.strokes import strokes_of
+from tests.headless_chromium import find_browser
 
 # Of ten digits by a network that trained for seconds: far above the one that guessing gets.
 NUM_DIGITS, LEAST_RIGHT = 10, 7
@@ -403,3 +405,14 @@ def test_both_themes_are_readable(demo, dark):
         assert (int(background[4:].split(",")[0]) < 64) == dark
         for selector in ("h1", "#model", "#label", "#confidence", "#bars .value", "#status", "figcaption p"):
             assert contrast(page, selector) >= 4.5, selector
+
+
+def test_the_frame_rate_of_the_network_in_space_is_measured(demo):
+    browser = find_browser()
+    if browser is None:
+        pytest.skip("no Chromium is installed (Debian: apt-get install chromium)")
+    figures = demo_frames.measure(browser, demo.url, width=390, height=844, pixel_ratio=1, seconds=0.5)
+    assert figures["frames"] >= 1 and figures["median_ms_of_script"] > 0
+    width, height = figures["canvas_pixels"]
+    assert 300 <= width <= 390 and height > 300
+    assert figures["renderer"] and figures["is_software_renderer"] in (True, False)
