@@ -34,6 +34,7 @@ from mnist_jax.cli.parse import JSON, Arguments, Command, parse
 from mnist_jax.errors import ConfigError, MnistJaxError
 from mnist_jax.runtime.distributed import end_at_once
 from mnist_jax.runtime.environment import package_version, require_address_space
+from mnist_jax.runtime.heap import use_few_arenas
 from mnist_jax.terminal.format import printable
 from mnist_jax.terminal.streams import hold_standard_streams
 
@@ -87,6 +88,7 @@ def run_and_exit(
     """Runs `main` as the program itself, see `run_main`: what stands behind ``if __name__ == "__main__"``."""
     # JAX and what goes with it make very many objects, and none of them is ever garbage.
     gc.set_threshold(10_000)
+    use_few_arenas()
     hold_standard_streams()
     code = run_main(main, command, argv)
     end_at_once(code)

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 
 from mnist_jax.runtime.environment import user_cache_dir
+from mnist_jax.runtime.heap import give_back
 
 # Small programs add up: a run compiles about ten of them.
 _MIN_COMPILE_SECONDS = 0.1
@@ -63,6 +64,7 @@ class CompiledFunction:
             self.on_compile()
             start = time.perf_counter()
             self._programs[key] = self._compile(self._jitted.lower(*args, **static))
+            give_back()
             self.compile_seconds += time.perf_counter() - start
         return self._programs[key]
 
