@@ -1,4 +1,4 @@
-"""How many connections the demo holds open, and how long it waits for what they ask."""
+"""How many connections the demo holds open, and how long it waits for their clients to send and to take."""
 
 import asyncio
 import contextlib
@@ -9,24 +9,31 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 # A browser sends its headers at once.
 _HEADER_SECONDS = 10.0
+# Of a client that takes nothing of its answer.
+_SEND_SECONDS = 30.0
 _MAX_CONNECTIONS, _BACKLOG = 512, 128
 # Descriptors for everything but connections.
 _SPARE_DESCRIPTORS = 64
 
 
 class Connections:
-    """The open connections: who does not send headers in time is hung up on, and so is one too many."""
+    """The open connections: who keeps the server waiting is hung up on, and so is one too many."""
 
-    def __init__(self, limit: int, header_seconds: float = _HEADER_SECONDS):
+    def __init__(
+        self, limit: int, header_seconds: float = _HEADER_SECONDS, send_seconds: float = _SEND_SECONDS
+    ):
         """Starts with none.
 
         Args:
-            limit: at more, the one that has waited longest without a request makes room.
+            limit: at more, the one whose client has been silent longest makes room.
             header_seconds: the time for the headers of a request.
+            send_seconds: the time in which a client takes something of its answer.
         """
         self._limit = limit
         self._header_seconds = header_seconds
-        self._waiting: dict[H11Protocol, asyncio.TimerHandle] = {}
+        self._send_seconds = send_seconds
+        # Those whose client is to do something, the one that has been silent longest first.
+        self._waiting: dict[H11Protocol, asyncio.TimerHandle | None] = {}
         self._count = 0
 
     def protocol(self, *args: Any, **options: Any) -> H11Protocol:
@@ -44,29 +51,41 @@ class Connections:
     def closed(self, connection: H11Protocol) -> None:
         """Counts a connection out."""
         self._count -= 1
-        self.got_headers(connection)
+        self.wait_no_longer(connection)
 
     def await_headers(self, connection: H11Protocol) -> None:
         """Hangs up unless headers come in time."""
-        self.got_headers(connection)
-        loop = asyncio.get_running_loop()
-        self._waiting[connection] = loop.call_later(self._header_seconds, self.hang_up, connection)
+        self._await(connection, self._header_seconds)
 
-    def got_headers(self, connection: H11Protocol) -> None:
-        """Waits no longer."""
+    def await_reading(self, connection: H11Protocol) -> None:
+        """Hangs up unless the client takes something of its answer in time."""
+        self._await(connection, self._send_seconds)
+
+    def await_body(self, connection: H11Protocol) -> None:
+        """Waits for more of a body, of which a part has come just now; how long is not decided here."""
+        self.wait_no_longer(connection)
+        self._waiting[connection] = None
+
+    def _await(self, connection: H11Protocol, seconds: float) -> None:
+        self.wait_no_longer(connection)
+        loop = asyncio.get_running_loop()
+        self._waiting[connection] = loop.call_later(seconds, self.hang_up, connection)
+
+    def wait_no_longer(self, connection: H11Protocol) -> None:
+        """Notes that it is the server's turn."""
         timer = self._waiting.pop(connection, None)
         if timer is not None:
             timer.cancel()
 
     def hang_up(self, connection: H11Protocol) -> None:
         """Closes a connection at once."""
-        self.got_headers(connection)
+        self.wait_no_longer(connection)
         if connection.transport is not None:
             connection.transport.abort()
 
 
 class _Protocol(H11Protocol):
-    """uvicorn's protocol, whose headers are waited for only so long."""
+    """uvicorn's protocol, whose client is waited for only so long."""
 
     def __init__(self, connections: Connections, *args: Any, **options: Any):
         super().__init__(*args, **options)
@@ -83,14 +102,37 @@ class _Protocol(H11Protocol):
     def handle_events(self) -> None:
         before = self.cycle
         super().handle_events()
-        if self.cycle is not before:
-            self._connections.got_headers(self)
+        # Headers of which a part has come are waited for no longer than before.
+        if self.cycle is not before or not self._is_answered:
+            self._note_whose_turn_it_is()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
         # The next request of the same connection; idle ones are uvicorn's to end.
-        if self.cycle is not None and self.cycle.response_complete and not self.transport.is_closing():
+        if self._is_answered and not self.transport.is_closing():
+            self._note_whose_turn_it_is()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._connections.await_reading(self)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._note_whose_turn_it_is()
+
+    @property
+    def _is_answered(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    def _note_whose_turn_it_is(self) -> None:
+        if self.flow.write_paused:
+            return  # whatever else has come: it is to take its answer first
+        if self._is_answered:
             self._connections.await_headers(self)
+        elif self.cycle.more_body:
+            self._connections.await_body(self)
+        else:
+            self._connections.wait_no_longer(self)
 
 
 def connection_limits() -> tuple[int, int]:

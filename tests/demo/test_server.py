@@ -186,8 +186,11 @@ def test_many_users_at_once(demo, seconds, record_property):
 HALF = b"GET /api/model HTTP/1.1\r\nHost: localhost\r\nX-Slow: "
 
 
-def serve_for(client, limit, header_seconds):
-    """Runs a server in this process while `client(port)` runs, and gives what that gives."""
+def serve_for(client, limit, header_seconds, send_seconds=600.0):
+    """Runs a server in this process while `client(port)` runs, and gives what that gives.
+
+    It takes a body to its end, and gives for ``/large`` more than the system takes from it at once.
+    """
 
     async def app(scope, receive, send):
         if scope["type"] == "lifespan":
@@ -195,12 +198,16 @@ def serve_for(client, limit, header_seconds):
                 await receive()
                 await send({"type": f"lifespan.{done}.complete"})
             return
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
-        await send({"type": "http.response.body", "body": b"ok"})
+        while (await receive()).get("more_body"):
+            pass
+        body = bytes(2**26) if scope["path"] == "/large" else b"ok"
+        length = str(len(body)).encode()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", length)]})
+        await send({"type": "http.response.body", "body": body})
 
     async def run():
         with open_socket("127.0.0.1", 0) as opened:
-            server = make_server(app, Connections(limit, header_seconds), 128)
+            server = make_server(app, Connections(limit, header_seconds, send_seconds), 128)
             serving = asyncio.create_task(server.serve(sockets=[opened]))
             try:
                 return await client(opened.getsockname()[1])
@@ -243,6 +250,64 @@ def test_one_connection_too_many_ends_the_one_that_has_waited_longest():
         return answer[:15], ended
 
     assert serve_for(client, limit=3, header_seconds=600.0) == (b"HTTP/1.1 200 OK", b"")
+
+
+LARGE = b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nx",
+        b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n",
+        LARGE,
+        LARGE + LARGE + b"x",
+    ],
+    ids=["half a body", "a chunk", "an answer not taken", "more asked meanwhile"],
+)
+def test_one_connection_too_many_ends_one_that_has_asked_but_does_no_more(sent):
+    async def client(port):
+        slow = [await asyncio.open_connection("127.0.0.1", port, limit=1) for _ in range(3)]
+        for _, writer in slow:
+            writer.write(sent)
+        await asyncio.sleep(0.3)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(HALF + b"\r\n\r\n")
+        answer = await reader.readuntil(b"ok")
+        for _, each in (*slow, (reader, writer)):
+            each.transport.abort()
+        return answer[:15]
+
+    assert serve_for(client, limit=3, header_seconds=600.0) == b"HTTP/1.1 200 OK"
+
+
+def test_an_answer_that_is_not_taken_ends_the_connection():
+    async def client(port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1)
+        writer.write(LARGE)
+        await asyncio.sleep(0.6)
+        received = 0
+        with contextlib.suppress(ConnectionError):
+            while piece := await reader.read(2**20):
+                received += len(piece)
+        writer.close()
+        return received
+
+    assert 0 < serve_for(client, limit=10, header_seconds=600.0, send_seconds=0.3) < 2**26
+
+
+def test_a_body_that_comes_slowly_but_comes_is_answered():
+    async def client(port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n")
+        for _ in range(5):
+            await asyncio.sleep(0.1)
+            writer.write(b"x")
+        answer = await reader.readuntil(b"ok")
+        writer.close()
+        return answer[:15]
+
+    assert serve_for(client, limit=1, header_seconds=0.3, send_seconds=0.3) == b"HTTP/1.1 200 OK"
 
 
 def test_faults_of_the_loop_are_a_few_lines(capsys):
