@@ -17,10 +17,12 @@ from mnist_jax.checkpoints.manifest import (
     STATE_DIR,
     DamagedError,
     Manifest,
+    num_bytes,
     read_manifest,
     verify_files,
 )
 from mnist_jax.errors import CheckpointError
+from mnist_jax.runtime.regular_file import check_unpacked
 from mnist_jax.storage.json_files import fsync_directory
 from mnist_jax.storage.workdir import CHECKPOINTS_DIR, hint_if_too_deep
 from mnist_jax.terminal.format import printable
@@ -159,6 +161,10 @@ class CheckpointFolder:
             raise DamagedError(f"its manifest is that of step {manifest.step}")
         if META_FILE not in manifest.files or not any(name.startswith(STATE_DIR) for name in manifest.files):
             raise DamagedError("its manifest names no state to restore")
+        try:
+            check_unpacked(num_bytes(manifest.leaves), sum(file["size"] for file in manifest.files.values()))
+        except OSError as error:
+            raise DamagedError(f"its arrays are larger than they can be: {error.strerror}") from None
         verify_files(self.step_path(step), manifest, prefix)
         return manifest
 

@@ -7,6 +7,7 @@ SHA-256. The sums guard against damage, not against forgery: who changes a file 
 
 import hashlib
 import json
+import math
 import os
 import re
 import stat
@@ -18,7 +19,7 @@ from typing import Any
 import jax
 
 from mnist_jax.errors import CheckpointError
-from mnist_jax.runtime.regular_file import open_regular, read_json
+from mnist_jax.runtime.regular_file import check_holes, open_regular, read_json
 from mnist_jax.storage.json_files import fsync_directory
 
 FORMAT_VERSION = 2
@@ -60,6 +61,12 @@ def describe_leaves(tree: Any) -> dict[str, str]:
         ): f"{leaf.dtype}[{','.join(map(str, leaf.shape))}]"
         for path, leaf in leaves
     }
+
+
+def num_bytes(leaves: Mapping[str, str]) -> int:
+    """Returns what the arrays of a manifest take in memory, at four bytes a number."""
+    shapes = (re.findall(r"\d+", leaf.partition("[")[2]) for leaf in leaves.values())
+    return sum(4 * math.prod(map(int, shape)) for shape in shapes)
 
 
 def leaf_differences(saved: Mapping[str, str], expected: Mapping[str, str]) -> list[str]:
@@ -227,6 +234,7 @@ def _regular_files(folder: Path, below: str = "") -> Iterator[str]:
 
 def _sha256(path: Path, *, sync: bool = False) -> str:
     with open_regular(path, follow_links=False) as file:
+        check_holes(file)
         if sync:
             os.fsync(file.fileno())
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -12,7 +12,7 @@ import orbax.checkpoint as ocp
 
 from mnist_jax.checkpoints.folder import CheckpointFolder, find_checkpoints
 from mnist_jax.checkpoints.manager import BEST_METRIC, read_meta
-from mnist_jax.checkpoints.manifest import STATE_DIR
+from mnist_jax.checkpoints.manifest import STATE_DIR, describe_leaves, leaf_differences
 from mnist_jax.errors import CheckpointError, RunError
 from mnist_jax.storage.json_files import read_config
 from mnist_jax.storage.workdir import CHECKPOINTS_DIR
@@ -53,7 +53,7 @@ def read_variables(path: str | os.PathLike[str], on_warning: Callable[[str], Non
     averaged, plain = ("state/ema/",), ("state/params/", "state/batch_stats/")
     prefixes = averaged if any(name.startswith(averaged) for name in manifest.leaves) else plain
     names = [name for name in manifest.leaves if name.startswith(prefixes)]
-    arrays = _read_arrays(folder.step_path(step) / STATE_DIR, names)
+    arrays = _read_arrays(folder.step_path(step) / STATE_DIR, {name: manifest.leaves[name] for name in names})
     return TrainedVariables(
         folder.step_path(step),
         step,
@@ -71,13 +71,20 @@ def _best_metric(run: Path) -> str:
         return BEST_METRIC
 
 
-def _read_arrays(state: Path, names: list[str]) -> dict[str, np.ndarray]:
-    wanted = flax.traverse_util.unflatten_dict(dict.fromkeys(names, 0), sep="/")
+def _read_arrays(state: Path, leaves: dict[str, str]) -> dict[str, np.ndarray]:
+    """Reads arrays by name; each is described by its dtype and shape."""
+    wanted = flax.traverse_util.unflatten_dict(dict.fromkeys(leaves, 0), sep="/")
     as_numpy = flax.traverse_util.unflatten_dict(
-        {name: ocp.RestoreArgs(restore_type=np.ndarray) for name in names}, sep="/"
+        {name: ocp.RestoreArgs(restore_type=np.ndarray) for name in leaves}, sep="/"
     )
     try:
-        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+        handler = ocp.PyTreeCheckpointHandler()
+        with ocp.Checkpointer(handler) as checkpointer:
+            # An array may say of itself that it is larger, and room is made for all of it.
+            stored = describe_leaves(handler.metadata(state).tree)
+            differences = leaf_differences(leaves, {name: stored.get(name, "nothing") for name in leaves})
+            if differences:
+                raise ValueError(differences[0])
             restored = checkpointer.restore(
                 state,
                 args=ocp.args.PyTreeRestore(item=wanted, restore_args=as_numpy, partial_restore=True),

@@ -8,6 +8,7 @@ import gc
 import io
 import json
 import os
+import re
 import select
 import stat
 import zipfile
@@ -18,6 +19,10 @@ from typing import Any
 MAX_JSON_BYTES = 2**26
 
 _PIECE_BYTES = 2**20
+
+# Of what a run writes, five or six.
+_MAX_DEPTH = 100
+_TEXT = re.compile(r'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 
 # What a pipe may keep its reader waiting for each time.
 _PIPE_SECONDS = 10.0
@@ -94,6 +99,18 @@ def _too_large(max_bytes: int) -> OSError:
     return OSError(errno.EFBIG, f"it is larger than the {max_bytes:,} bytes accepted")
 
 
+def _depth(text: str) -> int:
+    """How deeply lists and objects are nested in JSON."""
+    marks = re.sub(r"[^\[\]{}]++", "", _TEXT.sub("", text))
+    depth = deepest = 0
+    for mark in marks:
+        depth += 1 if mark in "[{" else -1
+        deepest = max(deepest, depth)
+        if deepest > _MAX_DEPTH:
+            break
+    return deepest
+
+
 def check_unpacked(num_bytes: int, num_stored: int) -> None:
     """Refuses what is made to fill memory: some bytes that unpack to very many.
 
@@ -167,16 +184,19 @@ def read_json(path: str | os.PathLike[str]) -> Any:
 
 
 def parse_json(content: bytes) -> Any:
-    """Returns what JSON says.
+    """Returns what JSON in UTF-8 says.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is none, or nested deeper than what goes through it can follow.
     """
+    text = content.decode("utf-8-sig")
+    if _depth(text) > _MAX_DEPTH:
+        raise ValueError("nested too deeply")
     # What is collected when the stack is all but full has no room to run, and says so on stderr.
     was_enabled = gc.isenabled()
     gc.disable()
     try:
-        return json.loads(content)
+        return json.loads(text)
     except RecursionError:
         raise ValueError("nested too deeply") from None
     finally:

@@ -7,13 +7,14 @@ chain, unless its last hash was signed or noted elsewhere (docs/certificate.md).
 
 import hashlib
 import json
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from mnist_jax.errors import RunError
-from mnist_jax.runtime.regular_file import MAX_JSON_BYTES, open_regular, read_json, read_regular
+from mnist_jax.runtime.regular_file import MAX_JSON_BYTES, check_holes, open_regular, read_json, read_regular
 from mnist_jax.storage.json_files import as_json_bytes, write_json_atomic
 
 CERTIFICATE_FILE = "certificate.json"
@@ -21,6 +22,9 @@ FORMAT_VERSION = 1
 
 # A start of the process: what it was made with. A state: the network after a step. An end: what is kept.
 KINDS = ("start", "state", "end")
+
+# JSON may hold what is no text in UTF-8.
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ class Certificate:
     links: tuple[dict[str, Any], ...] = ()  # each with ``kind``, ``step``, ``state`` and ``sha256``
     files: dict[str, dict[str, Any]] = field(default_factory=dict)  # path below the folder -> size, sha256
 
-    def followed_by(self, kind: str, step: int, **facts: Any) -> "Certificate":
+    def followed_by(self, kind: str, step: int, /, **facts: Any) -> "Certificate":
         """Returns it with one more link."""
         link = {"kind": kind, "step": step, **facts}
         before = self.links[-1]["sha256"] if self.links else ""
@@ -132,6 +136,7 @@ def describe_file(path: Path) -> dict[str, Any]:
         OSError: it cannot be read, or is no regular file.
     """
     with open_regular(path, follow_links=False) as file:
+        check_holes(file)
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         return {"size": file.tell(), "sha256": digest}
 
@@ -146,5 +151,15 @@ def _is_link(link: Mapping[str, Any]) -> bool:
         and link.get("kind") in KINDS
         and type(link.get("step")) is int
         and all(isinstance(link.get(name), str) for name in ("state", "sha256"))
-        and (link["kind"] == "start") != isinstance(link.get("arrays"), dict)
+        and (_is_start(link) if link["kind"] == "start" else _is_map_of_text(link.get("arrays")))
+    )
+
+
+def _is_start(link: Mapping[str, Any]) -> bool:
+    return "arrays" not in link and all(isinstance(link.get(name, {}), dict) for name in ("code", "versions"))
+
+
+def _is_map_of_text(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(item, str) and not _SURROGATE.search(name + item) for name, item in value.items()
     )

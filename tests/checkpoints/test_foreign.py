@@ -124,3 +124,15 @@ def test_a_nested_manifest_is_damage(step):
 def test_names_in_warnings_stay_in_their_line(step):
     (step / "state" / "\x1b[2J\nerror: all is lost").write_bytes(b"")
     assert why_not_intact(step).startswith("state/\\x1b[2J\\nerror: all is lost is not named")
+
+
+def test_arrays_that_would_fill_memory_are_damage(step):
+    forge(step, lambda body: body.update(leaves={"state/params/kernel": f"float32[{2**20},{2**20}]"}))
+    assert why_not_intact(step).startswith("its arrays are larger than they can be: ")
+
+
+def test_a_file_of_holes_is_not_gone_through(step):
+    with open(step / "state" / "arrays", "r+b") as file:
+        file.truncate(2**42)
+    forge(step, lambda body: body["files"]["state/arrays"].update(size=2**42))
+    assert why_not_intact(step).startswith("state/arrays cannot be read (its ")

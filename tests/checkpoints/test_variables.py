@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from mnist_jax.checkpoints.manager import Checkpoints
+from mnist_jax.checkpoints.manifest import read_manifest, write_manifest
 from mnist_jax.checkpoints.variables import read_variables
 from mnist_jax.errors import CheckpointError
 
@@ -47,3 +48,13 @@ def test_a_damaged_one_is_passed_over_or_refused_by_name(tmp_path):
     assert len(warnings) == 1 and "checkpoint 20" in warnings[0]
     with pytest.raises(CheckpointError, match="checkpoint 20 .* is damaged: meta/metadata"):
         read_variables(tmp_path / "checkpoints" / "20", warnings.append)
+
+
+def test_an_array_that_is_larger_than_the_manifest_says_is_not_read(tmp_path):
+    save(tmp_path, (10, {"params": PARAMS, "batch_stats": STATS}, None))
+    step = tmp_path / "checkpoints" / "10"
+    leaves = {**read_manifest(step).leaves, "state/params/conv0/kernel": "float32[2,2]"}
+    (step / "manifest.json").unlink()
+    write_manifest(step, 10, {}, leaves)
+    with pytest.raises(CheckpointError, match=r"kernel: float32\[2,2\] .*, float32\[2,3\] expected$"):
+        read_variables(tmp_path, pytest.fail)

@@ -1,6 +1,7 @@
 """Files that somebody else made: devices and pipes are not waited for, size and nesting are bounded."""
 
 import io
+import json
 import os
 import threading
 import zipfile
@@ -56,11 +57,20 @@ def test_a_file_without_end_is_refused_for_its_size(tmp_path):
         read_regular(tmp_path / "large", 1000)
 
 
-@pytest.mark.parametrize("content", ["[" * 100_000, '{"run": ' + "9" * 5000 + "}", "{"])
+@pytest.mark.parametrize(
+    "content",
+    ["[" * 100_000, '{"run": ' + "9" * 5000 + "}", "{", "[" * 101 + "]" * 101, '["' + '"' + "[" * 101],
+)
 def test_json_that_python_refuses_is_a_value_error(tmp_path, content):
     (tmp_path / "file.json").write_text(content)
     with pytest.raises(ValueError):
         read_json(tmp_path / "file.json")
+
+
+def test_what_is_in_texts_nests_nothing(tmp_path):
+    value = {"a": "[" * 200, "b": '"' + "{" * 200, "c": "\\", "d\\": ["[" * 200] * 3}
+    (tmp_path / "file.json").write_text(json.dumps(value))
+    assert read_json(tmp_path / "file.json") == value
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, link_to_zero], ids=["pipe", "zero"])

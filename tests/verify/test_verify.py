@@ -244,5 +244,29 @@ def test_a_folder_without_a_certificate_is_told(tmp_path, capsys):
     assert "links is not what a run writes there" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"self": 1},
+        {"code": []},
+        {"versions": 3},
+        {"kind": "state"},
+        {"kind": "state", "arrays": {"a": 3}},
+        {"kind": "state", "arrays": {"\ud800": "a"}},
+        {"step": 10**400},
+        {"more": json.loads("[" * 150 + "]" * 150)},
+    ],
+    ids=str,
+)
+def test_a_link_of_other_types_is_one_line_or_a_fault(tmp_path, capsys, change):
+    link = {"kind": "start", "step": 0, "state": "a", "sha256": "b", **change}
+    content = {"format_version": 1, "links": [link], "files": {}, "sha256": "c"}
+    (tmp_path / CERTIFICATE_FILE).write_text(json.dumps(content))
+    assert verify(tmp_path) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert lines and all(line.startswith(("error: ", "  ")) for line in lines)
+    assert not any("Error:" in line for line in lines)
+
+
 def test_hashes_do_not_depend_on_the_layout_of_a_file():
     assert sha256_of_json({"a": 1, "b": [2]}) == sha256_of_json(json.loads('{"b": [2],\n "a": 1}'))
