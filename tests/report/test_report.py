@@ -348,13 +348,15 @@ def test_what_cannot_be_is_one_line(finished, capsys, words, code, message):
 
 
 def test_a_report_has_class_names_of_any_kind(copy):
-    names = ["$\\foo$", "a <b>x</b> & y", "\u4e09", "z\udce9ro", *"456789"]
+    script = "</script><script>alert(1)</script>"
+    names = ["$\\foo$", "a <b>x</b> & y", "\u4e09", "z\udce9ro", script, 1000 * "x", "\0\u202e\nend", *"789"]
     config = json.loads((copy / "config.json").read_text())
     config["run"]["class_names"] = names
     (copy / "config.json").write_text(json.dumps(config))
-    text = html.unescape(write_report(copy).read_text("utf-8"))
-    for name in (*names[:3], "z\\udce9ro"):
-        assert name in text
+    written = write_report(copy).read_text("utf-8")
+    assert script not in written
+    for name in (*names[:3], "z\\udce9ro", script, names[5]):
+        assert name in html.unescape(written)
 
 
 @pytest.mark.parametrize(
