@@ -77,7 +77,8 @@ def labeled_folder(folder: Path) -> list[Photograph]:
                 for row in csv.DictReader(file)
             ]
     except (OSError, KeyError, ValueError) as error:
-        raise DataError(f"{folder}/labels.csv: {error!r}; expected columns file, label and kind") from error
+        found = error.strerror if isinstance(error, OSError) else error
+        raise DataError(f"{folder}/labels.csv: {found}; expected columns file, label and kind") from error
 
 
 def make_photographs(images: np.ndarray, labels: np.ndarray, count: int, seed: int) -> list[Photograph]:
