@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from benchmarks.machine import device_joules
-from benchmarks.result_files import OUTPUT_FLAGS, commit_of, make_result, write_result
+from benchmarks.result_files import OUTPUT_FLAGS, choose, commit_of, make_result, write_result
 from benchmarks.workers import ROOT
 from mnist_jax import cli
 from mnist_jax.errors import RunError
@@ -110,11 +110,13 @@ STAGES = (
 
 def main(arguments: cli.Arguments) -> int:
     """Runs the stages that are missing, puts all results together, and writes what was asked for."""
+    by_name = {stage.name: stage for stage in STAGES}
+    chosen = [by_name[name] for name in choose(arguments["only"], by_name, "stage")]
     deadline = time.monotonic() + 60 * arguments["minutes"]
     folder = Path(arguments["workdir"]).absolute()
     folder.mkdir(parents=True, exist_ok=True)
     left_out = {}
-    for stage in choose(arguments["only"]):
+    for stage in chosen:
         if _result_file(folder, stage).exists():
             continue
         left = deadline - time.monotonic()
@@ -133,19 +135,6 @@ def main(arguments: cli.Arguments) -> int:
 
         plot_accelerator(result, arguments["plot"])
     return 0
-
-
-def choose(only: str) -> tuple[Stage, ...]:
-    """Reads the names of ``--only``; empty for all.
-
-    Raises:
-        RunError: a name is not known.
-    """
-    by_name = {stage.name: stage for stage in STAGES}
-    names = [name.strip() for name in only.split(",") if name.strip()] or list(by_name)
-    if unknown := [name for name in names if name not in by_name]:
-        raise RunError(f"--only: there is no stage {unknown[0]!r}; expected {', '.join(by_name)}")
-    return tuple(by_name[name] for name in names)
 
 
 def run_stage(stage: Stage, folder: Path, small: bool, seconds: float) -> str:

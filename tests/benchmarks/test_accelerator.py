@@ -12,7 +12,7 @@ from benchmarks import accelerator
 from benchmarks.accelerator import Stage
 from benchmarks.workers import ROOT
 from mnist_jax import cli
-from mnist_jax.errors import RunError
+from mnist_jax.errors import ConfigError, RunError
 
 STEPS = {
     "device": "cpu: test",
@@ -93,7 +93,7 @@ def test_tiny_work_is_not_mixed_with_real_work(run):
     run("--only", "profile")
     with pytest.raises(RunError, match="with and without --small"):
         run("--small")
-    with pytest.raises(RunError, match="there is no stage 'profiles'; expected steps-float32, profile"):
+    with pytest.raises(ConfigError, match="there is no stage 'profiles'; expected steps-float32, profile"):
         run("--only", "profiles")
 
 

@@ -46,8 +46,8 @@ def in_shell(preparation):
 
 
 def test_a_device_that_runs_out_of_memory(commands, tmp_path):
-    words = [f"--workdir={tmp_path / 'run'}", "--config.model.dense_features=2000000"]
-    done = commands.run("train", *SMALL, *words, program=in_shell("ulimit -v 3200000"))
+    words = [f"--workdir={tmp_path / 'run'}", "--config.model.dense_features=10000000"]
+    done = commands.run("train", *SMALL, *words, program=in_shell("ulimit -v 4000000"))
     expect_one_line(done, 1, "the device ran out of memory", "smaller")
     # Nothing was reached, so nothing stands in the way of the same folder with a smaller network.
     commands.train(tmp_path / "run", "--config.num_epochs=1")

@@ -36,7 +36,12 @@ from tests.e2e.training_runs import (
     wait_until,
 )
 
-FIFTY_STEPS = ["--config.num_epochs=1", "--config.data.train_examples=864"]
+FIFTY_STEPS = [
+    "--config.num_epochs=1",
+    "--config.data.train_examples=864",
+    "--config.model.features=(2,2)",
+    "--config.model.pool_after=(0,1)",
+]
 
 
 @pytest.fixture(scope="module")

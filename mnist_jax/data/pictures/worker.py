@@ -36,6 +36,7 @@ from mnist_jax.data.pictures.decode import (
 )
 from mnist_jax.data.pictures.mnist_form import MNIST_SHAPE
 from mnist_jax.data.pictures.preparation import Preparation
+from mnist_jax.data.pictures.quick import QUICK_BYTES, is_quick
 from mnist_jax.data.pictures.steps import Step
 from mnist_jax.errors import DataError
 from mnist_jax.runtime.regular_file import open_regular
@@ -47,15 +48,6 @@ if TYPE_CHECKING:
 # A picture of 64 million pixels takes a few seconds and about 1 GB.
 CPU_SECONDS = 20
 MEMORY_BYTES = 3 * 2**29
-
-# A progressive JPEG goes over its pixels once for each ten of its bytes: up to here for about a second.
-_QUICK_BYTES_TIMES_PIXELS = 2**32
-_QUICK_PIXELS = 2**22
-# What of a header is gone over once for each of its parts (EXIF data, comments) takes the square of its size.
-_QUICK_BYTES = 2**16
-
-# The frame of an AVIF may be larger than its header says, and is decoded all the same.
-_LARGER_INSIDE = ("AVIF",)
 
 # Of many files these are looked at before the first is read.
 _LOOKED_AT = 10
@@ -123,7 +115,7 @@ class PictureWorker:
         Raises:
             DataError: as `Preparation.load`, or it takes more than the time or the memory accepted.
         """
-        if not self._is_for_all and _is_quick(io.BytesIO(content), len(content)):
+        if not self._is_for_all and is_quick(io.BytesIO(content), len(content)):
             return _load(content, preparation, steps)
         with self._lock:
             request = {**preparation.as_dict(), "with_steps": steps is not None}
@@ -142,7 +134,7 @@ class PictureWorker:
         Raises:
             DataError: as `load_page`, or it takes more than the time or the memory accepted.
         """
-        if not self._is_for_all and _is_quick(io.BytesIO(content), len(content)):
+        if not self._is_for_all and is_quick(io.BytesIO(content), len(content)):
             return _load_page(content, steps)
         with self._lock:
             answer, body = self._ask(content, {"page": True, "with_steps": steps is not None})
@@ -164,13 +156,13 @@ class PictureWorker:
         try:
             if isinstance(source, Path):
                 with open_regular(source) as file:
-                    is_small = os.fstat(file.fileno()).st_size <= _QUICK_BYTES
+                    is_small = os.fstat(file.fileno()).st_size <= QUICK_BYTES
                     source = file.read() if is_small else source
         except OSError as error:
             raise DataError(f"cannot be read ({error.strerror or error})") from error
         if isinstance(source, Path):
             request["path"], source = os.path.abspath(source), b""
-        elif ask is read_facts and len(source) <= _QUICK_BYTES or _is_quick(io.BytesIO(source), len(source)):
+        elif ask is read_facts and len(source) <= QUICK_BYTES or is_quick(io.BytesIO(source), len(source)):
             with _without_a_name():
                 return ask(io.BytesIO(source))
         with self._lock:
@@ -281,22 +273,9 @@ def start_early(files: Sequence[str]) -> None:
     for file in files[:_LOOKED_AT]:
         with contextlib.suppress(OSError, ValueError):
             is_picture = file.lower().endswith(PICTURE_SUFFIXES) and os.path.isfile(file)
-            if is_picture and not _is_quick(file, os.path.getsize(file)):
+            if is_picture and not is_quick(file, os.path.getsize(file)):
                 shared_worker().start()
                 return
-
-
-def _is_quick(source: "Source", num_bytes: int) -> bool:
-    if num_bytes > _QUICK_BYTES:
-        return False
-    try:
-        facts = read_facts(source)
-    except DataError:
-        return True  # it goes no further than its header
-    if facts.file_format in _LARGER_INSIDE:
-        return False
-    pixels = facts.height * facts.width
-    return pixels <= _QUICK_PIXELS and pixels * num_bytes <= _QUICK_BYTES_TIMES_PIXELS
 
 
 def _write(stream: BinaryIO | Any, head: dict[str, Any], body: bytes) -> None:
