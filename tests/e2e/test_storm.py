@@ -87,7 +87,7 @@ def kill_at_random(process, workdir: Path, chance: random.Random, *, may_end: bo
 def wait_while(condition, seconds: float = 600) -> None:
     end = time.monotonic() + seconds
     while condition() and time.monotonic() < end:
-        time.sleep(0.0002)
+        time.sleep(0.001)
 
 
 def size_of(path: Path) -> int:
