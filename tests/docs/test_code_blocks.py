@@ -34,6 +34,8 @@ RUN = "runs/default"
 def folder(tmp_path, monkeypatch, small_run, small_data) -> Path:
     """A folder like a checkout in which a run is finished, with a few pictures to ask about."""
     monkeypatch.delenv("MNIST_JAX_DATA_DIR", raising=False)
+    # Most of the time of a report here: programs of tests are hardly optimized.
+    monkeypatch.setattr("mnist_jax.report.robustness.NUM_IMAGES", 10)
     shutil.copytree(small_run, tmp_path / RUN)
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     images = small_data.test.images
