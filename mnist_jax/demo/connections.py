@@ -5,6 +5,7 @@ import contextlib
 import resource
 from typing import Any
 
+import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 # A browser sends its headers at once.
@@ -12,6 +13,9 @@ _HEADER_SECONDS = 10.0
 # Of a client that takes nothing of its answer.
 _SEND_SECONDS = 30.0
 _MAX_CONNECTIONS, _BACKLOG = 512, 128
+# Each piece of a body costs time, whatever is in it; these are free, and then one for so many bytes.
+_FREE_PIECES, _BYTES_OF_A_PIECE = 1000, 64
+_HEADER_BYTES = 2**16
 # Descriptors for everything but connections.
 _SPARE_DESCRIPTORS = 64
 
@@ -84,12 +88,36 @@ class Connections:
             connection.transport.abort()
 
 
+class _Parser(h11.Connection):
+    """h11's parser, which takes a body in crumbs for no HTTP."""
+
+    _num_pieces = _num_bytes = 0
+
+    def next_event(self) -> Any:
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            self._num_pieces = self._num_bytes = 0
+        elif isinstance(event, h11.Data):
+            self._num_pieces += 1
+            self._num_bytes += len(event.data)
+            if self._num_pieces > _FREE_PIECES + self._num_bytes // _BYTES_OF_A_PIECE:
+                raise h11.RemoteProtocolError("a body in crumbs")
+        return event
+
+
 class _Protocol(H11Protocol):
-    """uvicorn's protocol, whose client is waited for only so long."""
+    """uvicorn's protocol, whose client is waited for only so long and sends no crumbs."""
 
     def __init__(self, connections: Connections, *args: Any, **options: Any):
         super().__init__(*args, **options)
         self._connections = connections
+        self.conn = _Parser(h11.SERVER, _HEADER_BYTES)
+
+    def send_400_response(self, msg: str) -> None:
+        try:
+            super().send_400_response(msg)
+        except h11.LocalProtocolError:
+            self.transport.abort()  # in the middle of an answer
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)

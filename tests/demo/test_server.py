@@ -310,6 +310,22 @@ def test_a_body_that_comes_slowly_but_comes_is_answered():
     assert serve_for(client, limit=1, header_seconds=0.3, send_seconds=0.3) == b"HTTP/1.1 200 OK"
 
 
+def test_a_body_in_crumbs_is_refused_and_one_in_pieces_is_not():
+    request = b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+    async def client(port):
+        answers = []
+        for pieces in (3000 * (b"64\r\n" + b"x" * 100 + b"\r\n"), 300_000 * b"1\r\nx\r\n"):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(request + pieces + b"0\r\n\r\n")
+            answers.append(await reader.readline())
+            writer.close()
+        return answers
+
+    refused = b"HTTP/1.1 400 Bad Request\r\n"
+    assert serve_for(client, limit=10, header_seconds=600.0) == [b"HTTP/1.1 200 OK\r\n", refused]
+
+
 def test_faults_of_the_loop_are_a_few_lines(capsys):
     tell = _Faults()
     for _ in range(1000):
