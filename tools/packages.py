@@ -20,6 +20,7 @@ PURPOSES = {
     "absl-py": "reads command lines as ml_collections spells them",
     "flatbuffers": "jax.export, which does not declare it",
     "flax": "the networks (linen)",
+    "h11": "bounds what clients of the demo may cost; uvicorn's parser",
     "importlib-resources": "tensorflow-datasets, which does not declare it",
     "jax": "everything that is computed",
     "jaxtyping": "shapes and dtypes in annotations",
