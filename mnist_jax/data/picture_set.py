@@ -15,7 +15,7 @@ from mnist_jax.data.groups import groups_of
 from mnist_jax.data.pictures.decode import MAX_PICTURE_BYTES, find_white
 from mnist_jax.data.pictures.fit import choose_size
 from mnist_jax.data.pictures.preparation import Preparation
-from mnist_jax.data.pictures.worker import shared_worker
+from mnist_jax.data.pictures.worker import QUESTIONS, shared_worker
 from mnist_jax.errors import DataError
 from mnist_jax.runtime.regular_file import read_regular
 
@@ -117,10 +117,7 @@ def load_picture_sets(
 
 def _choose_preparation(sets: Mapping[str, PictureSet], image_size: int) -> tuple[Preparation, list[str]]:
     """Looks at all pictures and says what is to be done to them, in color for now."""
-    look_at = {
-        question: functools.partial(shared_worker().look, question)
-        for question in ("read_facts", "highest_tone", "background_of")
-    }
+    look_at = {question: functools.partial(shared_worker().look, question) for question in QUESTIONS}
     facts = {
         split: [_of_file(look_at["read_facts"], pictures, i) for i in range(len(pictures.sources))]
         for split, pictures in sets.items()

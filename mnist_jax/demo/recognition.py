@@ -19,8 +19,8 @@ from mnist_jax.models.registry import summarize_layers
 from mnist_jax.run.load import LoadedModel
 from mnist_jax.training.step import preprocess
 
-# Two programs are enough. An image costs no less in a larger batch than in one of four, and a crowd's batches
-# are seldom fuller: pictures come no faster than they are prepared.
+# Two programs are enough. A crowd's batches are seldom fuller than four, for pictures come no faster than
+# they are prepared, and a batch is always computed whole.
 BATCH_SIZES = (1, 4)
 
 # A picture of the largest size needs about 1 GB while it is decoded.

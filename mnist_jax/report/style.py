@@ -48,7 +48,7 @@ def fit_labels(figure: Figure) -> None:
     """
     figure.set_layout_engine(None)
     renderer = FigureCanvasAgg(figure).get_renderer()
-    room = figure.subplotpars
+    # Some room, to see by how much labels reach beyond the axes.
     figure.subplots_adjust(left=0.12, right=0.97, bottom=0.12, top=0.9)
     outer = Bbox.union([box for axes in figure.axes if (box := axes.get_tightbbox(renderer)) is not None])
     inner = Bbox.union([axes.get_window_extent(renderer) for axes in figure.axes])
@@ -59,7 +59,6 @@ def fit_labels(figure: Figure) -> None:
         right=1 - (outer.x1 - inner.x1 + gap) / width,
         bottom=(inner.y0 - outer.y0 + gap) / height,
         top=1 - (outer.y1 - inner.y1 + gap) / height,
-        hspace=room.hspace,
     )
 
 

@@ -1,7 +1,7 @@
 """The C library's heap: shared by all threads, and what is free goes back to the system.
 
-A compilation takes hundreds of megabytes and frees them; glibc would keep them for later, once for each
-thread that took part.
+A compilation takes much memory and frees it; glibc would keep that for later, once for each thread that took
+part.
 """
 
 import contextlib
@@ -21,6 +21,6 @@ def use_few_arenas() -> None:
 
 
 def give_back() -> None:
-    """Returns to the system what the heap holds and nobody uses; milliseconds."""
+    """Returns to the system what the heap holds and nobody uses."""
     with contextlib.suppress(AttributeError, OSError):
         ctypes.CDLL(None).malloc_trim(ctypes.c_size_t(0))

@@ -51,7 +51,7 @@ def reduce_to(gray: Float[np.ndarray, "height width"], longest: int = LONGEST_SI
     height, width = (max(1, side // factor) for side in gray.shape)
     if min(gray.shape) < factor:
         return gray
-    # Along whole rows first: several times as fast as the mean of blocks.
+    # Along whole rows first, which NumPy adds faster than blocks.
     rows = gray[: height * factor].reshape(height, factor, -1).sum(axis=1)
     return sum(rows[:, start : width * factor : factor] for start in range(factor)) / factor**2
 
@@ -199,7 +199,7 @@ def noise_of(flat: np.ndarray) -> float:
 
 
 def _widen(mask: np.ndarray) -> np.ndarray:
-    """Dilates by a pixel on all eight sides; much faster than SciPy for so small an element."""
+    """Dilates by a pixel on all eight sides, for which SciPy takes longer."""
     tall = mask.copy()
     tall[1:] |= mask[:-1]
     tall[:-1] |= mask[1:]
