@@ -28,7 +28,8 @@ OPTIMIZERS: Mapping[str, OptimizerFields] = {
     "lamb": OptimizerFields("Adam scaled layer by layer (You et al. 2020)", _ADAM),
     "lion": OptimizerFields("the sign of a momentum (Chen et al. 2023)", ("b1", "momentum", "weight_decay")),
     "muon": OptimizerFields(
-        "orthogonal updates of kernels, else Adam (Jordan 2024)", ("momentum", "nesterov", *_ADAM)
+        "orthogonal updates of kernels, else Adam (Jordan 2024)",
+        ("momentum", "nesterov", "muon_dense", *_ADAM),
     ),
     "schedule_free_adamw": OptimizerFields("AdamW that averages its weights (Defazio et al. 2024)", _ADAM),
     "prodigy": OptimizerFields("Adam that finds its own rate (Mishchenko, Defazio 2024)", _ADAM),

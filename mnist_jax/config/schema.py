@@ -179,6 +179,7 @@ FIELDS = (
         less_than=1,
     ),
     Field("optim.nesterov", True, "Nesterov's form of the momentum"),
+    Field("optim.muon_dense", True, "muon for the kernels of dense layers too, not of convolutions alone"),
     _from_0("optim.weight_decay", 0.0, "share of each kernel taken off per step and unit of learning rate"),
     _from_0("optim.clip_norm", 0.0, "largest global norm of the gradient; 0 = not clipped"),
     _from_1(

@@ -1,5 +1,6 @@
 """The optimizers by name, and what is added to any of them."""
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
@@ -20,6 +21,7 @@ DEFAULTS: Mapping[str, Any] = {
     "epsilon": 1e-7,
     "momentum": -1.0,
     "nesterov": True,
+    "muon_dense": True,
     "weight_decay": 0.0,
 }
 
@@ -125,7 +127,15 @@ def _lion(rate: Rate, *, b1: float, momentum: float, weight_decay: float) -> Tra
 
 
 def _muon(
-    rate: Rate, *, momentum: float, nesterov: bool, b1: float, b2: float, epsilon: float, weight_decay: float
+    rate: Rate,
+    *,
+    momentum: float,
+    nesterov: bool,
+    muon_dense: bool,
+    b1: float,
+    b2: float,
+    epsilon: float,
+    weight_decay: float,
 ) -> Transformation:
     return optax.contrib.muon(
         rate,
@@ -135,7 +145,7 @@ def _muon(
         nesterov=nesterov,
         adam_b1=b1,
         adam_b2=b2,
-        muon_weight_dimension_numbers=_as_matrices,
+        muon_weight_dimension_numbers=functools.partial(_as_matrices, fewest_inputs=1 if muon_dense else 2),
         # Updates of Adam's size, so that one learning rate suits both (Liu et al. 2025).
         consistent_rms=0.2,
     )
@@ -211,11 +221,17 @@ def _is_kernel(params: optax.Params) -> optax.Params:
     return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
 
 
-def _as_matrices(params: optax.Params) -> optax.Params:
-    """Kernels ``[..., out]`` as matrices of inputs by outputs, for Muon; None for the rest."""
+def _as_matrices(params: optax.Params, fewest_inputs: int) -> optax.Params:
+    """Kernels ``[..., out]`` as matrices of inputs by outputs, for Muon; None for the rest.
+
+    A dense layer's kernel has one axis of inputs, a convolution's three; those with fewer than
+    ``fewest_inputs`` are of the rest.
+    """
 
     def of(leaf: jax.Array) -> optax.contrib.MuonDimensionNumbers | None:
         *inputs, output = range(leaf.ndim)
-        return optax.contrib.MuonDimensionNumbers(tuple(inputs), output) if inputs else None
+        if len(inputs) < fewest_inputs:
+            return None
+        return optax.contrib.MuonDimensionNumbers(tuple(inputs), output)
 
     return jax.tree.map(of, params)

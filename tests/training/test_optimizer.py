@@ -144,6 +144,20 @@ def test_muon_moves_a_convolution_along_an_orthogonal_matrix():
     assert ((sizes > 0.6) & (sizes < 1.3)).all()
 
 
+@pytest.mark.parametrize(
+    ("shape", "dense", "expected"),
+    [
+        ((1, 6, 4), True, optax.contrib.muon(0.1, eps=1e-7, consistent_rms=0.2)),
+        ((1, 6, 4), False, optax.nadamw(0.1, eps=1e-7, weight_decay=0)),
+        ((1, 3, 3, 2, 4), False, create_optimizer(0.1, name="muon")),
+    ],
+)
+def test_muon_of_convolutions_alone_leaves_dense_kernels_to_adam(shape, dense, expected):
+    gradient = np.random.default_rng(2).normal(size=shape).astype(np.float32)
+    moved, _ = moved_by(create_optimizer(0.1, name="muon", muon_dense=dense), gradient)
+    np.testing.assert_allclose(moved["kernel"], moved_by(expected, gradient)[0]["kernel"], rtol=1e-5)
+
+
 @pytest.mark.parametrize("name", [name for name in OPTIMIZERS if name not in ("adam", "prodigy")])
 def test_decay_spares_biases(name):
     params = {"kernel": jnp.full((2, 2), 2.0), "bias": jnp.ones(2)}
