@@ -1,6 +1,5 @@
 """Training against the clock: no evaluation, file or checkpoint between the first step and the last."""
 
-import dataclasses
 import time
 from typing import Any
 
@@ -45,7 +44,7 @@ class Speedrun:
         self.experiment = experiment_for(config, layout, train)
         self._images, self._labels = jax.device_put((train.images, train.labels), layout.replicated)
         self._evaluated = data.test if data.validation is None else data.validation
-        self._initialize = CompiledFunction(jax.jit(self._initial))
+        self._initialize = CompiledFunction(self.experiment.jit_initial_state())
         self._program = CompiledFunction(self.experiment.jit_train_steps(), self.experiment.compiler_options)
         self._evaluator = Evaluator(
             self.experiment.model.apply,
@@ -63,7 +62,7 @@ class Speedrun:
             jax.device_put(RunKeys.from_seed(seed), self.experiment.layout.replicated)
         )
         cpu, start = time.process_time(), time.perf_counter()
-        state, log = self._initialize(keys)
+        state, log = self._initial(keys)
         steps = self._steps(keys)
         for _ in range(self.experiment.config.num_epochs):
             state, log, _ = steps.run(state, log, self.experiment.steps_per_epoch)
@@ -80,9 +79,8 @@ class Speedrun:
         }
 
     def _initial(self, keys: RunKeys) -> tuple[TrainState, EpochLog]:
-        # The keys are an argument here, so that one program serves all seeds.
-        experiment = dataclasses.replace(self.experiment, keys=keys)
-        return experiment.create_state(), experiment.create_log()
+        # The key is an argument here, so that one program serves all seeds.
+        return self.experiment.layout.replicate(self._initialize(keys.params)), self.experiment.create_log()
 
     def _steps(self, keys: RunKeys) -> CompiledSteps:
         static_length = self.experiment.static_length
@@ -93,5 +91,5 @@ class Speedrun:
         # An accelerator's program is compiled for its length, so only the real one warms up.
         epoch = self.experiment.steps_per_epoch
         length = epoch if self.experiment.static_length else min(5, epoch)
-        state, _, _ = self._steps(keys).run(*self._initialize(keys), length)
+        state, _, _ = self._steps(keys).run(*self._initial(keys), length)
         self._evaluator(state.eval_variables(), self._evaluated.images, self._evaluated.labels)

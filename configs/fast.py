@@ -1,15 +1,13 @@
-"""The speedrun: the fewest seconds on a CPU to a mean of 99.0% on MNIST's test set. One epoch, nothing else.
+"""The speedrun: the fewest seconds on a CPU to a mean of 99.0% on MNIST's test set. 20,000 images, each once.
 
     python -m benchmarks.time_to_accuracy --config configs/fast.py --seeds 0:5 --target 0.99
     python -m mnist_jax.train --config configs/fast.py
 
-Chosen on the last 5,000 training images (--config.data.validation_examples=5000
---config.data.validation=last): 99.20%, 99.16%, 99.24% and 99.10% with seeds 0 to 3 after 859 steps (without
-label smoothing 99.06% and 99.14%). The test set had no part in it.
+Chosen on 10,000 training images by writers none of whom wrote the others (--config.data.train_examples=30000
+--config.data.validation_examples=10000), seeds 0 to 3: 98.83% after 312 steps; with a momentum of 0.95
+98.70%. Adam at 1e-2 needs 781 steps, all 50,000 other images, for 98.77%. The test set had no part in it.
 
-Measured: 99.22% ± 0.04 (mean and SD of seeds 0 to 4), 4.3 s of training on 2 shared cores of an AMD EPYC, jax
-0.10.2.
-Measured at commit 856b13c; not again since.
+Measured: see the README's table of speedruns.
 """
 
 from ml_collections import ConfigDict
@@ -22,6 +20,7 @@ def get_config() -> ConfigDict:
     config = default_config()
     config.num_epochs = 1
     config.batch_size = 64
+    config.data.train_examples = 20_000
 
     # Pooling right after the first convolution keeps the large early images few: a step takes a twentieth of
     # the article's operations. Eight channels fill a register of the processor.
@@ -34,7 +33,12 @@ def get_config() -> ConfigDict:
     # The statistics of the last tens of steps: the network changes until the end.
     config.model.batch_norm_momentum = 0.9
 
+    # The convolutions learn from a third of the images that Adam asks for; of the dense layer an update costs
+    # more than it gains.
+    config.optim.name = "muon"
+    config.optim.muon_dense = False
+    config.optim.momentum = 0.85
     config.optim.schedule = "one_cycle"
-    config.optim.learning_rate = 1e-2
+    config.optim.learning_rate = 3e-2
     config.optim.label_smoothing = 0.1
     return config

@@ -99,13 +99,11 @@ def check_against_data(config: ConfigDict, num_train: int) -> None:
         ConfigError: with one line.
     """
     taken, held_out = config.data.train_examples, config.data.validation_examples
-    used = taken or num_train
+    used = min(taken or num_train, num_train)
     remaining = used - held_out
     steps = remaining // config.batch_size * config.num_epochs
     accumulated = config.optim.accumulation_steps
-    if taken > num_train:
-        problem = f"data.train_examples: {taken} is more than the {num_train} training images there are"
-    elif remaining < 1:
+    if remaining < 1:
         problem = f"data.validation_examples: {held_out} held out of {used} leave no image to train on"
     elif config.batch_size > remaining:
         problem = f"batch_size: {config.batch_size} is more than the {remaining} training images there are"

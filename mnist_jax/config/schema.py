@@ -76,7 +76,7 @@ FIELDS = (
     _from_0(
         "data.train_examples",
         0,
-        "train on N images only, the first (of your own data: drawn over all classes); 0 = all",
+        "train on at most N images, the first (of your own data: drawn over all classes); 0 = all",
     ),
     _from_0(
         "data.validation_examples",

@@ -146,9 +146,11 @@ def divide(config: ConfigDict, splits: Splits, num_devices: int = 1) -> tuple[Co
     Raises:
         ConfigError: the configuration does not fit the data.
     """
+    config, remarks = _take_what_there_is(config, splits)
     num_examples, num_validation = config.data.train_examples, config.data.validation_examples
     num_train = (num_examples or splits.train.num_examples) - num_validation
     config, chosen = resolve(config, max(num_train, 1), num_devices)
+    chosen = [*remarks, *chosen]
     check_against_data(config, splits.train.num_examples)
     used = splits.train.take(num_examples) if num_examples else splits.train
     if not num_validation:
@@ -160,6 +162,16 @@ def divide(config: ConfigDict, splits: Splits, num_devices: int = 1) -> tuple[Co
     train, validation = used.hold_out(num_validation, how)
     chosen = [f"the {num_validation:,} validation images are {_HELD_OUT[_kind(config, how)]}", *chosen]
     return config, RunData(splits, train, validation, tuple(chosen))
+
+
+def _take_what_there_is(config: ConfigDict, splits: Splits) -> tuple[ConfigDict, list[str]]:
+    """Asks for all training images where there are fewer than are asked for, and says so in a line."""
+    most, available = config.data.train_examples, splits.train.num_examples
+    if most <= available:
+        return config, []
+    config = copy.deepcopy(config)
+    config.data.train_examples = 0
+    return config, [f"there are {available:,} training images, fewer than data.train_examples = {most}"]
 
 
 def choose_validation_examples(config: ConfigDict, splits: Splits, wanted: int) -> int:
@@ -209,6 +221,7 @@ def divide_into_folds(config: ConfigDict, splits: Splits, num_folds: int) -> tup
         ConfigError: the configuration does not fit the data.
         DataError: the data cannot be divided in that way.
     """
+    config, remarks = _take_what_there_is(config, splits)
     how, num_examples = config.data.validation, config.data.train_examples
     if config.data.validation_examples:
         held_out = config.data.validation_examples
@@ -228,5 +241,5 @@ def divide_into_folds(config: ConfigDict, splits: Splits, num_folds: int) -> tup
     of_fold = copy.deepcopy(config)
     of_fold.data.validation_examples = largest
     check_against_data(of_fold, splits.train.num_examples)
-    chosen = [f"the {num_folds} folds are {_FOLDS[_kind(config, how)]}", *chosen]
+    chosen = [f"the {num_folds} folds are {_FOLDS[_kind(config, how)]}", *remarks, *chosen]
     return config, Folds(splits, used, fold_of, num_folds, tuple(chosen))

@@ -32,7 +32,7 @@ from mnist_jax.training.draws import AugmentFn, draw_step
 from mnist_jax.training.epoch import RunKeys, jit_train_steps, make_train_steps
 from mnist_jax.training.epoch_log import EpochLog
 from mnist_jax.training.groups import freeze_step, names_of
-from mnist_jax.training.state import TrainState, create_train_state, initial_state
+from mnist_jax.training.state import TrainState, initial_state, jit_initial_state
 from mnist_jax.training.step import train_step
 
 # In steps: an average of fewer is no average.
@@ -77,8 +77,12 @@ class Experiment:
 
     def create_state(self, start: Callable[[TrainState], TrainState] = lambda state: state) -> TrainState:
         """Initializes the state of step 0 on every device; ``start`` may put trained variables into it."""
-        state = self._initial(create_train_state, self.keys.params)
+        state = self.jit_initial_state()(self.keys.params)
         return self.layout.replicate(broadcast_from_primary(start(state)))
+
+    def jit_initial_state(self) -> Callable[[jax.Array], TrainState]:
+        """The jitted function from a key to the state of step 0, see ``state.jit_initial_state``."""
+        return jit_initial_state(self.model, self.image_shape, self.tx, use_ema=self._averages_weights)
 
     def create_log(self) -> EpochLog:
         """Makes the empty log of an epoch on every device."""
@@ -93,12 +97,17 @@ class Experiment:
 
     @functools.cached_property
     def _shapes(self) -> dict[str, Any]:
-        state = jax.eval_shape(functools.partial(self._initial, initial_state), self.keys.params)
+        state = jax.eval_shape(
+            lambda key: initial_state(
+                key, self.model, self.image_shape, self.tx, use_ema=self._averages_weights
+            ),
+            self.keys.params,
+        )
         return {"state": state, "log": jax.eval_shape(lambda: EpochLog.empty(self.steps_per_epoch))}
 
-    def _initial(self, create: Callable[..., TrainState], key: jax.Array) -> TrainState:
-        use_ema = self.config.optim.ema_fraction > 0
-        return create(key, self.model, self.image_shape, self.tx, use_ema=use_ema)
+    @property
+    def _averages_weights(self) -> bool:
+        return self.config.optim.ema_fraction > 0
 
     def compiled_steps(self, train: Dataset) -> CompiledSteps:
         """Puts the training images on every device, once, for the steps to be done there."""

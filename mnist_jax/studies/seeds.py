@@ -61,7 +61,7 @@ def prepare_split(
     splits = _load(config)
     if split == "validation" and not config.data.validation_examples:
         config = copy.deepcopy(config)
-        available = config.data.train_examples or splits.train.num_examples
+        available = min(config.data.train_examples or splits.train.num_examples, splits.train.num_examples)
         wanted = max(1, available // _HELD_OUT_SHARE)
         config.data.validation_examples = choose_validation_examples(config, splits, wanted)
     config, data = divide(config, splits)

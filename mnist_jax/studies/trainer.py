@@ -34,7 +34,7 @@ from mnist_jax.training.epoch import RunKeys
 from mnist_jax.training.epoch_log import EpochLog
 from mnist_jax.training.evaluation import EvaluationResult
 from mnist_jax.training.logits import evaluate_logits, make_logits_fn, make_view_probabilities_fn
-from mnist_jax.training.state import TrainState, jit_initial_state
+from mnist_jax.training.state import TrainState
 
 # Of an accelerator's memory: the rest is for the data, evaluation and what fragmentation wastes.
 _SHARE_OF_MEMORY = 0.7
@@ -244,13 +244,7 @@ class MemberTrainer:
     @functools.cached_property
     def _create_state(self) -> Callable[[jax.Array], TrainState]:
         # Compiled once, for any number of seeds.
-        experiment = self.experiment
-        return jit_initial_state(
-            experiment.model,
-            experiment.image_shape,
-            experiment.tx,
-            use_ema=experiment.config.optim.ema_fraction > 0,
-        )
+        return self.experiment.jit_initial_state()
 
     def evaluate(self, state: TrainState, dataset: Dataset) -> EvaluationResult:
         """Measures a member on all images of a data set."""

@@ -205,7 +205,7 @@ def test_without_a_suggestion_the_fields_of_the_group_are_listed():
         ({}, 64, None),
         ({"eval_batch_size": 10**6}, 64, None),
         ({}, 63, "batch_size: 64 is more than the 63 training images"),
-        ({"data__train_examples": 65}, 64, "data.train_examples: 65 is more than the 64"),
+        ({"data__train_examples": 65}, 63, "batch_size: 64 is more than the 63 training images"),
         ({"data__validation_examples": 64}, 64, "data.validation_examples: 64 held out of 64"),
         ({"data__validation_examples": 1}, 64, "batch_size: 64 is more than the 63"),
         ({"num_epochs": 2**31 - 1}, 128, "num_epochs: 2147483647 epochs are"),

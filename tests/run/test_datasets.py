@@ -8,9 +8,9 @@ import pytest
 
 from mnist_jax.config.check import check
 from mnist_jax.data.dataset import Dataset, Splits
-from mnist_jax.errors import ConfigError, DataError
+from mnist_jax.errors import DataError
 from mnist_jax.run import datasets
-from mnist_jax.run.datasets import RunData, divide, load_recorded, write_test_items
+from mnist_jax.run.datasets import RunData, divide, divide_into_folds, load_recorded, write_test_items
 
 
 def make_dataset(num_examples, seed):
@@ -53,8 +53,17 @@ def test_a_configuration_takes_its_examples_and_holds_some_out(splits):
     assert config.batch_size == 8
     assert automatic.remarks[1] == "chosen for 16 training images: batches of 8"
     assert (data.train.num_examples, data.validation, data.eval_split) == (20, None, "test")
-    with pytest.raises(ConfigError, match="train_examples"):
-        divide(check({"batch_size": 4, "data": {"train_examples": 21}}), splits)
+
+
+def test_where_there_are_fewer_examples_than_asked_for_all_are_taken_and_it_is_said(splits):
+    asked = check({"batch_size": 4, "data": {"train_examples": 21, "validation_examples": 4}})
+    config, data = divide(asked, splits)
+    assert (config.data.train_examples, data.train.num_examples, data.validation.num_examples) == (0, 16, 4)
+    assert "there are 20 training images, fewer than data.train_examples = 21" in data.remarks
+    assert asked.data.train_examples == 21
+    config, folds = divide_into_folds(check({"batch_size": 4, "data": {"train_examples": 21}}), splits, 5)
+    assert (config.data.train_examples, folds.used.num_examples) == (0, 20)
+    assert any("fewer than data.train_examples" in line for line in folds.chosen)
 
 
 def test_an_earlier_runs_data_has_to_be_the_same(splits, monkeypatch):
