@@ -34,8 +34,8 @@ def get_config() -> ConfigDict:
     # The statistics of the last tens of steps: the network changes until the end.
     config.model.batch_norm_momentum = 0.9
 
-    # The convolutions learn from fewer images than Adam asks for; an update of the dense layer would cost more
-    # than it gains.
+    # The convolutions learn from fewer images than Adam asks for; an update of the dense layer would cost
+    # more than it gains.
     config.optim.name = "muon"
     config.optim.muon_dense = False
     config.optim.momentum = 0.85

@@ -271,14 +271,14 @@ class Checkpoints:
 
     def _open_manager(self) -> ocp.CheckpointManager:
         # Orbax would remove old steps before our manifest exists, and count damaged folders as checkpoints:
-        # so it is told to keep everything, and `_retain` removes.
-        if self._manager is None:
-            options = ocp.CheckpointManagerOptions(
-                preservation_policy=checkpoint_managers.LatestN(None), lightweight_initialize=True
-            )
-            self._manager = ocp.CheckpointManager(self.directory, options=options)
-        else:
-            self._manager.reload()
+        # so it is told to keep everything, and `_retain` removes. A new one each time, for to look again it
+        # would read what damaged steps say of themselves, and stumble over it.
+        if self._manager is not None:
+            self._manager.close()
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=checkpoint_managers.LatestN(None), lightweight_initialize=True
+        )
+        self._manager = ocp.CheckpointManager(self.directory, options=options)
         return self._manager
 
     def _finish(

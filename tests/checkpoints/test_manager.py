@@ -262,6 +262,20 @@ def test_broken_steps_are_removed_once_a_newer_one_is_safe_but_not_before(tmp_pa
     assert step == 3 and "checkpoint 999" in warnings[0]
 
 
+@pytest.mark.parametrize("content", [None, b"", bytes(16), b"\xff", b"5", b"[]", b'{"item_handlers": 5}'])
+def test_newer_steps_that_a_power_cut_damaged_are_not_looked_at(tmp_path, caplog, content):
+    save_steps(tmp_path, {1: None, 8: None, 9: None}, keep_latest=3)
+    for step in (8, 9):
+        (tmp_path / str(step) / "manifest.json").unlink()
+        metadata = tmp_path / str(step) / "_CHECKPOINT_METADATA"
+        metadata.unlink() if content is None else metadata.write_bytes(content)
+    warnings = []
+    save_steps(tmp_path, {2: None, 3: None}, keep_latest=3, on_warning=warnings.append)
+    assert intact_steps(tmp_path) == [1, 2, 3]
+    assert [record for record in caplog.records if record.levelname in ("WARNING", "ERROR")] == []
+    assert restore_x(tmp_path, "latest")[0] == 3
+
+
 def test_nothing_usable_and_missing_step(tmp_path):
     with pytest.raises(CheckpointError, match="no usable checkpoint"):
         Checkpoints(tmp_path / "none", read_only=True).restore("latest", {})
