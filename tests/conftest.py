@@ -100,7 +100,7 @@ def make_tiny_state(tiny_model) -> Callable:
     import jax.numpy as jnp
 
     from mnist_jax.training.optimizer import create_optimizer
-    from mnist_jax.training.state import create_train_state
+    from tests.states import create_train_state
 
     @functools.cache
     def original(seed, use_ema, model, learning_rate, **optimizer):

@@ -25,8 +25,8 @@ from mnist_jax.terminal.console import RunConsole
 from mnist_jax.training.epoch import RunKeys
 from mnist_jax.training.epoch_log import EpochLog
 from mnist_jax.training.evaluation import Evaluator
-from mnist_jax.training.state import create_train_state
 from tests.report.pages import browser, check_page, look_at, section, text_of
+from tests.states import create_train_state
 
 TIMES = ("train_seconds", "compile_seconds")
 TINY = {

@@ -82,7 +82,7 @@ class Experiment:
 
     def jit_initial_state(self) -> Callable[[jax.Array], TrainState]:
         """The jitted function from a key to the state of step 0, see ``state.jit_initial_state``."""
-        return jit_initial_state(self.model, self.image_shape, self.tx, use_ema=self._averages_weights)
+        return self._initial(jit_initial_state)
 
     def create_log(self) -> EpochLog:
         """Makes the empty log of an epoch on every device."""
@@ -97,17 +97,12 @@ class Experiment:
 
     @functools.cached_property
     def _shapes(self) -> dict[str, Any]:
-        state = jax.eval_shape(
-            lambda key: initial_state(
-                key, self.model, self.image_shape, self.tx, use_ema=self._averages_weights
-            ),
-            self.keys.params,
-        )
+        state = jax.eval_shape(functools.partial(self._initial, initial_state), self.keys.params)
         return {"state": state, "log": jax.eval_shape(lambda: EpochLog.empty(self.steps_per_epoch))}
 
-    @property
-    def _averages_weights(self) -> bool:
-        return self.config.optim.ema_fraction > 0
+    def _initial(self, create: Callable[..., Any], *key: jax.Array) -> Any:
+        use_ema = self.config.optim.ema_fraction > 0
+        return create(*key, self.model, self.image_shape, self.tx, use_ema=use_ema)
 
     def compiled_steps(self, train: Dataset) -> CompiledSteps:
         """Puts the training images on every device, once, for the steps to be done there."""

@@ -77,11 +77,6 @@ def jit_initial_state(*args: Any, **settings: Any) -> Callable[[jax.Array], Trai
     return jax.jit(lambda key: initial_state(key, *args, **settings), compiler_options=options)
 
 
-def create_train_state(key: jax.Array, *args: Any, **settings: Any) -> TrainState:
-    """Computes `initial_state` in one program; not to be traced itself."""
-    return jit_initial_state(*args, **settings)(key)
-
-
 @jax.jit
 def all_finite(tree: PyTree) -> Bool[Array, ""]:
     """Whether every number of every array in a pytree is finite."""

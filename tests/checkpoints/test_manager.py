@@ -21,9 +21,10 @@ from mnist_jax.checkpoints import manifest
 from mnist_jax.checkpoints.folder import CheckpointFolder
 from mnist_jax.checkpoints.manager import Checkpoints
 from mnist_jax.errors import CheckpointError
-from mnist_jax.training.state import TrainState, create_train_state, initial_state
+from mnist_jax.training.state import TrainState, initial_state
 from tests import checkpoint_killer
 from tests.full_disk import small_disk
+from tests.states import create_train_state
 
 
 class TinyModel(nn.Module):

@@ -20,8 +20,8 @@ from mnist_jax.studies.vmapped_steps import (
 )
 from mnist_jax.training.epoch import RunKeys
 from mnist_jax.training.epoch_log import EpochLog
-from mnist_jax.training.state import create_train_state
 from tests.run.test_experiment import make_config
+from tests.states import create_train_state
 from tests.trees import assert_close, assert_same_bits, same_bits
 
 RATES = {"sgd": 0.1, "lion": 1e-3, "prodigy": 1.0}

@@ -20,9 +20,9 @@ from mnist_jax.training.data_parallel import share_batch
 from mnist_jax.training.epoch import RunKeys, jit_train_steps, make_train_steps
 from mnist_jax.training.epoch_log import EpochLog
 from mnist_jax.training.optimizer import create_optimizer
-from mnist_jax.training.state import create_train_state
 from mnist_jax.training.step import train_step
 from tests.conftest import TINY_IMAGE_SHAPE
+from tests.states import create_train_state
 
 BATCH, STEPS = 16, 5
 

@@ -14,9 +14,9 @@ from mnist_jax.training.groups import (
     names_of,
     scale_rates,
 )
-from mnist_jax.training.state import create_train_state
 from mnist_jax.training.step import eval_step, train_step
 from tests.conftest import TINY_IMAGE_SHAPE
+from tests.states import create_train_state
 from tests.trees import assert_close, assert_same_bits
 
 

@@ -7,7 +7,8 @@ import pytest
 
 from mnist_jax.models.cnn import CNN
 from mnist_jax.training.optimizer import create_optimizer
-from mnist_jax.training.state import all_finite, create_train_state
+from mnist_jax.training.state import all_finite
+from tests.states import create_train_state
 from tests.trees import same_bits
 
 

@@ -11,8 +11,9 @@ import pytest
 from mnist_jax.training.epoch import RunKeys, jit_train_steps
 from mnist_jax.training.epoch_log import EpochLog
 from mnist_jax.training.optimizer import create_optimizer
-from mnist_jax.training.state import TrainState, create_train_state
+from mnist_jax.training.state import TrainState
 from mnist_jax.training.step import eval_step, preprocess, train_step
+from tests.states import create_train_state
 from tests.trees import assert_close, assert_same_bits, same_bits
 
 KEY = jax.random.key(5)
