@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks import accuracy
+from benchmarks import accuracy, wall
 from benchmarks.networks import NETWORKS
 from benchmarks.result_files import RESULTS_DIR, commit_of, describe_work, is_article_work, read_results
 from mnist_jax import cli
@@ -76,9 +76,10 @@ def draw(results: list[dict[str, Any]]) -> str:
     others = [result for result in compared if not is_article_work(result["settings"])]
     if others:
         parts.append(_networks_table(sorted(others, key=_order)))
-    accuracy = [result for result in newest.values() if result["benchmark"] == "time_to_accuracy"]
-    if accuracy:
-        parts.append(_accuracy_table(accuracy))
+    speedruns = [result for result in newest.values() if result["benchmark"] == "time_to_accuracy"]
+    if speedruns:
+        parts.append(_accuracy_table(speedruns))
+    parts += [wall.table(result) for result in newest.values() if result["benchmark"] == "wall"]
     return "\n\n".join(parts)
 
 

@@ -53,13 +53,31 @@ RESNET = {
 }
 
 
+WALL = {
+    **COMPARED,
+    "benchmark": "wall",
+    "settings": {"rounds": 5, "cold_rounds": 1, "against": "", "config_file": "configs/fast.py"},
+    "dataset": {"name": "mnist", "num_test": 10_000},
+    "commands": [
+        {"command": "train", "cache": "warm", "seconds": 3.0, "cpu_seconds": 5.0, "peak_bytes": 5 * 10**8}
+    ],
+}
+
+
 @pytest.fixture
 def folder(tmp_path):
     results = tmp_path / "results"
     results.mkdir()
     older = {**COMPARED, "machine": {**COMPARED["machine"], "date": "2025-01-01T00:00:00Z"}}
     older["contenders"] = {"ours": {**COMPARED["contenders"]["ours"], "images_per_second": 1.0}}
-    for name, result in (("z", older), ("b", COMPARED), ("c", ACCURACY), ("d", DIRTY), ("e", RESNET)):
+    for name, result in (
+        ("z", older),
+        ("b", COMPARED),
+        ("c", ACCURACY),
+        ("d", DIRTY),
+        ("e", RESNET),
+        ("f", WALL),
+    ):
         (results / f"{name}.json").write_text(json.dumps(result))
     (tmp_path / "README.md").write_text(f"# Title\n\n{BEGIN}\nold\n{END}\n\nmore\n")
     return tmp_path
@@ -85,6 +103,7 @@ def test_the_newest_results_are_drawn_between_the_markers(folder):
     assert f"| `configs/slow.py` | {row} 2026-01-03, commit fedcba987654-dirty |\n" in text
     assert "no augmentation" in text
     assert "| resnet, 32x32x3, batch 64 | 1,280 | 1.50 |  | 7.00 |\n" in text
+    assert "| `train`, `fast.py` | kept | 3.0 | 5.0 | 0.50 GB |\n" in text
     assert run(folder, "--check") == 0
     before = text
     assert run(folder) == 0
