@@ -8,7 +8,7 @@ a wider network, products in TF32, and Adam over all images.
 Chosen on 5,000 training images by writers none of whom wrote the others
 (--config.data.validation_examples=5000 --config.data.validation=writers), seeds 0 to 4 on one H200: 99.04%
 after 214 steps, against 99.11% with half the images and twice the steps, and 98.96% with the network of
-``fast.py`` there. The test set had no part in it.
+``fast.py`` as it was then. The test set had no part in it.
 
 Measured: 99.28% ± 0.05 (mean and SD of seeds 0 to 9) in 0.073 s of training on one H200, jax 0.11.2.
 Measured at commit 012870e, these settings given as flags of fast.py as it was then; kept in

@@ -271,8 +271,8 @@ class Checkpoints:
 
     def _open_manager(self) -> ocp.CheckpointManager:
         # Orbax would remove old steps before our manifest exists, and count damaged folders as checkpoints:
-        # so it is told to keep everything, and `_retain` removes. A new one each time, for to look again it
-        # would read what damaged steps say of themselves, and stumble over it.
+        # so it is told to keep everything, and `_retain` removes. It is a new one each time: to reload, Orbax
+        # reads the metadata of every step, and may fail at a damaged one.
         if self._manager is not None:
             self._manager.close()
         options = ocp.CheckpointManagerOptions(

@@ -147,12 +147,10 @@ def divide(config: ConfigDict, splits: Splits, num_devices: int = 1) -> tuple[Co
         ConfigError: the configuration does not fit the data.
     """
     config, remarks = _take_what_there_is(config, splits)
-    num_examples, num_validation = config.data.train_examples, config.data.validation_examples
-    num_train = (num_examples or splits.train.num_examples) - num_validation
-    config, chosen = resolve(config, max(num_train, 1), num_devices)
+    used, num_validation = used_images(config, splits), config.data.validation_examples
+    config, chosen = resolve(config, max(used.num_examples - num_validation, 1), num_devices)
     chosen = [*remarks, *chosen]
     check_against_data(config, splits.train.num_examples)
-    used = splits.train.take(num_examples) if num_examples else splits.train
     if not num_validation:
         return config, RunData(splits, used, None, tuple(chosen))
     how = config.data.validation
@@ -171,15 +169,20 @@ def _take_what_there_is(config: ConfigDict, splits: Splits) -> tuple[ConfigDict,
         return config, []
     config = copy.deepcopy(config)
     config.data.train_examples = 0
-    return config, [f"there are {available:,} training images, fewer than data.train_examples = {most}"]
+    return config, [f"there are {available:,} training images, fewer than data.train_examples = {most:,}"]
+
+
+def used_images(config: ConfigDict, splits: Splits) -> Dataset:
+    """The first ``data.train_examples`` training images; all where that is 0, or more than there are."""
+    most = config.data.train_examples
+    return splits.train.take(most) if 0 < most < splits.train.num_examples else splits.train
 
 
 def choose_validation_examples(config: ConfigDict, splits: Splits, wanted: int) -> int:
     """Returns how many training images to hold out: so many, or where groups are kept apart the nearest."""
     if not config.data.group or config.data.validation not in ("auto", "writers"):
         return wanted
-    num_examples = config.data.train_examples
-    used = splits.train.take(num_examples) if num_examples else splits.train
+    used = used_images(config, splits)
     nearest = sorted(range(1, used.num_examples), key=lambda number: abs(number - wanted))
     return next((number for number in nearest if used.has_groups_of(number)), wanted)
 
@@ -222,17 +225,14 @@ def divide_into_folds(config: ConfigDict, splits: Splits, num_folds: int) -> tup
         DataError: the data cannot be divided in that way.
     """
     config, remarks = _take_what_there_is(config, splits)
-    how, num_examples = config.data.validation, config.data.train_examples
+    how, used = config.data.validation, used_images(config, splits)
     if config.data.validation_examples:
         held_out = config.data.validation_examples
         problem = f"data.validation_examples: each fold is held out in its turn; expected 0, got {held_out}"
         raise ConfigError([problem])
     if how == "last":
         raise ConfigError(["data.validation: expected auto, writers or classes for folds, got 'last'"])
-    check_against_data(
-        resolve(config, num_examples or splits.train.num_examples)[0], splits.train.num_examples
-    )
-    used = splits.train.take(num_examples) if num_examples else splits.train
+    check_against_data(resolve(config, used.num_examples)[0], splits.train.num_examples)
     if how == "auto":
         how = "classes" if used.groups is None else "writers"
     fold_of = used.assign_folds(num_folds, how)

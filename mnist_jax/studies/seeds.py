@@ -19,6 +19,7 @@ from mnist_jax.run.datasets import (
     divide,
     divide_into_folds,
     load_configured,
+    used_images,
 )
 from mnist_jax.runtime.collectives import check_equal, on_primary
 from mnist_jax.runtime.devices import device_faults
@@ -61,8 +62,7 @@ def prepare_split(
     splits = _load(config)
     if split == "validation" and not config.data.validation_examples:
         config = copy.deepcopy(config)
-        available = min(config.data.train_examples or splits.train.num_examples, splits.train.num_examples)
-        wanted = max(1, available // _HELD_OUT_SHARE)
+        wanted = max(1, used_images(config, splits).num_examples // _HELD_OUT_SHARE)
         config.data.validation_examples = choose_validation_examples(config, splits, wanted)
     config, data = divide(config, splits)
     measured = data.test if split == "test" else data.validation

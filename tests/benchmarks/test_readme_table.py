@@ -70,14 +70,8 @@ def folder(tmp_path):
     results.mkdir()
     older = {**COMPARED, "machine": {**COMPARED["machine"], "date": "2025-01-01T00:00:00Z"}}
     older["contenders"] = {"ours": {**COMPARED["contenders"]["ours"], "images_per_second": 1.0}}
-    for name, result in (
-        ("z", older),
-        ("b", COMPARED),
-        ("c", ACCURACY),
-        ("d", DIRTY),
-        ("e", RESNET),
-        ("f", WALL),
-    ):
+    kept = {"z": older, "b": COMPARED, "c": ACCURACY, "d": DIRTY, "e": RESNET, "f": WALL}
+    for name, result in kept.items():
         (results / f"{name}.json").write_text(json.dumps(result))
     (tmp_path / "README.md").write_text(f"# Title\n\n{BEGIN}\nold\n{END}\n\nmore\n")
     return tmp_path

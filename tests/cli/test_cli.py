@@ -172,8 +172,8 @@ def test_one_slip_is_one_line(words, problem):
 def test_a_field_of_an_optimizer_is_taken_or_refused_in_one_line(name):
     words = [f"--config={DEFAULT}", f"--config.optim.name={name}"]
     words += ["--config.optim.schedule=constant", "--config.optim.ema_fraction=0"]
-    values = {"b1": 0.8, "b2": 0.9, "epsilon": 1e-5, "momentum": 0.5, "nesterov": False, "weight_decay": 1e-4}
-    values["muon_dense"] = False
+    values = {"b1": 0.8, "b2": 0.9, "epsilon": 1e-5, "momentum": 0.5, "weight_decay": 1e-4}
+    values |= {"nesterov": False, "muon_dense": False}
     assert set(values) == set(OWN_FIELDS)
     taken = OPTIMIZERS[name].fields
     for field, value in values.items():

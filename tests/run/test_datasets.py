@@ -111,3 +111,10 @@ def test_a_test_set_that_was_drawn_is_listed(splits, tmp_path):
     assert not list(tmp_path.iterdir())
     write_test_items(tmp_path, dataclasses.replace(splits, test_items=("cat/1.png", "z\udce9ro/2.png")))
     assert (tmp_path / "test_items.txt").read_bytes() == b"cat/1.png\nz\xe9ro/2.png\n"
+
+
+def test_of_groups_too_no_more_examples_are_asked_for_than_there_are(splits):
+    groups = np.repeat(np.arange(4, dtype=np.int32), 5)
+    grouped = dataclasses.replace(splits, train=dataclasses.replace(splits.train, groups=groups))
+    asked = check({"batch_size": 4, "data": {"train_examples": 21, "group": "writer"}})
+    assert datasets.choose_validation_examples(asked, grouped, 6) == 5
