@@ -24,11 +24,14 @@ COMMAND = cli.Command(
 
 def main(arguments: cli.Arguments) -> int:
     """Runs the pairs, prints what saving adds, and writes what was asked for."""
+    from benchmarks.contenders import Work
+    from mnist_jax.config.automatic import resolve
     from mnist_jax.runtime.compilation import enable_compile_cache
     from mnist_jax.runtime.environment import collect_versions, describe_device
 
     enable_compile_cache(lambda note: print(note, file=sys.stderr))
-    config, rounds, steps = arguments.config, arguments["rounds"], arguments["steps"]
+    config, _ = resolve(arguments.config, Work().num_examples)
+    rounds, steps = arguments["rounds"], arguments["steps"]
     seconds, steps_per_epoch = measure(config, rounds, steps)
     steps_a_run = steps_per_epoch * config.num_epochs
     figures = summarize(

@@ -23,10 +23,13 @@ _NUM_EXAMPLES = 6400
 
 def main(arguments: cli.Arguments) -> int:
     """Traces, prints the table, and writes what was asked for."""
+    from benchmarks.contenders import Work
     from benchmarks.instructions import KINDS
+    from mnist_jax.config.automatic import resolve
     from mnist_jax.runtime.environment import collect_versions, describe_device
 
-    seconds_per_step, instructions = trace_steps(arguments.config, arguments["steps"])
+    config, _ = resolve(arguments.config, Work().num_examples)
+    seconds_per_step, instructions = trace_steps(config, arguments["steps"])
     figures: dict[str, Any] = {
         "seconds_per_step": seconds_per_step,
         "milliseconds_by_kind": {

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from mnist_jax.ops.compiled_apart import compiled_apart
 from mnist_jax.ops.convolution import conv2d, images_gradient, resolve_implementation, stack_patches
 from mnist_jax.ops.pooling import max_pool2d, unpool2d
 from mnist_jax.ops.shared_batch import mean_over_devices
@@ -116,9 +117,17 @@ def _moments_by_image(x: Array) -> tuple[Array, Array]:
     return mean, jnp.maximum(square - jnp.square(mean), 0.0)
 
 
+def _pool(x: Array) -> Array:
+    return max_pool2d(x, 2, "gemm")
+
+
 def _pool_selected(x: Array, factor: Array) -> Array:
     """Of each 2x2 tile the value that is largest once multiplied by ``factor``."""
-    return jnp.where(factor >= 0, max_pool2d(x, 2, "gemm"), -max_pool2d(-x, 2, "gemm"))
+    return jnp.where(factor >= 0, _pool(x), -_pool(-x))
+
+
+_pool_apart = compiled_apart(_pool)
+_pool_selected_apart = compiled_apart(_pool_selected)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
@@ -134,9 +143,7 @@ def _fused_forward(
 ) -> tuple[tuple[Array, Array, Array], tuple]:
     mean, var = moments(x) if apart else _moments_by_image(x)
     factor = scale * lax.rsqrt(var + epsilon)
-    # Without the barrier XLA would pool anew for each use.
-    selected = _pool_selected(x, factor) if pool else x
-    selected = lax.optimization_barrier(selected) if pool and apart else selected
+    selected = (_pool_selected_apart if apart else _pool_selected)(x, factor) if pool else x
     out = jax.nn.relu((selected - mean) * factor + bias)
     return (out, mean, var), (x, selected, scale, bias, mean, var)
 
@@ -214,7 +221,9 @@ def _conv_fused_forward(
     weights = jnp.concatenate([flat_kernel * factor, (bias - mean * factor)[None]]).astype(images.dtype)
     with jax.named_scope("convolution"):
         normalized = jnp.matmul(patches, weights, precision=precision)
-    pooled = lax.optimization_barrier(max_pool2d(normalized, 2, "gemm")) if pool else normalized
+    pooled = normalized
+    if pool:
+        pooled = _pool_apart(normalized) if apart else lax.optimization_barrier(_pool(normalized))
     out = jax.nn.relu(pooled)
     # Without pooling only the signs are used again, and those are the result's: a product that ends in ReLU.
     kept = (normalized, pooled) if pool else (None, out)

@@ -13,8 +13,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from mnist_jax.ops.compiled_apart import compiled_apart
 from mnist_jax.ops.shifts import Sizes, shifts
-from mnist_jax.ops.winograd import compiled_apart
 
 # Products in one loop, over the places in a kernel and the images that are added: with more, it takes longer
 # to compile and is no faster.

@@ -11,6 +11,7 @@ from benchmarks import (
     result_files,
     saving_overhead,
     scaling,
+    step_breakdown,
     steps_per_sec,
     time_to_accuracy,
 )
@@ -208,3 +209,15 @@ def test_processes_are_compared_within_rounds():
 def test_a_process_that_fails_is_named():
     with pytest.raises(RunError, match="mnist_jax.train.*batch_size"):
         processes.train(1, batch_size=5000, epochs=1)
+
+
+@pytest.mark.parametrize(
+    "module, words",
+    [(step_breakdown, ["--steps=2"]), (saving_overhead, ["--steps=2", "--rounds=2"])],
+)
+def test_a_configuration_may_leave_epochs_and_batches_open(module, words, tmp_path, capsys):
+    file = tmp_path / "result.json"
+    words = [*words, f"--json={file}", "--config=configs/fast.py", "--config.model.features=(8,8)"]
+    words += ["--config.model.pool_after=(0,1)", "--config.batch_size=0", "--config.num_epochs=0"]
+    assert cli.run_main(module.main, module.COMMAND, words) == 0, capsys.readouterr().err
+    assert json.loads(file.read_text())["settings"]["steps"] == 2

@@ -1,5 +1,7 @@
 """The fused BatchNorm, ReLU and pooling against Flax' layers; models/test_layers.py has more."""
 
+import re
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -8,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mnist_jax.ops.batch_norm import batch_norm_relu, has_few_inputs
+from mnist_jax.ops.batch_norm import batch_norm_relu, conv_batch_norm_relu, has_few_inputs
 
 
 def plain(x, scale, bias, pool):
@@ -81,6 +83,22 @@ def test_tied_pixels_share_the_gradient():
     gradient = jax.grad(weighted)(x)
     assert jnp.all(gradient[0, :, :2] == gradient[0, 0, 0])
     assert jnp.all(gradient[0, :, 2:] == gradient[0, 0, 2])
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="looks at what XLA makes for a CPU")
+@pytest.mark.parametrize("channels, maxima", [(1, 3), (32, 6)])
+def test_what_is_pooled_is_pooled_once(channels, maxima):
+    """In value and gradient: three maxima a tile; with BatchNorm behind the convolution, minima as well."""
+    x, kernel = jnp.ones((4, 12, 12, channels)), jnp.ones((3, 3, channels, 32))
+
+    def loss(kernel, scale, bias):
+        pooled, _, _ = conv_batch_norm_relu(
+            x, kernel, scale, bias, epsilon=1e-3, pool=True, implementation="gemm"
+        )
+        return jnp.sum(pooled**2)
+
+    compiled = jax.jit(jax.grad(loss, (0, 1, 2))).lower(kernel, jnp.ones(32), jnp.zeros(32)).compile()
+    assert len(re.findall(r"maximum\(.*max_pool", compiled.as_text())) == maxima
 
 
 def test_the_networks_first_convolution_has_few_inputs_and_no_other():
