@@ -139,7 +139,7 @@ def main(arguments: cli.Arguments) -> int:
 
 def run_stage(stage: Stage, folder: Path, small: bool, seconds: float) -> str:
     """Runs a stage and leaves its result; returns why there is none, or nothing."""
-    from mnist_jax.runtime.compilation import command_buffer_options
+    from mnist_jax.runtime.compilation import loop_options
 
     said = folder / f"{stage.name}.log"
     output = folder / f"{stage.name}.output"
@@ -150,7 +150,7 @@ def run_stage(stage: Stage, folder: Path, small: bool, seconds: float) -> str:
         flags.append(f"--workdir={folder / 'studies' / stage.name}")
     environment = dict(os.environ)
     if stage.graph:
-        options = command_buffer_options(stage.graph)
+        options = loop_options(stage.graph)
         more = " ".join(f"--{name}={value}" for name, value in options.items())
         environment["XLA_FLAGS"] = f"{environment.get('XLA_FLAGS', '')} {more}".strip()
     joules, started = device_joules(), time.monotonic()

@@ -97,14 +97,14 @@ def compile_for(
         "gpu_graph": gpu_graph,
     }
     chips = absent_devices(target, devices)
-    from mnist_jax.runtime.compilation import command_buffer_options
+    from mnist_jax.runtime.compilation import loop_options
     from mnist_jax.runtime.environment import collect_versions
 
     started = time.perf_counter()
     lowered, num_steps = _lower(chips, TARGETS[target].platform, batch_size, dtype, members)
     traced = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        options: dict[str, Any] = command_buffer_options(gpu_graph, TARGETS[target].platform)
+        options: dict[str, Any] = loop_options(gpu_graph, TARGETS[target].platform)
         if TARGETS[target].platform == "gpu":
             # The other sort would ask the device how much scratch space it needs.
             options |= {"xla_gpu_enable_cub_radix_sort": False, **_dump_to(folder)}

@@ -24,7 +24,7 @@ from mnist_jax.run.parts import (
     group_parameters,
 )
 from mnist_jax.runtime.collectives import broadcast_from_primary
-from mnist_jax.runtime.compilation import CompiledFunction, command_buffer_options
+from mnist_jax.runtime.compilation import CompiledFunction, loop_options
 from mnist_jax.runtime.devices import Layout
 from mnist_jax.training.compiled_steps import CompiledSteps, StepsPerCall
 from mnist_jax.training.data_parallel import share_batch
@@ -127,9 +127,9 @@ class Experiment:
         return self.layout.platform != "cpu"
 
     @property
-    def compiler_options(self) -> dict[str, str]:
+    def compiler_options(self) -> dict[str, str | bool]:
         """What `CompiledFunction` is to ask of the compiler for many steps."""
-        return command_buffer_options(self.config.gpu_graph, self.layout.platform)
+        return loop_options(self.config.gpu_graph, self.layout.platform)
 
     def jit_train_steps(self) -> Any:
         """The jitted function that does many steps in one call, see ``epoch.jit_train_steps``."""

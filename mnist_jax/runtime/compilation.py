@@ -21,26 +21,31 @@ _MORE_IN_GRAPHS = {"step": "CONVOLUTION", "epoch": "CONVOLUTION,WHILE"}
 _TROUBLE = re.compile(r"Error (reading|writing) persistent compilation cache")
 
 
-def command_buffer_options(gpu_graph: str, platform: str = "gpu") -> dict[str, str]:
-    """Returns the compiler's options for one launch of the host per step or per loop over steps, on a GPU.
+def loop_options(gpu_graph: str, platform: str = "gpu") -> dict[str, str | bool]:
+    """Returns the compiler's options for a loop over training steps.
+
+    On a GPU, one launch of the host per step or for all of them. On a CPU, fewer copies of what a step hands
+    to the next: XLA looks at the order in which the old values are read. They change no result.
 
     Args:
         gpu_graph: ``auto`` (XLA's own choice, which leaves convolutions out), ``step`` or ``epoch``.
-        platform: ``cpu``, ``gpu`` or ``tpu``; another than a GPU has no such options.
+        platform: ``cpu``, ``gpu`` or ``tpu``.
 
     Returns:
         for `CompiledFunction`; nothing where ``XLA_FLAGS`` says it already.
     """
-    flag = "xla_gpu_enable_command_buffer"
-    if platform != "gpu" or gpu_graph == "auto" or flag in os.environ.get("XLA_FLAGS", ""):
-        return {}
-    return {flag: f"{_IN_GRAPHS},{_MORE_IN_GRAPHS[gpu_graph]}"}
+    options: dict[str, str | bool] = {}
+    if platform == "cpu":
+        options = {"xla_cpu_copy_insertion_use_region_analysis": True}
+    elif platform == "gpu" and gpu_graph != "auto":
+        options = {"xla_gpu_enable_command_buffer": f"{_IN_GRAPHS},{_MORE_IN_GRAPHS[gpu_graph]}"}
+    return {flag: value for flag, value in options.items() if flag not in os.environ.get("XLA_FLAGS", "")}
 
 
 class CompiledFunction:
     """A jitted function that compiles once for each shape of its arguments, and how long that took."""
 
-    def __init__(self, jitted: Any, options: Mapping[str, str] | None = None):
+    def __init__(self, jitted: Any, options: Mapping[str, str | bool] | None = None):
         """Wraps ``jitted``, made by ``jax.jit``; nothing is compiled yet.
 
         ``options`` are the compiler's; a compiler that refuses one goes without all of them.

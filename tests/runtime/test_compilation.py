@@ -9,8 +9,9 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
-from mnist_jax.runtime.compilation import CompiledFunction, command_buffer_options
+from mnist_jax.runtime.compilation import CompiledFunction, loop_options
 
 
 def make_traced():
@@ -41,19 +42,37 @@ def test_a_compiler_that_refuses_an_option_goes_without():
     function = CompiledFunction(jax.jit(lambda x: x + 1), {"xla_gpu_there_is_no_such": "1"})
     np.testing.assert_array_equal(function(jnp.arange(2)), [1, 2])
     # CPU knows this one and leaves it alone.
-    function = CompiledFunction(jax.jit(lambda x: x + 1), command_buffer_options("epoch"))
+    function = CompiledFunction(jax.jit(lambda x: x + 1), loop_options("epoch"))
     np.testing.assert_array_equal(function(jnp.arange(2)), [1, 2])
 
 
 def test_options_for_graphs_are_a_gpus_and_the_environment_has_the_last_word(monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", "")
-    assert command_buffer_options("auto") == command_buffer_options("epoch", "tpu") == {}
-    step, epoch = (
-        command_buffer_options(graph)["xla_gpu_enable_command_buffer"] for graph in ("step", "epoch")
-    )
+    assert loop_options("auto") == loop_options("epoch", "tpu") == {}
+    step, epoch = (loop_options(graph)["xla_gpu_enable_command_buffer"] for graph in ("step", "epoch"))
     assert step.endswith("FUSION,CONVOLUTION") and epoch == f"{step},WHILE"
     monkeypatch.setenv("XLA_FLAGS", "--xla_gpu_enable_command_buffer=FUSION")
-    assert command_buffer_options("epoch") == {}
+    assert loop_options("epoch") == {}
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="looks at what XLA makes for a CPU")
+def test_a_loop_on_a_cpu_copies_less_and_computes_the_same(monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "")
+    options = loop_options("auto", "cpu")
+    assert loop_options("epoch", "cpu") == options != {}
+
+    @jax.jit
+    def steps(a, b):
+        return jax.lax.fori_loop(0, 5, lambda _, ab: (ab[0] + ab[0].T @ ab[1], ab[1] - ab[0]), (a, b))
+
+    values = (jnp.eye(64), jnp.linspace(0.0, 1.0, 64 * 64).reshape(64, 64))
+    lowered = steps.lower(*values)
+    usual, ours = lowered.compile(), lowered.compile(compiler_options=options)
+    for x, y in zip(ours(*values), usual(*values), strict=True):
+        np.testing.assert_array_equal(x, y)
+    assert ours.as_text().count(" copy(") < usual.as_text().count(" copy(")
+    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_copy_insertion_use_region_analysis=false")
+    assert loop_options("auto", "cpu") == {}
 
 
 def test_another_dtype_is_another_program():
