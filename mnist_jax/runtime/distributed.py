@@ -66,6 +66,7 @@ def join(
 
     if jax.distributed.is_initialized():
         return
+    check_collectives(jax.config.values.get("jax_cpu_collectives_implementation"))
     if count and index >= count:
         raise ConfigError([f"distributed.process_id: expected 0 to {count - 1} of {count}, got {index}"])
     # The run answers SIGTERM itself; JAX' service would take the signal away from it.
@@ -99,6 +100,28 @@ def join(
     with lost_processes():
         _meet(jax)
     lower_poller_priority()
+
+
+def check_collectives(implementation: str | None) -> None:
+    """Checks how processes on CPUs are to talk: by Gloo, or by MPI.
+
+    XLA loads no MPI itself but by MPItrampoline, which ends the process where it is told of no library.
+
+    Args:
+        implementation: JAX' ``jax_cpu_collectives_implementation``.
+
+    Raises:
+        ConfigError: it is ``mpi``, and ``MPITRAMPOLINE_LIB`` names no file.
+    """
+    library = os.environ.get("MPITRAMPOLINE_LIB", "")
+    if implementation == "mpi" and not os.path.isfile(library):
+        found = f"is {library!r}, which is no file" if library else "is not set"
+        raise ConfigError(
+            [
+                f"JAX_CPU_COLLECTIVES_IMPLEMENTATION=mpi: MPITRAMPOLINE_LIB {found}; expected the library "
+                "that https://github.com/eschnett/MPIwrapper makes of an MPI"
+            ]
+        )
 
 
 def refuse_several(what: str, initialize: str = "auto", num_processes: int = 0, **others: object) -> None:

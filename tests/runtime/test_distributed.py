@@ -94,6 +94,19 @@ def test_impossible_variables_are_named(asked, monkeypatch, variables, message):
         distributed.join()
 
 
+def test_mpi_without_its_library_is_one_line(monkeypatch, tmp_path):
+    monkeypatch.delenv("MPITRAMPOLINE_LIB", raising=False)
+    distributed.check_collectives("gloo")
+    with pytest.raises(ConfigError, match="=mpi: MPITRAMPOLINE_LIB is not set; expected"):
+        distributed.check_collectives("mpi")
+    library = tmp_path / "libmpiwrapper.so"
+    monkeypatch.setenv("MPITRAMPOLINE_LIB", str(library))
+    with pytest.raises(ConfigError, match="libmpiwrapper.so', which is no file; expected"):
+        distributed.check_collectives("mpi")
+    library.touch()
+    distributed.check_collectives("mpi")
+
+
 @pytest.mark.parametrize(
     ("reason", "field"),
     [
