@@ -105,16 +105,18 @@ def join(
 def check_collectives(implementation: str | None) -> None:
     """Checks how processes on CPUs are to talk: by Gloo, or by MPI.
 
-    XLA loads no MPI itself but by MPItrampoline, which ends the process where it is told of no library.
+    XLA loads MPI through MPItrampoline alone, which ends the process where it is told of no library. A name
+    without a folder is the dynamic linker's to find.
 
     Args:
         implementation: JAX' ``jax_cpu_collectives_implementation``.
 
     Raises:
-        ConfigError: it is ``mpi``, and ``MPITRAMPOLINE_LIB`` names no file.
+        ConfigError: it is ``mpi``, and ``MPITRAMPOLINE_LIB`` is empty or a path without a file.
     """
     library = os.environ.get("MPITRAMPOLINE_LIB", "")
-    if implementation == "mpi" and not os.path.isfile(library):
+    names_one = os.path.isfile(library) if "/" in library else bool(library)
+    if implementation == "mpi" and not names_one:
         found = f"is {library!r}, which is no file" if library else "is not set"
         raise ConfigError(
             [

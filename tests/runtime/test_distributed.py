@@ -105,6 +105,8 @@ def test_mpi_without_its_library_is_one_line(monkeypatch, tmp_path):
         distributed.check_collectives("mpi")
     library.touch()
     distributed.check_collectives("mpi")
+    monkeypatch.setenv("MPITRAMPOLINE_LIB", "libmpiwrapper.so")
+    distributed.check_collectives("mpi")
 
 
 @pytest.mark.parametrize(
