@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from mnist_jax.errors import ConfigError, RunError
-from mnist_jax.runtime.pollers import lower_poller_priority
+from mnist_jax.runtime.scheduling import take_turns
 
 # A process that has not been heard of for so long is taken for dead. JAX' own 100 s are more than anyone
 # wants to wait; much less would take a machine that swaps for a dead one.
@@ -73,6 +73,7 @@ def join(
     jax.config.update("jax_enable_preemption_service", False)
     jax.config.update("jax_check_proxy_envs", False)
     who = f"process {index}" if index >= 0 else "this process"
+    take_turns()  # before the threads of JAX' runtime start
     _say_at_abort(
         f"{who} did not find all others{f' of {count} processes' if count else ''} within "
         f"{timeout_seconds} s{f' at {address}' if address else ''}; start all of them at about the same "
@@ -99,7 +100,6 @@ def join(
     _say_at_abort(PEER_LOST)
     with lost_processes():
         _meet(jax)
-    lower_poller_priority()
 
 
 def check_collectives(implementation: str | None) -> None:

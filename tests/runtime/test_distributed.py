@@ -25,6 +25,7 @@ def asked(monkeypatch):
     monkeypatch.setattr(jax.distributed, "initialize", lambda **arguments: calls.append(arguments))
     monkeypatch.setattr(distributed, "_say_at_abort", lambda message: None)
     monkeypatch.setattr(distributed, "_meet", lambda jax: None)
+    monkeypatch.setattr(distributed, "take_turns", lambda: calls.append("take turns"))
     monkeypatch.setattr(jax.config, "update", lambda *arguments: None)
     return calls
 
@@ -50,9 +51,10 @@ def test_a_step_of_several_slurm_tasks_leaves_the_rest_to_jax(asked, monkeypatch
     for name, value in SLURM.items():
         monkeypatch.setenv(name, value)
     distributed.join(timeout_seconds=7)
-    assert len(asked) == 1
-    assert all(asked[0][name] is None for name in ("coordinator_address", "num_processes", "process_id"))
-    assert asked[0]["initialization_timeout"] == 7
+    before, arguments = asked
+    assert before == "take turns"
+    assert all(arguments[name] is None for name in ("coordinator_address", "num_processes", "process_id"))
+    assert arguments["initialization_timeout"] == 7
 
 
 def test_a_batch_script_of_slurm_without_a_step_is_alone(asked, monkeypatch):
@@ -69,8 +71,9 @@ def test_fields_and_variables_say_the_same(asked, monkeypatch):
     monkeypatch.setenv("JAX_NUM_PROCESSES", "3")
     monkeypatch.setenv("JAX_PROCESS_ID", "2")
     distributed.join()
-    assert asked[0] == asked[1]
-    assert (asked[0]["coordinator_address"], asked[0]["num_processes"], asked[0]["process_id"]) == (
+    _, fields, _, variables = asked
+    assert fields == variables
+    assert (fields["coordinator_address"], fields["num_processes"], fields["process_id"]) == (
         "host:1",
         3,
         2,
