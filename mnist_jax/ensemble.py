@@ -8,9 +8,9 @@ from mnist_jax.terminal.format import describe_disputed, format_percent, quote_w
 
 COMMAND = cli.Command(
     "python -m mnist_jax.ensemble",
-    "Trains the members that the configuration names (ensemble.models times ensemble.seeds), several side\n"
-    "by side, and gives soft and majority vote. The same command goes on where a stopped one was;\n"
-    "evaluate and predict take the folder as one model.",
+    "Trains the members that the configuration names (ensemble.models times ensemble.seeds, which differ in\n"
+    "ensemble.variants), several side by side, and gives soft and majority vote. The same command goes on\n"
+    "where a stopped one was; evaluate and predict take the folder as one model.",
     (
         cli.Flag("workdir", "", "folder of the ensemble; left out = runs/CONFIG", metavar="DIR"),
         replace(SPLIT, default="test"),
@@ -42,7 +42,7 @@ def main(arguments: cli.Arguments) -> int:
         plan = plan_members(
             "ensemble",
             arguments.config,
-            [(member.model, member.seed) for member in list_members(arguments.config)],
+            list_members(arguments.config),
             workdir,
             split=arguments["split"],
             side_by_side=arguments["side_by_side"],

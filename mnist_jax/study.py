@@ -86,8 +86,9 @@ def _train(arguments: cli.Arguments) -> int:
     enable_compile_cache(console.note)
     if arguments["dry_run"]:
         from mnist_jax.studies.dry_run import plan_members
+        from mnist_jax.studies.ensemble import Member
 
-        members = [(arguments.config.model.name, seed) for seed in seeds]
+        members = [Member(arguments.config.model.name, seed) for seed in seeds]
         size = arguments["side_by_side"]
         plan = plan_members(
             "study", arguments.config, members, workdir, split=split, side_by_side=size, console=console

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 
+import jax
 import numpy as np
 import pytest
 
@@ -14,7 +15,7 @@ from mnist_jax.errors import ConfigError
 from mnist_jax.report.page import write_report
 from mnist_jax.storage.results import read_results
 from mnist_jax.storage.votes import read_votes
-from mnist_jax.studies.ensemble import Member, list_members, run_ensemble
+from mnist_jax.studies.ensemble import Member, list_members, member_config, run_ensemble
 from mnist_jax.studies.trainer import MemberTrainer
 from tests.report.pages import browser, check_page, look_at, section, text_of
 from tests.test_study import TINY, tiny_config
@@ -179,6 +180,72 @@ def test_members_are_every_network_with_every_seed():
         Member("cnn", 1),
     ]
     assert list_members(tiny_config())[0] == Member("cnn", 0)
+
+
+def test_seeds_take_the_variants_in_turn():
+    variants = ";augment.cutout_fraction=0.25; optim.schedule=cosine  optim.learning_rate=0.1"
+    config = tiny_config(**{"ensemble.seeds": "3:7", "ensemble.variants": variants})
+    members = list_members(config)
+    assert [member.variant for member in members] == [
+        "",
+        "augment.cutout_fraction=0.25",
+        "optim.schedule=cosine optim.learning_rate=0.1",
+        "",
+    ]
+    plain, cutout, cosine, _ = [member_config(config, member) for member in members]
+    assert (plain.augment.cutout_fraction, cutout.augment.cutout_fraction) == (0.0, 0.25)
+    assert plain.optim.schedule == cutout.optim.schedule == "constant"
+    assert (cosine.optim.schedule, cosine.optim.learning_rate, cosine.seed) == ("cosine", 0.1, 5)
+
+
+@pytest.mark.parametrize(
+    ("variants", "problem"),
+    [
+        ("augment.cutout=1", "variant 1: augment.cutout: there is no such field"),
+        (";augment.cutout_fraction=2", "variant 2: augment.cutout_fraction: expected a finite number of"),
+        (";;model.name=simple_m3", "model.name: networks are named by ensemble.models"),
+        ("data.name=cifar10", "expected settings of augment, model, optim"),
+        ("augment.cutout_fraction", "expected settings of augment, model, optim"),
+        ("optim.muon_dense=False", "variant 1: optim.muon_dense: optim.name=adam does not take it"),
+    ],
+)
+def test_variants_that_cannot_be_are_named(variants, problem):
+    with pytest.raises(ConfigError, match=f"ensemble.variants: .*{problem}"):
+        tiny_config(**{"ensemble.variants": variants})
+
+
+def test_members_of_different_kinds_are_trained_as_they_would_be_alone(tmp_path, capsys):
+    flags = {"ensemble.seeds": "0:3", "num_epochs": "1", "ensemble.variants": ";augment.rotation_degrees=45"}
+    summary = run_ensemble(tiny_config(**flags), str(tmp_path / "varied"))
+    assert [member.get("variant") for member in summary["members"]] == [
+        None,
+        "augment.rotation_degrees=45",
+        None,
+    ]
+    turned = {"ensemble.seeds": "1", "num_epochs": "1", "augment.rotation_degrees": "45"}
+    run_ensemble(tiny_config(**turned), str(tmp_path / "turned"))
+    varied, alone = (
+        mnist_jax.load(tmp_path / name / "members" / "cnn-1", "latest") for name in ("varied", "turned")
+    )
+    assert varied.config.augment.rotation_degrees == 45.0
+    for ours, expected in zip(
+        jax.tree.leaves(varied.variables), jax.tree.leaves(alone.variables), strict=True
+    ):
+        np.testing.assert_array_equal(ours, expected)
+    table = section((write_report(tmp_path / "varied")).read_text(), "members")
+    assert "differs in" in table and "augment.rotation_degrees=45" in table
+    (tmp_path / "defaults.py").write_text(
+        "from ml_collections import ConfigDict\n\n\ndef get_config():\n    return ConfigDict()\n"
+    )
+    words = [f"--config.{name}={value}" for name, value in (TINY | flags).items()]
+    words += [f"--config={tmp_path / 'defaults.py'}", f"--workdir={tmp_path / 'new'}", "--dry_run", "--json"]
+    capsys.readouterr()
+    assert cli.run_main(ensemble.main, ensemble.COMMAND, words) == 0
+    groups = json.loads(capsys.readouterr().out)["groups"]
+    assert [(group.get("variant"), group["members"]) for group in groups] == [
+        (None, 2),
+        ("augment.rotation_degrees=45", 1),
+    ]
 
 
 @pytest.mark.parametrize(

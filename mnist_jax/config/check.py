@@ -12,6 +12,7 @@ from mnist_jax.config.field import LARGEST_FLOAT, LARGEST_INT, Value, short
 from mnist_jax.config.optimizers import OPTIMIZERS, OWN_FIELDS
 from mnist_jax.config.patterns import is_group_pattern, parse_scales
 from mnist_jax.config.schema import FIELDS, FIELDS_BY_NAME, GROUPS, fields_of
+from mnist_jax.config.variants import parse_settings, parse_variants
 from mnist_jax.errors import ConfigError
 
 Problem = tuple[str, str]  # the dotted name of the field, and what is wrong with it
@@ -66,6 +67,15 @@ def as_dict(config: ConfigDict) -> dict:
         return list(value) if isinstance(value, tuple) else value
 
     return {key: plain(config[key]) for key in config}
+
+
+def with_variant(config: ConfigDict, variant: str) -> ConfigDict:
+    """A checked configuration with the settings of one of ``ensemble.variants``, of which it has none itself.
+
+    Raises:
+        ConfigError: as `check`; not for a variant of a configuration that has passed it.
+    """
+    return check(_changed(dict(flatten(config)), variant))
 
 
 def validate(config: ConfigDict | Mapping) -> list[str]:
@@ -194,6 +204,10 @@ def flatten(config: ConfigDict | Mapping) -> Iterator[tuple[str, object]]:
             yield _one_line(key), value
 
 
+def _changed(values: Mapping[str, Any], variant: str) -> dict[str, Any]:
+    return {**values, **parse_settings(variant), "ensemble.variants": ""}
+
+
 def _plain(value: object) -> object:
     # ml_collections makes one of every dict that it is given.
     return value.to_dict() if isinstance(value, ConfigDict) else value
@@ -244,6 +258,7 @@ def _cross_field_problems(values: Mapping[str, Any]) -> Iterator[tuple[tuple[str
     yield from _optimizer_problems(values)
     yield from _group_problems(values)
     yield from _distributed_problems(values)
+    yield from _variant_problems(values)
 
 
 def _pattern_problem(pattern: str) -> str:
@@ -310,3 +325,13 @@ def _distributed_problems(values: Mapping[str, Any]) -> Iterator[tuple[tuple[str
         yield names, f"process {index} of how many? set distributed.num_processes too"
     elif index >= count > 0:
         yield names, f"expected 0 to {count - 1} with distributed.num_processes = {count}, got {index}"
+
+
+def _variant_problems(values: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
+    variants = parse_variants(values["ensemble.variants"])
+    for number, variant in enumerate(variants, start=1):
+        settings = parse_settings(variant)
+        if "model.name" in settings:
+            yield ("ensemble.variants",), "model.name: networks are named by ensemble.models"
+        elif variant and (problems := find_problems(_changed(values, variant))):
+            yield ("ensemble.variants", *settings), f"variant {number}: {describe(problems[0])}"

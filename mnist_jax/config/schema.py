@@ -9,6 +9,7 @@ from mnist_jax.config.field import Field
 from mnist_jax.config.optimizers import OPTIMIZERS
 from mnist_jax.config.patterns import PATTERNS_MEANS, PATTERNS_PATTERN, SCALES_MEANS, SCALES_PATTERN
 from mnist_jax.config.seeds import SEEDS_MEANS, SEEDS_PATTERN
+from mnist_jax.config.variants import VARIANTS_MEANS, VARIANTS_PATTERN
 
 # The title of each group of fields; a group is what stands before the dot.
 GROUPS = {
@@ -259,6 +260,13 @@ FIELDS = (
         pattern_means="names of networks with commas, or nothing",
     ),
     _seeds("ensemble.seeds", "0:5", "seeds of the members, each with every network"),
+    Field(
+        "ensemble.variants",
+        "",
+        "settings in which members differ; the seeds take them in turn",
+        pattern=VARIANTS_PATTERN,
+        pattern_means=VARIANTS_MEANS,
+    ),
     _from_1("pseudo_label.labeled_examples", 1000, "training images whose labels are used"),
     Field(
         "pseudo_label.pool",

@@ -149,22 +149,17 @@ def _figures(
 
 
 def _members_table(summary: dict[str, Any], names: list[str]) -> dict[str, Any]:
-    rows = [
-        (
-            name,
-            format_percent(member["accuracy"]),
-            f"{member['errors']:,}",
-            f"{member['loss']:.4f}",
-            f"{100 * member['calibration_error']:.2f}",
-        )
-        for name, member in zip(
-            ["the vote", *names], [summary["soft_vote"], *summary["members"]], strict=True
-        )
-    ]
-    return {
-        "head": ("", "right", "errors", "loss (nats)", "calibration error (points)"),
-        "rows": rows,
+    measured = [summary["soft_vote"], *summary["members"]]
+    columns = {
+        "": ["the vote", *names],
+        "right": [format_percent(member["accuracy"]) for member in measured],
+        "errors": [f"{member['errors']:,}" for member in measured],
+        "loss (nats)": [f"{member['loss']:.4f}" for member in measured],
+        "calibration error (points)": [f"{100 * member['calibration_error']:.2f}" for member in measured],
     }
+    if any("variant" in member for member in measured):
+        columns["differs in"] = ["", *(str(member.get("variant", "")) for member in summary["members"])]
+    return {"head": tuple(columns), "rows": list(zip(*columns.values(), strict=True))}
 
 
 def _pictures(record: RunRecord, votes: Votes, images: Dataset) -> dict[str, Any]:

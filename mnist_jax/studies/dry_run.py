@@ -1,6 +1,5 @@
 """Many trainings before they start: all is checked, a group of each network is measured, nothing is kept."""
 
-import copy
 import os
 import time
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from mnist_jax.run.dry_run import describe_memory, memory_warnings, print_memory
 from mnist_jax.runtime.devices import device_faults
 from mnist_jax.runtime.distributed import refuse_several
 from mnist_jax.storage.workdir import look_at_workdir
+from mnist_jax.studies.ensemble import Member, member_config
 from mnist_jax.studies.folder import check_records
 from mnist_jax.studies.pseudo_label import FREE_FIELDS, ROLES, PseudoLabelRun, prepare_pseudo_label
 from mnist_jax.studies.seeds import prepare_folds, prepare_split
@@ -28,7 +28,7 @@ from mnist_jax.training.state import TrainState
 def plan_members(
     kind: str,
     config: ConfigDict,
-    members: Sequence[tuple[str, int]],
+    members: Sequence[Member],
     workdir: str,
     *,
     split: str,
@@ -40,14 +40,14 @@ def plan_members(
     Args:
         kind: ``study`` or ``ensemble``.
         config: any configuration.
-        members: network and seed of each.
+        members: who they are.
         workdir: the folder it would have; nothing is left in it.
         split: what would be measured on; a study on ``cv`` has each member once a fold.
         side_by_side: members trained at once; 0 = as many as the device has room for.
         console: the terminal output.
 
     Returns:
-        ``num_members``, ``members_left``, ``groups`` (one a network), ``memory``, ``seconds`` and
+        ``num_members``, ``members_left``, ``groups`` (one a network and variant), ``memory``, ``seconds`` and
         ``warnings``, in plain values.
 
     Raises:
@@ -64,17 +64,16 @@ def plan_members(
     look_at_workdir(folder)
     records = check_records(folder, kind, config, facts | {"split": split}, free=("seed",))
     done = {(r.get("fold", 0), r.get("model", config.model.name), r["seed"]) for r in records}
-    everything = [(fold, *member) for fold in parts for member in members]
-    left = [one for one in everything if one not in done]
+    everything = [(fold, member) for fold in parts for member in members]
+    left = [(fold, member) for fold, member in everything if (fold, member.model, member.seed) not in done]
     examples = (data.train.images, data.train.labels)
     groups: list[dict[str, Any]] = []
     counted = []
-    for model in dict.fromkeys(model for _, model, _ in left):
-        seeds_of = {fold: [seed for f, name, seed in left if (f, name) == (fold, model)] for fold in parts}
+    for model, variant in dict.fromkeys((member.model, member.variant) for _, member in left):
+        alike = [(fold, m) for fold, m in left if (m.model, m.variant) == (model, variant)]
+        seeds_of = {fold: [member.seed for f, member in alike if f == fold] for fold in parts}
         seeds = max(seeds_of.values(), key=len)
-        changed = copy.deepcopy(config)
-        changed.model.name = model
-        experiment = member_experiment(changed, data.train)
+        experiment = member_experiment(member_config(config, alike[0][1]), data.train)
         with device_faults("a smaller --side_by_side"):
             trainer = MemberTrainer(experiment)
             size = trainer.choose_group_size(side_by_side, len(seeds), examples)
@@ -84,6 +83,7 @@ def plan_members(
         groups.append(
             {
                 "model": model,
+                **({"variant": variant} if variant else {}),
                 "members": sum(map(len, seeds_of.values())),
                 "side_by_side": size,
                 "num_params": count_parameters(measured.state.params) // size,
@@ -104,7 +104,7 @@ def plan_members(
         "memory": _largest(counted),
         "seconds": {
             "total": sum(group["training_seconds"] + group["compile_seconds"] for group in groups),
-            "method": "measured: the first steps of a group of each network; measuring members left out",
+            "method": "measured: the first steps of a group of each kind; measuring members left out",
         },
         "warnings": _warnings(data),
     }
@@ -113,7 +113,7 @@ def plan_members(
     console.row("members", f"{plan['members_left']} of {plan['num_members']} to train in {plan['workdir']}")
     for group in plan["groups"]:
         console.row(
-            group["model"],
+            " ".join(filter(None, (group["model"], group.get("variant")))),
             f"{group['members']} of {group['num_params']:,} parameters, {group['side_by_side']} side by "
             f"side, {group['steps']:,} steps: {format_duration(group['training_seconds'])}",
         )

@@ -1,6 +1,6 @@
 """Fixed members, networks times seeds, trained side by side and put to the vote."""
 
-import copy
+import itertools
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,7 +10,9 @@ import numpy as np
 from ml_collections import ConfigDict
 from scipy.special import softmax
 
+from mnist_jax.config.check import with_variant
 from mnist_jax.config.seeds import parse_seeds
+from mnist_jax.config.variants import parse_variants
 from mnist_jax.data import Dataset
 from mnist_jax.data.writers import count_disputed_errors
 from mnist_jax.errors import ConfigError
@@ -29,7 +31,7 @@ from mnist_jax.storage.results import append_results, read_results
 from mnist_jax.storage.votes import write_votes
 from mnist_jax.studies.folder import open_for_all, open_records, save_member
 from mnist_jax.studies.seeds import prepare_split
-from mnist_jax.studies.trainer import MemberTrainer, Trained, member_experiment
+from mnist_jax.studies.trainer import Group, MemberTrainer, Trained, member_experiment, train_groups
 from mnist_jax.terminal.console import RunConsole
 from mnist_jax.terminal.format import format_percent
 from mnist_jax.training.logits import evaluate_logits, make_logits_fn
@@ -37,10 +39,11 @@ from mnist_jax.training.logits import evaluate_logits, make_logits_fn
 
 @dataclass(frozen=True)
 class Member:
-    """One member: which network, with which seed."""
+    """One member: which network, with which seed, and in what it differs."""
 
     model: str
     seed: int
+    variant: str = ""  # settings, as one of ``ensemble.variants``
 
     @property
     def folder(self) -> str:
@@ -48,12 +51,12 @@ class Member:
         return f"{self.model}-{self.seed}"
 
     def as_dict(self) -> dict[str, Any]:
-        """Returns ``{"model", "seed", "folder"}``."""
-        return {**asdict(self), "folder": self.folder}
+        """Returns ``{"model", "seed", "variant", "folder"}``, without ``variant`` where there is none."""
+        return {name: value for name, value in asdict(self).items() if value != ""} | {"folder": self.folder}
 
 
 def list_members(config: ConfigDict) -> list[Member]:
-    """The members that a configuration names: each network with each seed.
+    """The members that a configuration names: each network with each seed, which take the variants in turn.
 
     The seeds change slowest, so that neighboring members are of different networks.
 
@@ -65,7 +68,16 @@ def list_members(config: ConfigDict) -> list[Member]:
     if unknown or len(set(names)) < len(names):
         text = f"{unknown[0]!r} is no network" if unknown else "a network is named twice"
         raise ConfigError([f"ensemble.models: {text}; expected some of {', '.join(MODELS)}, each once"])
-    return [Member(name, seed) for seed in parse_seeds(config.ensemble.seeds) for name in names]
+    seeds, variants = parse_seeds(config.ensemble.seeds), parse_variants(config.ensemble.variants)
+    varied = zip(seeds, itertools.cycle(variants), strict=False)
+    return [Member(name, seed, variant) for seed, variant in varied for name in names]
+
+
+def member_config(config: ConfigDict, member: Member) -> ConfigDict:
+    """The configuration of one member of an ensemble's."""
+    changed = with_variant(config, member.variant)
+    changed.model.name, changed.seed = member.model, member.seed
+    return changed
 
 
 def run_ensemble(
@@ -80,7 +92,7 @@ def run_ensemble(
 
     Takes, returns and raises what `seeds.run_study` does, and spreads members over processes as that does. In
     the configuration ``ensemble`` says who the members are; each gets a run's folder below ``members``. Those
-    of one network are trained side by side.
+    of one network and variant are trained side by side.
     """
     console = console or RunConsole(enabled=False)
     members = list_members(config)
@@ -107,19 +119,23 @@ class _EnsembleRun:
     console: RunConsole
 
     def train_missing(self, members: Sequence[Member], side_by_side: int, stop: StopRequest) -> None:
-        """Trains network by network; a group's lines are written once all its folders are."""
+        """Trains those of one kind together; a group's lines are written once all its folders are."""
         records = on_primary(lambda: read_results(self.folder))
         done = {(record["model"], record["seed"]) for record in records}
         missing = [member for member in members if (member.model, member.seed) not in done]
-        for model in dict.fromkeys(member.model for member in missing):
-            seeds = [member.seed for member in missing if member.model == model]
-            of_all = sum(member.model == model for member in members)
-            trainer = MemberTrainer(self._experiment(model, seeds[0]))
-            data = (self.train.images, self.train.labels)
-            size = min(trainer.choose_group_size(side_by_side, of_all, data), len(seeds))
-            self.console.note(f"{model}: {len(seeds)} members to train, {size} side by side")
-            for trained in trainer.train_groups(seeds, size, data, stop, self.console):
-                self._keep(model, trainer, trained)
+        data = (self.train.images, self.train.labels)
+        groups: list[Group] = []
+        for kind in dict.fromkeys((member.model, member.variant) for member in missing):
+            alike = [member for member in missing if (member.model, member.variant) == kind]
+            of_all = sum((member.model, member.variant) == kind for member in members)
+            trainer = MemberTrainer(self._experiment(alike[0]))
+            size = min(trainer.choose_group_size(side_by_side, of_all, data), len(alike))
+            self.console.note(f"{' '.join(kind).strip()}: {len(alike)} members to train, {size} side by side")
+            groups += trainer.groups([member.seed for member in alike], size)
+        by_name = {(member.model, member.seed): member for member in members}
+        for group, trained in train_groups(groups, data, stop, self.console):
+            model = group.trainer.experiment.config.model.name
+            self._keep([by_name[model, seed] for seed in group.seeds], group.trainer, trained)
 
     def vote(self, members: Sequence[Member]) -> dict[str, Any]:
         """Reads every member back, so that what is measured is what is on the disk."""
@@ -162,21 +178,19 @@ class _EnsembleRun:
             **provenance(),
         }
 
-    def _experiment(self, model: str, seed: int) -> Experiment:
-        config = copy.deepcopy(self.config)
-        config.model.name, config.seed = model, seed
-        return member_experiment(config, self.train)
+    def _experiment(self, member: Member) -> Experiment:
+        return member_experiment(member_config(self.config, member), self.train)
 
-    def _keep(self, model: str, trainer: MemberTrainer, trained: Trained) -> None:
-        records, count = [], len(trained.seeds)
-        for seed, state in zip(trained.seeds, trained.states, strict=True):
+    def _keep(self, members: Sequence[Member], trainer: MemberTrainer, trained: Trained) -> None:
+        records, count = [], len(members)
+        for member, state in zip(members, trained.states, strict=True):
             result = trainer.evaluate(state, self.measured)
             totals = RunTotals(
                 train_seconds=trained.train_seconds / count, compile_seconds=trained.compile_seconds / count
             )
             save_member(
-                self.folder / MEMBERS_DIR / Member(model, seed).folder,
-                self._experiment(model, seed),
+                self.folder / MEMBERS_DIR / member.folder,
+                self._experiment(member),
                 state,
                 self.facts,
                 totals,
@@ -184,8 +198,8 @@ class _EnsembleRun:
             )
             records.append(
                 {
-                    "model": model,
-                    "seed": seed,
+                    "model": member.model,
+                    "seed": member.seed,
                     "split": self.facts["split"],
                     "accuracy": result.accuracy,
                     "errors": result.errors,
@@ -196,9 +210,8 @@ class _EnsembleRun:
                     "num_params": count_parameters(state.params),
                 }
             )
-            self.console.print(
-                f"{model}, seed {seed}: {self.facts['split']} accuracy {format_percent(result.accuracy)}"
-            )
+            accuracy = f"{self.facts['split']} accuracy {format_percent(result.accuracy)}"
+            self.console.print(f"{member.model}, seed {member.seed}: {accuracy}")
         on_primary(lambda: append_results(self.folder, records))
 
     def _logits(self, member: Member) -> np.ndarray:

@@ -29,7 +29,7 @@ from mnist_jax.storage.json_files import SUMMARY_FILE, write_json_atomic
 from mnist_jax.storage.results import append_results, read_results
 from mnist_jax.studies.comparison import noted_comparisons
 from mnist_jax.studies.folder import open_for_all, open_records
-from mnist_jax.studies.trainer import MemberTrainer, Trained, member_experiment
+from mnist_jax.studies.trainer import MemberTrainer, Trained, member_experiment, train_groups
 from mnist_jax.terminal.console import RunConsole
 from mnist_jax.terminal.format import format_duration, format_percent
 from mnist_jax.training.logits import headline
@@ -182,7 +182,7 @@ def run_study(
             size = min(trainer.choose_group_size(side_by_side, len(seeds), examples), len(missing))
             where = f"measured on {split}" if fold is None else f"measured on fold {fold} of {NUM_FOLDS}"
             console.note(f"{len(missing)} of {len(seeds)} seeds to train, {size} side by side, {where}")
-            for trained in trainer.train_groups(missing, size, examples, stop, console):
+            for _, trained in train_groups(trainer.groups(missing, size), examples, stop, console):
                 new = _measure(trainer, trained, part, split)
                 on_primary(functools.partial(append_results, folder, new))
                 records += new

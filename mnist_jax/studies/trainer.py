@@ -87,82 +87,9 @@ class MemberTrainer:
         self._programs: dict[int, CompiledFunction] = {}
         self._logits_fn = make_logits_fn(forward_fn(experiment.model), experiment.config.eval_batch_size)
 
-    def train_groups(
-        self, seeds: Sequence[int], size: int, data: Data, stop: StopRequest, console: RunConsole
-    ) -> Iterator[Trained]:
-        """Trains seeds in groups of ``size`` and tells of each epoch; yields each group once it is finished.
-
-        Of several processes each trains the next group with the devices of its own, and all yield what all
-        have finished; they go on together.
-
-        Raises:
-            RunError: as `train`, or in another process.
-            Stopped: as `train`, in every process where one was asked to.
-        """
-        groups = [seeds[start : start + size] for start in range(0, len(seeds), size)]
-        num_processes, index = jax.process_count(), jax.process_index()
-        for start in range(0, len(groups), num_processes):
-            together = groups[start : start + num_processes]
-            mine = together[index] if index < len(together) else None
-            if num_processes == 1:
-                yield self._train_group(together[0], data, stop, console)
-            else:
-                yield from self._train_together(together, mine, data, stop, console)
-
-    def _train_group(
-        self, group: Sequence[int], data: Data, stop: StopRequest, console: RunConsole
-    ) -> Trained:
-        num_epochs = self.experiment.config.num_epochs
-        named = f"seed {group[0]}" if len(group) == 1 else f"seed {group[0]} to {group[-1]}"
-
-        def report(epoch: int, losses: np.ndarray) -> None:
-            console.print((f"  {named}: epoch {epoch}/{num_epochs}, loss {losses.mean():.4f}", "dim"))
-
-        return self.train(group, data, stop, report)
-
-    def _train_together(
-        self,
-        groups: Sequence[Sequence[int]],
-        mine: Sequence[int] | None,
-        data: Data,
-        stop: StopRequest,
-        console: RunConsole,
-    ) -> Iterator[Trained]:
-        """One group in each process, or none in the last; yields what has been finished anywhere."""
-        trained, error = None, None
-        try:
-            trained = self._train_group(mine, data, stop, console) if mine is not None else None
-        except Stopped:
-            pass
-        except RunError as raised:
-            error = raised
-        raise_together(error, "training")
-        contents = exchange(self._packed(trained) if trained else b"")
-        for group, content in zip(groups, contents, strict=False):
-            if content:
-                yield self._unpacked(group, content)
-        number = int(gather(stop.signal or 0).max())
-        if number:
-            stop.request(number)
-            raise Stopped(stop)
-
-    def _packed(self, trained: Trained) -> bytes:
-        return serialization.to_bytes(
-            {
-                "states": dict(enumerate(map(serialization.to_state_dict, trained.states))),
-                "epoch_losses": trained.epoch_losses,
-                "seconds": [trained.train_seconds, trained.compile_seconds],
-            }
-        )
-
-    def _unpacked(self, seeds: Sequence[int], content: bytes) -> Trained:
-        values = serialization.msgpack_restore(content)
-        template = self.create_state(RunKeys.from_seed(0))
-        states = [
-            serialization.from_state_dict(template, values["states"][str(i)]) for i in range(len(seeds))
-        ]
-        train_seconds, compile_seconds = values["seconds"].values()
-        return Trained(tuple(seeds), tuple(states), values["epoch_losses"], train_seconds, compile_seconds)
+    def groups(self, seeds: Sequence[int], size: int) -> list["Group"]:
+        """Divides seeds into groups of ``size``, the last of them smaller where it does not go out even."""
+        return [Group(self, tuple(seeds[start : start + size])) for start in range(0, len(seeds), size)]
 
     def train(
         self,
@@ -316,3 +243,85 @@ class MemberTrainer:
                 "expected a finite one: try a lower optim.learning_rate "
                 f"(it is {self.experiment.config.optim.learning_rate})"
             )
+
+
+@dataclass(frozen=True)
+class Group:
+    """Seeds that are trained side by side, and by whom."""
+
+    trainer: MemberTrainer
+    seeds: tuple[int, ...]
+
+    def train(self, data: Data, stop: StopRequest, console: RunConsole) -> Trained:
+        """Trains them, and tells of each epoch; raises what `MemberTrainer.train` does."""
+        seeds, num_epochs = self.seeds, self.trainer.experiment.config.num_epochs
+        named = f"seed {seeds[0]}" if len(seeds) == 1 else f"seed {seeds[0]} to {seeds[-1]}"
+
+        def report(epoch: int, losses: np.ndarray) -> None:
+            console.print((f"  {named}: epoch {epoch}/{num_epochs}, loss {losses.mean():.4f}", "dim"))
+
+        return self.trainer.train(seeds, data, stop, report)
+
+
+def train_groups(
+    groups: Sequence[Group], data: Data, stop: StopRequest, console: RunConsole
+) -> Iterator[tuple[Group, Trained]]:
+    """Trains one group after the other and tells of each epoch; yields each once it is finished.
+
+    Of several processes each trains the next group with the devices of its own, and all yield what all have
+    finished; they go on together.
+
+    Raises:
+        RunError: as `MemberTrainer.train`, or in another process.
+        Stopped: as `MemberTrainer.train`, in every process where one was asked to.
+    """
+    num_processes, index = jax.process_count(), jax.process_index()
+    for start in range(0, len(groups), num_processes):
+        together = groups[start : start + num_processes]
+        if num_processes == 1:
+            yield together[0], together[0].train(data, stop, console)
+        else:
+            mine = together[index] if index < len(together) else None
+            yield from _train_together(together, mine, data, stop, console)
+
+
+def _train_together(
+    groups: Sequence[Group], mine: Group | None, data: Data, stop: StopRequest, console: RunConsole
+) -> Iterator[tuple[Group, Trained]]:
+    """One group in each process, or none in the last; yields what has been finished anywhere."""
+    trained, error = None, None
+    try:
+        trained = mine.train(data, stop, console) if mine is not None else None
+    except Stopped:
+        pass
+    except RunError as raised:
+        error = raised
+    raise_together(error, "training")
+    contents = exchange(_packed(trained) if trained else b"")
+    for group, content in zip(groups, contents, strict=False):
+        if content:
+            yield group, _unpacked(group, content)
+    number = int(gather(stop.signal or 0).max())
+    if number:
+        stop.request(number)
+        raise Stopped(stop)
+
+
+def _packed(trained: Trained) -> bytes:
+    return serialization.to_bytes(
+        {
+            "states": dict(enumerate(map(serialization.to_state_dict, trained.states))),
+            "epoch_losses": trained.epoch_losses,
+            "seconds": [trained.train_seconds, trained.compile_seconds],
+        }
+    )
+
+
+def _unpacked(group: Group, content: bytes) -> Trained:
+    values = serialization.msgpack_restore(content)
+    template = group.trainer.create_state(RunKeys.from_seed(0))
+    states = [
+        serialization.from_state_dict(template, values["states"][str(i)]) for i in range(len(group.seeds))
+    ]
+    train_seconds, compile_seconds = values["seconds"].values()
+    return Trained(group.seeds, tuple(states), values["epoch_losses"], train_seconds, compile_seconds)
