@@ -49,7 +49,7 @@ def test_rows_are_trained_where_they_go_on_and_then_drawn(commands, tmp_path, ca
     assert commands[0][:4] == ["-m", "mnist_jax.study", "--config", "configs/default.py"]
     assert commands[0][-2:] == ["--workdir", str(tmp_path / "default")]
     assert commands[2][-3:] == [
-        "--config.ensemble.seeds=6:11",
+        "--config.ensemble.seeds=5:9",
         "--workdir",
         str(tmp_path / "ensemble_small-2"),
     ]
