@@ -130,7 +130,8 @@ class _EnsembleRun:
             of_all = sum((member.model, member.variant) == kind for member in members)
             trainer = MemberTrainer(self._experiment(alike[0]))
             size = min(trainer.choose_group_size(side_by_side, of_all, data), len(alike))
-            self.console.note(f"{' '.join(kind).strip()}: {len(alike)} members to train, {size} side by side")
+            named = " ".join(filter(None, kind))
+            self.console.note(f"{named}: to train {len(alike)} of {of_all}, {size} side by side")
             groups += trainer.groups([member.seed for member in alike], size)
         by_name = {(member.model, member.seed): member for member in members}
         for group, trained in train_groups(groups, data, stop, self.console):

@@ -12,7 +12,8 @@ from tests.e2e.training_runs import SMALL, arrays_of, wait_until
 
 SHORT = [*SMALL, "--config.num_epochs=1", "--side_by_side=1"]
 STUDY = [*SHORT, "--seeds=0:4"]
-ENSEMBLE = [*SHORT, "--config.ensemble.seeds=0:3", "--config.data.validation_examples=0"]
+VARIED = ["--config.ensemble.seeds=0:3", "--config.ensemble.variants=;augment.rotation_degrees=20"]
+ENSEMBLE = [*SHORT, *VARIED, "--config.data.validation_examples=0"]
 
 
 def launch(commands, module, *words, **options):
