@@ -176,7 +176,8 @@ def read_rows(name: str, workdir: Path) -> list[Row]:
     commit = ", ".join(dict.fromkeys(short_commit(summary["git_commit"], 7) for summary in summaries))
     if summaries[0]["kind"] == "ensemble":
         accuracies = [summary["test_accuracy"] for summary in summaries]
-        seconds = [summary["train_seconds"] for summary in summaries]
+        # The members of several processes are trained at the same time.
+        seconds = [summary["train_seconds"] / summary["num_processes"] for summary in summaries]
     else:
         accuracies = [line["accuracy"] for line in lines]
         seconds = [line["train_seconds"] for line in lines]

@@ -10,7 +10,9 @@ once, with a core each.
 Chosen by the vote on validation, 20,000 training images of other writers held out (--split validation
 --config.data.validation_examples=20000 --config.num_epochs=9, about as many steps).
 
-Measured: not yet
+Measured: on test 99.74% (26 errors; members 33, 45, 32 and 28), and with seeds 5 to 8 99.71% (29; members 28,
+36, 34 and 35). On 2 shared cores of an AMD EPYC in a slow hour, jax 0.10.2, at commit 0779ec6: 18 min 07 s of
+training by one process (1,546 images/s), and 13 min 16 s from command to exit by two.
 """
 
 from pathlib import Path
