@@ -17,6 +17,7 @@ from mnist_jax.storage.results import read_results
 from mnist_jax.storage.votes import read_votes
 from mnist_jax.studies.ensemble import Member, list_members, member_config, run_ensemble
 from mnist_jax.studies.trainer import MemberTrainer
+from mnist_jax.terminal.console import RunConsole
 from tests.report.pages import browser, check_page, look_at, section, text_of
 from tests.test_study import TINY, tiny_config
 
@@ -223,7 +224,10 @@ def test_members_of_different_kinds_are_trained_as_they_would_be_alone(tmp_path,
         None,
     ]
     turned = {"ensemble.seeds": "1", "num_epochs": "1", "augment.rotation_degrees": "45"}
-    run_ensemble(tiny_config(**turned), str(tmp_path / "turned"))
+    turned["ensemble.variants"] = ";augment.cutout_fraction=0.25"
+    run_ensemble(tiny_config(**turned), str(tmp_path / "turned"), console=RunConsole())
+    printed = " ".join("".join(capsys.readouterr()).split())
+    assert "no seed is left for the variant augment.cutout_fraction=0.25" in printed
     varied, alone = (
         mnist_jax.load(tmp_path / name / "members" / "cnn-1", "latest") for name in ("varied", "turned")
     )

@@ -96,6 +96,9 @@ def run_ensemble(
     """
     console = console or RunConsole(enabled=False)
     members = list_members(config)
+    unused = set(parse_variants(config.ensemble.variants)) - {member.variant for member in members}
+    for variant in sorted(unused):
+        console.note(f"no seed is left for the variant {variant or 'as configured'}")
     config, data, measured = prepare_split(config, split, console)
     facts = data.facts() | {"split": split}
     with open_for_all(workdir) as folder, StopRequest() as stop, device_faults("a smaller --side_by_side"):
