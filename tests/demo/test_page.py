@@ -278,6 +278,16 @@ def test_by_keyboard_alone(demo):
         assert faults(page) == []
 
 
+def test_a_dot_is_no_blank_page(demo):
+    with open_demo(demo.url) as page:
+        press(page, "Tab")
+        press(page, " ")
+        press(page, " ")
+        asked = "performance.getEntriesByType('resource').some(({name}) => name.endsWith('api/digits'))"
+        wait_until(page, asked)
+        assert faults(page) == []
+
+
 def upload(page, path):
     page.call("DOM.enable")
     root = page.call("DOM.getDocument")["root"]["nodeId"]

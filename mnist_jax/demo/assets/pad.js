@@ -17,6 +17,7 @@ const MOST_WIDENED = 1.8;
 // Of a page of several digits: strokes as usual in MNIST for their height, at most those of the pad.
 const PAGE_SIDE = 420;
 const PAGE_LINE = 0.12;
+const THINNEST_PAGE_LINE = 0.012; // for a dot, which has no height
 
 const KEY_STEP = 1 / 56;
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
@@ -122,7 +123,7 @@ export class Pad {
   async toPage() {
     const context = sheet(PAGE_SIDE);
     const heights = this.strokes.map(({ points }) => points.map((point) => point.y)).map((y) => Math.max(...y) - Math.min(...y));
-    const line = Math.min(LINE_WIDTH, PAGE_LINE * Math.max(...heights));
+    const line = Math.max(Math.min(LINE_WIDTH, PAGE_LINE * Math.max(...heights)), THINNEST_PAGE_LINE);
     for (const { points, width } of this.strokes) {
       // Away from the border, where ink is taken for what surrounds a page.
       const inner = points.map((point) => ({ x: 0.05 + 0.9 * point.x, y: 0.05 + 0.9 * point.y }));
