@@ -112,8 +112,9 @@ def main(arguments: cli.Arguments) -> int:
     for folder, words in everything:
         train(folder, words)
     # Not before the end: what is kept changes the working tree, and each training names its commit.
-    for folder, _ in everything if arguments["keep"] else ():
-        keep(folder, RESULTS_DIR / FOLDER / folder.name)
+    if arguments["keep"]:
+        for folder, _ in everything:
+            keep(folder, RESULTS_DIR / FOLDER / folder.name)
     print(draw(workdir, names))
     return 0
 

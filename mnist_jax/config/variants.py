@@ -28,5 +28,5 @@ def parse_settings(variant: str) -> dict[str, object]:
 def _literal(text: str) -> object:
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # all that it may raise
         return text

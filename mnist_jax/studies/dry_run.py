@@ -69,8 +69,8 @@ def plan_members(
     examples = (data.train.images, data.train.labels)
     groups: list[dict[str, Any]] = []
     counted = []
-    for model, variant in dict.fromkeys((member.model, member.variant) for _, member in left):
-        alike = [(fold, m) for fold, m in left if (m.model, m.variant) == (model, variant)]
+    for model, variant in dict.fromkeys(member.kind for _, member in left):
+        alike = [(fold, member) for fold, member in left if member.kind == (model, variant)]
         seeds_of = {fold: [member.seed for f, member in alike if f == fold] for fold in parts}
         seeds = max(seeds_of.values(), key=len)
         experiment = member_experiment(member_config(config, alike[0][1]), data.train)

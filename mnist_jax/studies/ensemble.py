@@ -46,6 +46,11 @@ class Member:
     variant: str = ""  # settings, as one of ``ensemble.variants``
 
     @property
+    def kind(self) -> tuple[str, str]:
+        """Network and variant: what members that are trained side by side have in common."""
+        return self.model, self.variant
+
+    @property
     def folder(self) -> str:
         """Name of its folder below ``members``."""
         return f"{self.model}-{self.seed}"
@@ -128,9 +133,9 @@ class _EnsembleRun:
         missing = [member for member in members if (member.model, member.seed) not in done]
         data = (self.train.images, self.train.labels)
         groups: list[Group] = []
-        for kind in dict.fromkeys((member.model, member.variant) for member in missing):
-            alike = [member for member in missing if (member.model, member.variant) == kind]
-            of_all = sum((member.model, member.variant) == kind for member in members)
+        for kind in dict.fromkeys(member.kind for member in missing):
+            alike = [member for member in missing if member.kind == kind]
+            of_all = sum(member.kind == kind for member in members)
             trainer = MemberTrainer(self._experiment(alike[0]))
             size = min(trainer.choose_group_size(side_by_side, of_all, data), len(alike))
             named = " ".join(filter(None, kind))

@@ -26,6 +26,11 @@ def test_a_value_is_a_literal_or_a_text():
     }
 
 
+@pytest.mark.parametrize("value", ["(" * 10_000, "1+", "{[]:1}", "-" * 10_000 + "1", "false"])
+def test_what_is_no_literal_stays_a_text(value):
+    assert parse_settings(f"augment.fill_mode={value}") == {"augment.fill_mode": value}
+
+
 @pytest.mark.parametrize("text", ["", ";", " ; ", "optim.b1=0.8", "optim.b1=1 optim.b2=1;model.kwargs={}"])
 def test_what_is_written_so_is_read(text):
     assert re.fullmatch(VARIANTS_PATTERN, text)
