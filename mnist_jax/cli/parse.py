@@ -8,7 +8,6 @@ Own code, because config_flags stops at the first slip with a traceback and show
 no bounds and refuses ``--config.report=false``.
 """
 
-import ast
 import difflib
 import json
 import os
@@ -16,14 +15,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import IO, Any
 
-from absl import flags as absl_flags
 from ml_collections import ConfigDict
-from ml_collections.config_flags import tuple_parser
 
 from mnist_jax.config.check import check, describe, find_problems, flatten, suggest_field, unknown_field
 from mnist_jax.config.field import Field, Value
 from mnist_jax.config.file import load_config_file
 from mnist_jax.config.schema import FIELDS_BY_NAME, GROUPS, fields_of
+from mnist_jax.config.text import parse_text
 from mnist_jax.errors import ConfigError
 from mnist_jax.storage.json_files import CONFIG_FILE, plain_json
 
@@ -301,23 +299,3 @@ def _unknown_override(name: str) -> str:
     if name in GROUPS:
         return f"is a group of fields; set one of them, as in --config.{fields_of(name)[0].name}=VALUE"
     return unknown_field(name)
-
-
-_PARSERS = {
-    bool: absl_flags.BooleanParser(),
-    int: absl_flags.IntegerParser(),
-    float: absl_flags.FloatParser(),
-    tuple: tuple_parser.TupleParser(),
-}
-
-
-def parse_text(target: Field, text: str) -> object:
-    """Reads a value as config_flags does for its type; a text that cannot be read is returned as it is."""
-    parser: Any = _PARSERS.get(target.type)
-    try:
-        if target.type is dict:
-            return ast.literal_eval(text)
-        return parser.parse(text) if parser else text
-    except Exception:
-        # literal_eval alone raises five kinds of error; `Field.convert` then refuses the text in one way.
-        return text

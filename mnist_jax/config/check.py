@@ -12,6 +12,7 @@ from mnist_jax.config.field import LARGEST_FLOAT, LARGEST_INT, Value, short
 from mnist_jax.config.optimizers import OPTIMIZERS, OWN_FIELDS
 from mnist_jax.config.patterns import is_group_pattern, parse_scales
 from mnist_jax.config.schema import FIELDS, FIELDS_BY_NAME, GROUPS, fields_of
+from mnist_jax.config.text import parse_text
 from mnist_jax.config.variants import parse_settings, parse_variants
 from mnist_jax.errors import ConfigError
 
@@ -205,7 +206,11 @@ def flatten(config: ConfigDict | Mapping) -> Iterator[tuple[str, object]]:
 
 
 def _changed(values: Mapping[str, Any], variant: str) -> dict[str, Any]:
-    return {**values, **parse_settings(variant), "ensemble.variants": ""}
+    settings = {
+        name: parse_text(FIELDS_BY_NAME[name], text) if name in FIELDS_BY_NAME else text
+        for name, text in parse_settings(variant).items()
+    }
+    return {**values, **settings, "ensemble.variants": ""}
 
 
 def _plain(value: object) -> object:

@@ -1,7 +1,5 @@
 """Settings in which the members of an ensemble differ, as the field ``ensemble.variants`` has them."""
 
-import ast
-
 # What members may differ in: the data, and how they are prepared and measured, are the same for all.
 VARIED_GROUPS = ("augment", "model", "optim")
 
@@ -19,14 +17,7 @@ def parse_variants(text: str) -> tuple[str, ...]:
     return tuple(" ".join(variant.split()) for variant in text.split(";"))
 
 
-def parse_settings(variant: str) -> dict[str, object]:
-    """Reads ``optim.b1=0.8 optim.name=sgd`` as values by field, not checked; text where it is no literal."""
+def parse_settings(variant: str) -> dict[str, str]:
+    """Reads ``optim.b1=0.8 optim.name=sgd`` as texts by field."""
     pairs = (setting.partition("=") for setting in variant.split())
-    return {name: _literal(value) for name, _, value in pairs}
-
-
-def _literal(text: str) -> object:
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # all that it may raise
-        return text
+    return {name: text for name, _, text in pairs}
