@@ -47,7 +47,8 @@ def main(arguments: cli.Arguments) -> int:
         return stopped.exit_code
     arguments.print_json({**summary, "workdir": workdir, "finished": True})
     flag = " (TRANSDUCTIVE)" if summary["transductive"] else ""
-    console.print(f"{summary['labeled']:,} labeled images, measured on {split}{flag}")
+    queried = f", {summary['queried']:,} of them queried" if summary["queried"] else ""
+    console.print(f"{summary['labeled']:,} labeled images{queried}, measured on {split}{flag}")
     for name, figures in summary["statistics"].items():
         console.print(f"  {name.replace('_', ' '):<26} {describe_statistics(Summary(**figures))}")
     console.print(f"results in {workdir}")

@@ -17,8 +17,9 @@ from mnist_jax.report.page import write_report
 from mnist_jax.run.measure import MeasuredSteps
 from mnist_jax.storage.results import read_results
 from mnist_jax.studies import dry_run
-from mnist_jax.studies.pseudo_label import PseudoLabelRun, run_pseudo_label
+from mnist_jax.studies.pseudo_label import PseudoLabelRun, prepare_pseudo_label, run_pseudo_label
 from mnist_jax.studies.trainer import MemberTrainer
+from mnist_jax.terminal.console import RunConsole
 from tests.report.pages import browser, check_page, look_at, section, text_of
 from tests.test_study import TINY, tiny_config
 
@@ -69,6 +70,7 @@ def test_each_seed_records_teacher_students_and_gains(finished):
     folder, summary, _ = finished
     for record in read_results(folder):
         assert (record["labeled"], record["pool_size"], len(record["rounds"])) == (50, 250, 2)
+        assert record["queried"] == 0 and not any("queried" in figures for figures in record["rounds"])
         assert (record["split"], record["transductive"]) == ("test", False)
         assert record["accuracy"] == record["rounds"][1]["accuracy"]
         gain = record["accuracy"] - record["supervised_only"]["accuracy"]
@@ -247,6 +249,51 @@ def test_each_round_and_seed_looks_at_other_views(no_training, tmp_path):
     run_pseudo_label(settings(views="4"), str(tmp_path / "run"))
     assert [number for number, _ in AnyAnswer.views] == [4] * 4
     assert len({tuple(key) for _, key in AnyAnswer.views}) == 4
+
+
+def labels_by_image(data):
+    return {image.tobytes(): int(label) for image, label in zip(*data, strict=True)}
+
+
+def test_queried_labels_are_shared_out_over_the_rounds_and_true(no_training, tmp_path, capsys):
+    config = settings(queried_examples="7", rounds="3", seeds="0:1")
+    run_pseudo_label(config, str(tmp_path / "run"), console=RunConsole())
+    record = read_results(tmp_path / "run")[0]
+    rounds = record["rounds"]
+    assert [figures["queried"] for figures in rounds] == [2, 2, 3]
+    assert [figures["labeled"] for figures in rounds] == [45, 47, 50]
+    assert [sum(figures["pool_by_class"]) for figures in rounds] == [255, 253, 250]
+    assert (record["labeled"], record["pool_size"]) == (50, 250)
+    teacher, *_, alone = (labels_by_image(data) for data in no_training)
+    assert (len(teacher), len(alone)) == (43, 50) and teacher.items() < alone.items()
+    data = prepare_pseudo_label(config, "test", RunConsole(enabled=False)).data.train
+    assert alone.items() < labels_by_image((data.images, data.labels)).items()
+    # Every answer is a one.
+    asked = [label for image, label in alone.items() if image not in teacher]
+    assert sum(figures["queried_wrong"] for figures in rounds) == sum(label != 1 for label in asked)
+    assert "seed 0: 3 labels queried, " in capsys.readouterr().out
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["queried"] == 7
+    page = text_of(write_report(tmp_path / "run").read_text())
+    assert "with 50 labels (7 of them queried)" in page and "it was wrong on" in page
+
+
+@pytest.mark.parametrize(
+    ("wrong", "problem"),
+    [
+        ({"queried_examples": "50"}, "queried_examples: 50 of 50 labels leave none"),
+        ({"queried_examples": "7", "pool": "test"}, "queried_examples: labels are asked for where they"),
+    ],
+)
+def test_queries_that_cannot_be_answered_are_refused(wrong, problem):
+    with pytest.raises(ConfigError, match=problem):
+        settings(**wrong)
+
+
+def test_too_few_labels_for_the_teacher_name_both_fields(tmp_path):
+    with pytest.raises(
+        ConfigError, match=r"labeled_examples less pseudo_label\.queried_examples: 5 labeled images"
+    ):
+        run_pseudo_label(settings(queried_examples="45"), str(tmp_path / "run"))
 
 
 def test_a_folder_of_pictures_is_a_pool(no_training, tmp_path):

@@ -268,6 +268,12 @@ FIELDS = (
         pattern_means=VARIANTS_MEANS,
     ),
     _from_1("pseudo_label.labeled_examples", 1000, "training images whose labels are used"),
+    _from_0(
+        "pseudo_label.queried_examples",
+        0,
+        "of the labeled ones, those asked for round by round, where the last network is least sure; "
+        "0 = all are drawn at random",
+    ),
     Field(
         "pseudo_label.pool",
         "train",

@@ -56,11 +56,13 @@ def _headline(record: RunRecord, results: Sequence[dict[str, Any]]) -> dict[str,
     statistics, steps = _statistics(record, results), results[0]["steps"]
     student, gain = statistics["student_accuracy"], statistics["gain_over_supervised"]
     best, worst = best_and_worst(results)
+    queried = _queried(results)
     return {
         "result": describe_spread(student, 2),
         "interval": describe_interval(student, 2),
         "n": student["n"],
         "labeled": f"{results[0]['labeled']:,}",
+        "queried": f" ({queried[0][1]} of them queried)" if queried else "",
         "gain": f"{100 * gain['mean']:+.2f}",
         "gain_spread": f" ± {100 * gain['sd']:.2f}" if gain["sd"] is not None else "",
         "facts": [
@@ -79,6 +81,7 @@ def _headline(record: RunRecord, results: Sequence[dict[str, Any]]) -> dict[str,
                 sections.count_of(len(results[0]["rounds"]), "round"),
                 f"{steps['student']:,} steps each",
             ),
+            *queried,
             ("pool", f"{results[0]['pool_size']:,}", f"unlabeled images, from {results[0]['pool']}"),
             (
                 "best and worst",
@@ -88,6 +91,15 @@ def _headline(record: RunRecord, results: Sequence[dict[str, Any]]) -> dict[str,
             ("training", format_duration(sum(r["train_seconds"] for r in results)), "all seeds"),
         ],
     }
+
+
+def _queried(results: Sequence[dict[str, Any]]) -> list[tuple[str, str, str]]:
+    """The fact that labels were queried, where they were; earlier results do not say."""
+    if not (queried := results[0].get("queried")):
+        return []
+    wrong = [sum(figures.get("queried_wrong", 0) for figures in result["rounds"]) for result in results]
+    text = f"of the labels, where a network was least sure; it was wrong on {np.mean(wrong):,.0f}"
+    return [("queried", f"{queried:,}", text)]
 
 
 def _stages(results: Sequence[dict[str, Any]]) -> str:

@@ -163,7 +163,7 @@ def plan_pseudo_label(config: ConfigDict, workdir: str, *, split: str, console: 
         "num_seeds": len(run.seeds),
         "seeds_left": len(left),
         "labeled": settings.labeled_examples,
-        "pool_size": len(drawn.pool),
+        "pool_size": len(drawn.pool) - settings.queried_examples,
         "num_params": run.num_params,
         "roles": roles,
         "memory": _largest([taken.memory for taken in measured.values()]),

@@ -1,9 +1,28 @@
-"""Which images keep their label, which pseudo labels are confident, what a student learns from."""
+"""Which images have a label, which pseudo labels are confident, what a student learns from."""
+
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 Images = UInt8[np.ndarray, "_ height width channels"]
+
+
+class Drawn(NamedTuple):
+    """What a seed works with."""
+
+    labeled: tuple[np.ndarray, np.ndarray]  # images and labels
+    pool: np.ndarray  # images whose labels are not used
+    # Their labels where there are any, to judge the pseudo labels and to answer queries.
+    hidden: np.ndarray | None
+
+    def query(self, rows: np.ndarray) -> "Drawn":
+        """Gives the images ``rows`` of the pool their labels, which must be known."""
+        assert self.hidden is not None
+        images, labels = self.labeled
+        images = np.concatenate([images, self.pool[rows]])
+        labels = np.concatenate([labels, self.hidden[rows]])
+        return Drawn((images, labels), np.delete(self.pool, rows, axis=0), np.delete(self.hidden, rows))
 
 
 def draw_labeled(
@@ -39,6 +58,15 @@ def confident(
 ) -> Int[np.ndarray, " accepted"]:
     """Returns the indices of the images whose likeliest class has at least this probability."""
     return np.flatnonzero(probabilities.max(axis=1) >= threshold)
+
+
+def least_sure(probabilities: Float[np.ndarray, "pool classes"], count: int) -> Int[np.ndarray, " count"]:
+    """Returns the indices of the images whose two likeliest classes are nearest to each other, these first.
+
+    Margin sampling (Scheffer et al. 2001): a label tells a network most where it wavers between two.
+    """
+    second, first = np.partition(probabilities, -2, axis=1)[:, -2:].T
+    return np.argsort(first - second, kind="stable")[:count]
 
 
 def repeat_to(
@@ -88,3 +116,24 @@ def student_set(
         return together, np.concatenate([labels[true_rows], pseudo])
     one_hot = np.eye(probabilities.shape[1], dtype=np.float32)[labels[true_rows]]
     return together, np.concatenate([one_hot, probabilities[pseudo_rows].astype(np.float32)])
+
+
+def describe_accepted(
+    drawn: Drawn,
+    probabilities: Float[np.ndarray, "pool classes"],
+    accepted: Int[np.ndarray, " accepted"],
+) -> dict[str, Any]:
+    """Counts the pseudo labels that are accepted, and those of them that are right where that is known."""
+    given, classes = probabilities[accepted].argmax(axis=1), probabilities.shape[1]
+    figures: dict[str, Any] = {
+        "labeled": len(drawn.labeled[1]),
+        "accepted": len(accepted),
+        "accepted_share": len(accepted) / len(drawn.pool),
+        "accepted_by_class": np.bincount(given, minlength=classes).tolist(),
+    }
+    if drawn.hidden is not None:
+        right = given == drawn.hidden[accepted]
+        figures["pseudo_label_accuracy"] = float(right.mean())
+        figures["right_by_class"] = np.bincount(given[right], minlength=classes).tolist()
+        figures["pool_by_class"] = np.bincount(drawn.hidden, minlength=classes).tolist()
+    return figures

@@ -4,7 +4,7 @@ import copy
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -30,7 +30,15 @@ from mnist_jax.storage.results import append_results, read_results
 from mnist_jax.storage.workdir import open_workdir
 from mnist_jax.studies.comparison import noted_comparisons
 from mnist_jax.studies.folder import open_records, save_member
-from mnist_jax.studies.labeling import confident, draw_labeled, student_set, supervised_set
+from mnist_jax.studies.labeling import (
+    Drawn,
+    confident,
+    describe_accepted,
+    draw_labeled,
+    least_sure,
+    student_set,
+    supervised_set,
+)
 from mnist_jax.studies.seeds import prepare_split
 from mnist_jax.studies.trainer import Data, MemberTrainer, member_experiment
 from mnist_jax.terminal.console import RunConsole
@@ -47,22 +55,16 @@ ROLES = ("teacher", "student", "alone")
 FREE_FIELDS = ("seed", "pseudo_label.seeds")
 
 
-class Drawn(NamedTuple):
-    """What a seed works with."""
-
-    labeled: tuple[np.ndarray, np.ndarray]  # images and labels
-    pool: np.ndarray  # images whose labels are not used
-    hidden: np.ndarray | None  # their labels where there are any, to judge the pseudo labels
-
-
 def run_pseudo_label(
     config: ConfigDict, workdir: str, *, split: str = "test", console: RunConsole | None = None
 ) -> dict[str, Any]:
     """Does the comparison for each seed that is not finished yet.
 
     For each seed: labeled images are drawn; a teacher learns from them for ``teacher_steps``; in each round
-    it labels the pool, and a student learns from both for ``student_steps`` and is the next teacher; and a
-    supervised-only network learns from the labeled images for as many steps as all of these together.
+    it labels the pool, the true labels of those images of which it is least sure are added (as many of
+    ``queried_examples`` in every round), and a student learns from both for ``student_steps`` and is the next
+    teacher; and a supervised-only network learns from all labeled images for as many steps as all of these
+    together.
 
     Takes, returns and raises what `seeds.run_study` does, and raises RunError where no pseudo label is
     confident. The ``num_epochs`` of the configuration is not used; the last student of each seed gets a run's
@@ -125,11 +127,13 @@ class PseudoLabelRun:
 
     def draw(self, seed: int) -> Drawn:
         """Draws the labeled images of a seed, and with them its pool."""
-        train, count = self.data.train, self.config.pseudo_label.labeled_examples
+        train, settings = self.data.train, self.config.pseudo_label
+        queried = settings.queried_examples
         try:
-            chosen = draw_labeled(train.labels, count, train.num_classes, seed)
+            chosen = draw_labeled(train.labels, settings.labeled_examples - queried, train.num_classes, seed)
         except ValueError as error:
-            raise ConfigError([f"pseudo_label.labeled_examples: {error}"]) from error
+            less = " less pseudo_label.queried_examples" if queried else ""
+            raise ConfigError([f"pseudo_label.labeled_examples{less}: {error}"]) from error
         return Drawn((train.images[chosen], train.labels[chosen]), *self._pool(chosen))
 
     def measure(self, role: str) -> MeasuredSteps:
@@ -150,22 +154,20 @@ class PseudoLabelRun:
         """Trains everything for one seed, saves the student, and returns the line of results."""
         settings = self.config.pseudo_label
         drawn = self.draw(seed)
-        labeled, pool, hidden = drawn.labeled, drawn.pool, drawn.hidden
-        seconds = 0.0
-        data = supervised_set(*labeled, self._size("teacher"), seed)
-        state, teacher_result, taken = self._fit("teacher", "teacher", seed, data, stop)
-        seconds += taken
+        data = supervised_set(*drawn.labeled, self._size("teacher"), seed)
+        state, teacher_result, seconds = self._fit("teacher", "teacher", seed, data, stop)
         rounds, last = [], "teacher"
         views_key = jax.random.fold_in(jax.random.key(seed), _VIEWS_STREAM)
         for number in range(1, settings.rounds + 1):
             probabilities = self.trainer(self.steps(last)).probabilities(
-                state, pool, num_views=settings.views, key=jax.random.fold_in(views_key, number)
+                state, drawn.pool, num_views=settings.views, key=jax.random.fold_in(views_key, number)
             )
+            drawn, probabilities, queried = self._query(drawn, probabilities, seed, number)
             accepted = confident(probabilities, settings.threshold)
             self._require_some(accepted, probabilities, seed)
             data = student_set(
-                labeled,
-                pool,
+                drawn.labeled,
+                drawn.pool,
                 probabilities,
                 accepted,
                 num_examples=self._size("student"),
@@ -176,29 +178,19 @@ class PseudoLabelRun:
             state, result, taken = self._fit("student", f"student {number}", seed, data, stop)
             seconds += taken
             last = "student"
-            given = probabilities[accepted].argmax(axis=1)
-            classes = self.data.train.num_classes
-            figures: dict[str, Any] = {
-                "accepted": len(accepted),
-                "accepted_share": len(accepted) / len(pool),
-                "accepted_by_class": np.bincount(given, minlength=classes).tolist(),
-            }
-            if hidden is not None:
-                right = given == hidden[accepted]
-                figures["pseudo_label_accuracy"] = float(right.mean())
-                figures["right_by_class"] = np.bincount(given[right], minlength=classes).tolist()
-                figures["pool_by_class"] = np.bincount(hidden, minlength=classes).tolist()
-            rounds.append(figures | headline(result))
-        data = supervised_set(*labeled, self._size("alone"), seed)
+            figures = describe_accepted(drawn, probabilities, accepted)
+            rounds.append(queried | figures | headline(result))
+        data = supervised_set(*drawn.labeled, self._size("alone"), seed)
         _, alone_result, _ = self._fit("alone", "supervised only", seed, data, stop)
         self._keep(folder, seed, state, result, seconds)
         return {
             "seed": seed,
             "split": self.facts["split"],
             "transductive": self.facts["transductive"],
-            "labeled": len(labeled[1]),
+            "labeled": len(drawn.labeled[1]),
+            "queried": int(settings.queried_examples),
             "pool": settings.pool,
-            "pool_size": len(pool),
+            "pool_size": len(drawn.pool),
             **headline(result),
             "teacher": headline(teacher_result),
             "rounds": rounds,
@@ -259,6 +251,23 @@ class PseudoLabelRun:
         rest = np.setdiff1d(np.arange(self.data.train.num_examples), chosen)
         return self.data.train.images[rest], self.data.train.labels[rest]
 
+    def _query(
+        self, drawn: Drawn, probabilities: np.ndarray, seed: int, number: int
+    ) -> tuple[Drawn, np.ndarray, dict[str, int]]:
+        """Spends the labels of a round where they tell most; returns what is left, and what was asked."""
+        settings = self.config.pseudo_label
+        total, rounds = settings.queried_examples, settings.rounds
+        count = total * number // rounds - total * (number - 1) // rounds
+        if not count:
+            return drawn, probabilities, {}
+        rows = least_sure(probabilities, count)
+        asked = drawn.query(rows)
+        wrong = int((probabilities[rows].argmax(axis=1) != asked.labeled[1][-count:]).sum())
+        self.console.print(
+            (f"  seed {seed}: {count:,} labels queried, {wrong:,} of them not as predicted", "dim")
+        )
+        return asked, np.delete(probabilities, rows, axis=0), {"queried": count, "queried_wrong": wrong}
+
     def _require_some(self, accepted: np.ndarray, probabilities: np.ndarray, seed: int) -> None:
         if not len(accepted):
             raise RunError(
@@ -317,6 +326,7 @@ def _summary(records: list[dict[str, Any]], config: ConfigDict, facts: dict[str,
         "split": facts["split"],
         "transductive": facts["transductive"],
         "labeled": config.pseudo_label.labeled_examples,
+        "queried": config.pseudo_label.queried_examples,
         "seeds": [record["seed"] for record in records],
         "statistics": {name: asdict(summarize(series)) for name, series in values.items()},
         "steps": records[0]["steps"],

@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from mnist_jax.studies.labeling import confident, draw_labeled, repeat_to, student_set, supervised_set
+from mnist_jax.studies.labeling import (
+    Drawn,
+    confident,
+    draw_labeled,
+    least_sure,
+    repeat_to,
+    student_set,
+    supervised_set,
+)
 
 LABELS = np.repeat(np.arange(3, dtype=np.int32), 20)
 
@@ -31,6 +39,21 @@ def test_trust_goes_by_the_highest_probability():
     probabilities = np.array([[0.5, 0.5], [0.04, 0.96], [0.95, 0.05]])
     assert confident(probabilities, 0.95).tolist() == [1, 2]
     assert confident(probabilities, 0.0).tolist() == [0, 1, 2]
+
+
+def test_the_least_sure_waver_between_two_classes_however_likely_both_are():
+    probabilities = np.array([[0.5, 0.1, 0.4], [0.3, 0.36, 0.34], [0.98, 0.01, 0.01], [0.05, 0.5, 0.45]])
+    assert least_sure(probabilities, 3).tolist() == [1, 3, 0]
+    assert least_sure(probabilities, 0).tolist() == []
+
+
+def test_a_query_moves_images_with_their_labels_from_the_pool():
+    pool = np.arange(100, 110, dtype=np.uint8).reshape(10, 1, 1, 1)
+    drawn = Drawn((pool[:2] - 100, np.array([7, 8])), pool, np.arange(10)).query(np.array([4, 1]))
+    assert drawn.labeled[0].ravel().tolist() == [0, 1, 104, 101]
+    assert drawn.labeled[1].tolist() == [7, 8, 4, 1]
+    assert drawn.pool.ravel().tolist() == [100, 102, 103, 105, 106, 107, 108, 109]
+    assert drawn.hidden.tolist() == [0, 2, 3, 5, 6, 7, 8, 9]
 
 
 def test_repeating_takes_each_as_often_as_any_other():
