@@ -44,6 +44,11 @@ def _study(config: str, seeds: str) -> tuple[str, ...]:
     )
 
 
+def _pseudo_label(seeds: str, **settings: float) -> tuple[str, ...]:
+    words = (f"--config.pseudo_label.{name}={value}" for name, value in {**settings, "seeds": seeds}.items())
+    return ("pseudo_label", "--config", "configs/pseudo_label.py", *words)
+
+
 CLAIMS = {
     "default": Claim("[`default.py`](configs/default.py)", "validation splits", _study("default", "6:16")),
     "article": Claim("[`article.py`](configs/article.py)", "the article's own", _study("article", "1:6")),
@@ -54,9 +59,26 @@ CLAIMS = {
         tuple((f"--config.ensemble.seeds={first}:{first + 4}",) for first in range(1, 21, 4)),
     ),
     "pseudo_label": Claim(
-        "[`pseudo_label.py`](configs/pseudo_label.py), 1,000 labels",
+        "[`pseudo_label.py`](configs/pseudo_label.py), 1,000 labels, 600 of them queried",
+        "writers held out",
+        _pseudo_label("0:5"),
+    ),
+    "pseudo_label_100": Claim(
+        "[`pseudo_label.py`](configs/pseudo_label.py), 100 labels, 50 of them queried",
+        "writers held out",
+        _pseudo_label(
+            "0:3",
+            labeled_examples=100,
+            queried_examples=50,
+            rounds=10,
+            teacher_steps=500,
+            student_steps=1500,
+        ),
+    ),
+    "pseudo_label_random": Claim(
+        "[`pseudo_label.py`](configs/pseudo_label.py), 1,000 labels drawn at random",
         "10,000 labeled images, held out",
-        ("pseudo_label", "--config", "configs/pseudo_label.py", "--config.pseudo_label.seeds=0:5"),
+        _pseudo_label("0:3", queried_examples=0, rounds=2, student_steps=5000, threshold=0.8),
     ),
     "fast_995": Claim(
         "[`fast_995.py`](configs/fast_995.py)", "a validation split", _study("fast_995", "0:5")
@@ -185,7 +207,7 @@ def read_rows(name: str, workdir: Path) -> list[Row]:
     rows = [Row(claim.recipe, accuracies, test, seconds, claim.chosen_on, commit)]
     if summaries[0]["kind"] == "pseudo_label":
         alone = [line["supervised_only"]["accuracy"] for line in lines]
-        recipe = "the same network on those 1,000 labels alone"
+        recipe = "the same network on those labels alone"
         rows.append(Row(recipe, alone, test, [], "as above", commit))
     return rows
 

@@ -71,7 +71,7 @@ def test_a_command_that_fails_ends_it_and_says_which(monkeypatch, tmp_path, caps
 
 def test_what_has_finished_is_drawn_without_the_rest(tmp_path):
     assert accuracy.draw(tmp_path).count("\n") == 1
-    shutil.copytree(KEPT / "pseudo_label", tmp_path / "pseudo_label")
+    shutil.copytree(KEPT / "pseudo_label_random", tmp_path / "pseudo_label_random")
     labeled, alone = accuracy.draw(tmp_path).splitlines()[2:]
     assert "99.12 ± 0.03% | 3 |" in labeled and "98.52 ± 0.25% | 3 |" in alone
 
