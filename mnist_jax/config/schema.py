@@ -126,6 +126,9 @@ FIELDS = (
     ),
     Field("model.batch_norm_epsilon", 1e-3, "added to the variance in BatchNorm", more_than=0),
     Field("augment.enabled", True, "change the training images at all"),
+    _part(
+        "augment.plain_fraction", 0.0, "share of the steps, the last ones, that see the images as they are"
+    ),
     Field(
         "augment.rotation_degrees", 10.0, "rotate by up to this, either way, degrees", at_least=0, at_most=180
     ),

@@ -147,6 +147,7 @@ class Experiment:
         step = functools.partial(
             train_step,
             augment_fn=self.augment_fn,
+            plain_from=self._plain_from,
             label_smoothing=optim.label_smoothing,
             ema_decay=1.0 - 1.0 / max(optim.ema_fraction * num_steps, _SHORTEST_AVERAGE),
             # A network of one's own keeps running statistics itself, and may sum over the batch anywhere.
@@ -162,6 +163,12 @@ class Experiment:
             "static_length": self.static_length,
             "draw_step": lambda key, step: draw_step(key, step, batch_shape, self.augment_fn),
         }
+
+    @property
+    def _plain_from(self) -> int | None:
+        """The first step of the last ones that see the images as they are; None where there are none."""
+        fraction = self.config.augment.plain_fraction
+        return self.total_steps - round(fraction * (self.total_steps - self.first_step)) if fraction else None
 
 
 def experiment_for(

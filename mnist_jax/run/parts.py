@@ -77,7 +77,7 @@ def build_augment_fn(
     """
     if not augment["enabled"]:
         return None
-    settings = {name: augment[name] for name in augment if name != "enabled"}
+    settings = {name: augment[name] for name in augment if name not in ("enabled", "plain_fraction")}
     settings["method"] = resolve_method(settings["method"], platform)
     of_warp = {field.name for field in dataclasses.fields(RandomAffine)}
     warp = RandomAffine(**{name: value for name, value in settings.items() if name in of_warp})

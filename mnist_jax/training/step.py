@@ -28,6 +28,7 @@ def train_step(
     key: jax.Array | StepDraws,
     *,
     augment_fn: AugmentFn | None = None,
+    plain_from: int | None = None,
     label_smoothing: float = 0.0,
     ema_decay: float = 0.0,
     statistics_momentum: float | None = None,
@@ -43,6 +44,7 @@ def train_step(
         key: typed key of the run; the step is folded in here, then split between augmentation and dropout. Or
             what `draw_step` made of both.
         augment_fn: ``(key, images float32 [B, H, W, C]) -> images``, or None; its ``mix``, if any, is next.
+        plain_from: the first step of those whose images ``augment_fn`` leaves alone; None for none.
         label_smoothing: share of the target spread evenly over all classes (Szegedy et al. 2016), in [0, 1).
         ema_decay: share of the old average kept by ``state.ema``, in [0, 1). Early on the share is (1 + n) /
             (10 + n) where that is less, so that the first values are soon forgotten.
@@ -57,9 +59,10 @@ def train_step(
     images, labels = preprocess(batch["image"]), batch["label"]
     draws = key if isinstance(key, StepDraws) else draw_step(key, state.step, images.shape, augment_fn)
     if augment_fn is not None:
-        images = augment_fn(draws.augment, images)
-    if mix := getattr(augment_fn, "mix", None):
-        images, labels = mix(draws.augment, images, labels)
+        changed = _augment(augment_fn, draws.augment, images, labels)
+        images, labels = (
+            changed if plain_from is None else _choose(state.step < plain_from, changed, (images, labels))
+        )
 
     def loss_fn(params: PyTree, images: Array, labels: Array) -> tuple[Array, tuple[Metrics, PyTree]]:
         logits, updates = state.apply_fn(
@@ -88,6 +91,21 @@ def train_step(
         step=state.step + 1, params=params, batch_stats=batch_stats, opt_state=opt_state, ema=ema
     )
     return new_state, metrics
+
+
+def _augment(augment_fn: AugmentFn, draws: Any, images: Array, labels: Array) -> tuple[Array, Array]:
+    images = augment_fn(draws, images)
+    mix = getattr(augment_fn, "mix", None)
+    return mix(draws, images, labels) if mix else (images, labels)
+
+
+def _choose(
+    is_changed: Bool[Array, ""], changed: tuple[Array, Array], plain: tuple[Array, Array]
+) -> tuple[Array, Array]:
+    # By selection, for accelerators ask the host before they branch.
+    images, labels = changed
+    old = jax.nn.one_hot(plain[1], labels.shape[-1]) if labels.ndim > plain[1].ndim else plain[1]
+    return jnp.where(is_changed, images, plain[0]), jnp.where(is_changed, labels, old)
 
 
 def _average(old: PyTree, new: PyTree, decay: float, step: Int[Array, ""]) -> PyTree:

@@ -6,6 +6,7 @@ import pytest
 
 from mnist_jax.config.check import check, default_config
 from mnist_jax.errors import ConfigError
+from mnist_jax.run import experiment as experiment_module
 from mnist_jax.run.experiment import build_experiment
 from mnist_jax.runtime.devices import make_layout
 from tests.trees import assert_same_bits, same_bits
@@ -38,6 +39,17 @@ def test_steps_and_sizes_follow_the_data(experiment):
     assert (experiment.num_classes, experiment.num_train) == (3, 83)
     assert experiment.image_shape == (10, 9, 1) and experiment.class_names == ("bar", "dot", "ring")
     assert experiment.model.num_classes == 3
+
+
+@pytest.mark.parametrize(
+    ("fraction", "first_step", "expected"), [(0.0, 0, None), (0.1, 0, 27), (0.1, 10, 28), (0.01, 0, 30)]
+)
+def test_the_last_share_of_the_steps_is_plain(fraction, first_step, expected, monkeypatch):
+    taken = {}
+    monkeypatch.setattr(experiment_module, "jit_train_steps", lambda **options: taken.update(options))
+    facts = {**FACTS, "first_step": first_step}
+    build(facts, augment__enabled=True, augment__plain_fraction=fraction).jit_train_steps()
+    assert taken["train_step"].keywords["plain_from"] == expected
 
 
 def test_the_first_state_is_on_every_device_and_as_a_checkpoint_expects_it(experiment):

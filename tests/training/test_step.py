@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mnist_jax.training.augment.affine import RandomAffine
+from mnist_jax.training.augment.augmentation import Augmentation
 from mnist_jax.training.epoch import RunKeys, jit_train_steps
 from mnist_jax.training.epoch_log import EpochLog
 from mnist_jax.training.optimizer import create_optimizer
@@ -50,6 +52,26 @@ def test_a_step_is_pure(step, make_tiny_state, batch):
     first, second = step(state, batch, KEY), step(state, batch, KEY)
     assert_same_bits(first, second)
     assert_same_bits((state, batch), before)
+
+
+def test_the_last_steps_see_the_images_as_they_are(step, make_tiny_state, batch):
+    """Bit for bit what a step without augmentation does; the others do what they did."""
+    function = step.__wrapped__
+    plain = jax.jit(functools.partial(function, augment_fn=None))
+    ending = jax.jit(functools.partial(function, plain_from=3))
+    for number, expected in ((2, step), (3, plain), (4, plain)):
+        state = make_tiny_state(use_ema=True).replace(step=jnp.asarray(number))
+        assert_same_bits(ending(state, batch, KEY), expected(state, batch, KEY))
+    changed, unchanged = (function_of(make_tiny_state(), batch, KEY) for function_of in (step, plain))
+    assert not same_bits(changed[0].params, unchanged[0].params)
+
+
+def test_the_last_steps_mix_nothing(make_tiny_state, batch):
+    warp = RandomAffine(20.0, 0.1, 0.1, 10.0, 0.1)
+    mixing = Augmentation(warp, num_classes=3, mixup_alpha=1.0)
+    ending = jax.jit(functools.partial(train_step, augment_fn=mixing, plain_from=0, label_smoothing=0.1))
+    plain = jax.jit(functools.partial(train_step, label_smoothing=0.1))
+    assert_close(*(one(make_tiny_state(), batch, KEY)[0].params for one in (ending, plain)), atol=1e-6)
 
 
 def test_a_step_moves_everything_it_should(step, make_tiny_state, batch):
