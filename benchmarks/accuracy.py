@@ -50,7 +50,7 @@ def _pseudo_label(seeds: str, **settings: float) -> tuple[str, ...]:
 
 
 CLAIMS = {
-    "default": Claim("[`default.py`](configs/default.py)", "validation splits", _study("default", "6:16")),
+    "default": Claim("[`default.py`](configs/default.py)", "validation splits", _study("default", "20:30")),
     "article": Claim("[`article.py`](configs/article.py)", "the article's own", _study("article", "1:6")),
     "ensemble_small": Claim(
         "[`ensemble_small.py`](configs/ensemble_small.py), soft vote of four",
