@@ -2,7 +2,7 @@
 
     python -m mnist_jax.pseudo_label --config configs/pseudo_label.py
 
-400 digits are drawn at random; five times the last network asks for the labels of the 120 that it is least
+400 digits are drawn at random; four times the last network asks for the labels of the 150 that it is least
 sure of, then labels all others for the next. Not to be compared with results on 1,000 random labels, of which
 this recipe has with --config.pseudo_label.queried_examples=0.
 

@@ -62,9 +62,9 @@ def run_pseudo_label(
 
     For each seed: labeled images are drawn; a teacher learns from them for ``teacher_steps``; in each round
     it labels the pool, the true labels of those images of which it is least sure are added (as many of
-    ``queried_examples`` in every round), and a student learns from both for ``student_steps`` and is the next
-    teacher; and a supervised-only network learns from all labeled images for as many steps as all of these
-    together.
+    ``queried_examples`` in every round but the last), and a student learns from both for ``student_steps``
+    and is the next teacher; and a supervised-only network learns from all labeled images for as many steps as
+    all of these together.
 
     Takes, returns and raises what `seeds.run_study` does, and raises RunError where no pseudo label is
     confident. The ``num_epochs`` of the configuration is not used; the last student of each seed gets a run's
@@ -256,9 +256,10 @@ class PseudoLabelRun:
     ) -> tuple[Drawn, np.ndarray, dict[str, int]]:
         """Spends the labels of a round where they tell most; returns what is left, and what was asked."""
         settings = self.config.pseudo_label
-        total, rounds = settings.queried_examples, settings.rounds
+        # Not in the last round: its student learns from a network that has seen them all.
+        total, rounds = settings.queried_examples, max(settings.rounds - 1, 1)
         count = total * number // rounds - total * (number - 1) // rounds
-        if not count:
+        if not count or number > rounds:
             return drawn, probabilities, {}
         rows = least_sure(probabilities, count)
         asked = drawn.query(rows)
