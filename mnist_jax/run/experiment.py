@@ -142,12 +142,12 @@ class Experiment:
     def _step_options(self, batch_sharding: NamedSharding | None) -> dict[str, Any]:
         optim, model = self.config.optim, self.config.model
         num_steps, is_ours = self.total_steps - self.first_step, not is_own(model.name)
-        frozen = parse_patterns(self.config.init.freeze)
+        frozen, plain = parse_patterns(self.config.init.freeze), self.config.augment.plain_fraction
         sharding = batch_sharding if self.layout.platform == "cpu" and is_ours else None
         step = functools.partial(
             train_step,
             augment_fn=self.augment_fn,
-            plain_from=self._plain_from,
+            plain_from=self.total_steps - round(plain * num_steps) if plain else None,
             label_smoothing=optim.label_smoothing,
             ema_decay=1.0 - 1.0 / max(optim.ema_fraction * num_steps, _SHORTEST_AVERAGE),
             # A network of one's own keeps running statistics itself, and may sum over the batch anywhere.
@@ -163,12 +163,6 @@ class Experiment:
             "static_length": self.static_length,
             "draw_step": lambda key, step: draw_step(key, step, batch_shape, self.augment_fn),
         }
-
-    @property
-    def _plain_from(self) -> int | None:
-        """The first step of the last ones that see the images as they are; None where there are none."""
-        fraction = self.config.augment.plain_fraction
-        return self.total_steps - round(fraction * (self.total_steps - self.first_step)) if fraction else None
 
 
 def experiment_for(

@@ -9,6 +9,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped
 
 from mnist_jax.metrics.sums import EvaluationSums, Metrics
+from mnist_jax.training.augment.batch import change_batch
 from mnist_jax.training.draws import AugmentFn, StepDraws, draw_step
 from mnist_jax.training.state import TrainState
 
@@ -37,8 +38,7 @@ def train_step(
     """Does one update.
 
     Args:
-        state: where training stands; step N draws the same random numbers whether or not the run stopped
-            before it.
+        state: where training stands; step N draws the same numbers whether or not the run stopped before.
         batch: ``{"image": uint8 or float [B, H, W, C], "label": int32 [B]}``; labels may be distributions,
             float32 ``[B, classes]``, and the likeliest class then counts as a hit.
         key: typed key of the run; the step is folded in here, then split between augmentation and dropout. Or
@@ -58,11 +58,8 @@ def train_step(
     """
     images, labels = preprocess(batch["image"]), batch["label"]
     draws = key if isinstance(key, StepDraws) else draw_step(key, state.step, images.shape, augment_fn)
-    if augment_fn is not None:
-        changed = _augment(augment_fn, draws.augment, images, labels)
-        images, labels = (
-            changed if plain_from is None else _choose(state.step < plain_from, changed, (images, labels))
-        )
+    is_changed = None if plain_from is None else state.step < plain_from
+    images, labels = change_batch(augment_fn, draws.augment, images, labels, is_changed)
 
     def loss_fn(params: PyTree, images: Array, labels: Array) -> tuple[Array, tuple[Metrics, PyTree]]:
         logits, updates = state.apply_fn(
@@ -91,21 +88,6 @@ def train_step(
         step=state.step + 1, params=params, batch_stats=batch_stats, opt_state=opt_state, ema=ema
     )
     return new_state, metrics
-
-
-def _augment(augment_fn: AugmentFn, draws: Any, images: Array, labels: Array) -> tuple[Array, Array]:
-    images = augment_fn(draws, images)
-    mix = getattr(augment_fn, "mix", None)
-    return mix(draws, images, labels) if mix else (images, labels)
-
-
-def _choose(
-    is_changed: Bool[Array, ""], changed: tuple[Array, Array], plain: tuple[Array, Array]
-) -> tuple[Array, Array]:
-    # By selection, for accelerators ask the host before they branch.
-    images, labels = changed
-    old = jax.nn.one_hot(plain[1], labels.shape[-1]) if labels.ndim > plain[1].ndim else plain[1]
-    return jnp.where(is_changed, images, plain[0]), jnp.where(is_changed, labels, old)
 
 
 def _average(old: PyTree, new: PyTree, decay: float, step: Int[Array, ""]) -> PyTree:
