@@ -26,7 +26,7 @@ from mnist_jax.run.parts import (
 from mnist_jax.runtime.collectives import broadcast_from_primary
 from mnist_jax.runtime.compilation import CompiledFunction, loop_options
 from mnist_jax.runtime.devices import Layout
-from mnist_jax.training.compiled_steps import CompiledSteps, StepsPerCall
+from mnist_jax.training.compiled_steps import CompiledSteps
 from mnist_jax.training.data_parallel import share_batch
 from mnist_jax.training.draws import AugmentFn, draw_step
 from mnist_jax.training.epoch import RunKeys, jit_train_steps, make_train_steps
@@ -34,6 +34,7 @@ from mnist_jax.training.epoch_log import EpochLog
 from mnist_jax.training.groups import freeze_step, names_of
 from mnist_jax.training.state import TrainState, initial_state, jit_initial_state
 from mnist_jax.training.step import train_step
+from mnist_jax.training.steps_per_call import StepsPerCall
 
 # In steps: an average of fewer is no average.
 _SHORTEST_AVERAGE = 10.0

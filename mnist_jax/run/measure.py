@@ -6,9 +6,10 @@ from typing import Any
 
 import jax
 
-from mnist_jax.training.compiled_steps import CompiledSteps, StepsPerCall
+from mnist_jax.training.compiled_steps import CompiledSteps
 from mnist_jax.training.epoch_log import EpochLog
 from mnist_jax.training.state import TrainState
+from mnist_jax.training.steps_per_call import StepsPerCall
 
 # The first call warms up, the second is measured.
 _CALLS = 2

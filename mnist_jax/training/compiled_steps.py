@@ -1,7 +1,7 @@
-"""Many training steps in one call to the device: how many, compiled ahead of time, and timed."""
+"""Many training steps in one call to the device, compiled ahead of time, and timed."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
@@ -11,42 +11,8 @@ from jaxtyping import Array, Shaped, UInt8
 from mnist_jax.runtime.compilation import CompiledFunction
 from mnist_jax.training.epoch import RunKeys
 from mnist_jax.training.epoch_log import EpochLog
+from mnist_jax.training.order import draw_order
 from mnist_jax.training.state import TrainState
-
-# Long enough to hide the host's own work between two calls, short enough for a signal to be answered.
-_SECONDS_PER_CALL = 1.0
-_FIRST_IMAGES_PER_CALL = 1024
-
-
-@dataclass
-class StepsPerCall:
-    """Decides how many steps the next call to the device does. The cuts never change what is computed."""
-
-    steps_per_epoch: int  # a call never crosses the end of an epoch
-    batch_size: int  # images a step
-    checkpoint_every_steps: int = 0  # nor does a call cross a multiple of this, where it is above zero
-    steps_per_call: int = 0  # a fixed length, or 0 to choose
-    # Whether a chosen length follows the measured speed (about a second a call) or is the rest of the epoch.
-    adaptive: bool = False
-    _seconds_per_step: float = 0.0
-
-    def next(self, step: int) -> int:
-        """Returns the number of steps of the call that starts after ``step`` steps."""
-        length = self.steps_per_epoch - step % self.steps_per_epoch
-        if self.checkpoint_every_steps:
-            length = min(length, self.checkpoint_every_steps - step % self.checkpoint_every_steps)
-        if self.steps_per_call:
-            return min(length, self.steps_per_call)
-        return min(length, self._chosen_length()) if self.adaptive else length
-
-    def measured(self, num_steps: int, seconds: float) -> None:
-        """Takes note of how long a call took."""
-        self._seconds_per_step = seconds / num_steps
-
-    def _chosen_length(self) -> int:
-        if self._seconds_per_step == 0.0:
-            return max(1, _FIRST_IMAGES_PER_CALL // self.batch_size)
-        return max(1, round(_SECONDS_PER_CALL / self._seconds_per_step))
 
 
 @dataclass
@@ -63,6 +29,7 @@ class CompiledSteps:
     labels: Shaped[Array | np.ndarray, "examples ..."]  # int32 ``[N]`` or float32 ``[N, classes]``
     keys: RunKeys  # of the run; with a leading axis of members where several are trained side by side
     static_length: bool  # whether the number of steps is compiled in
+    _epoch: int = field(default=-1, init=False)  # whose order ``keys`` have
 
     @property
     def compile_seconds(self) -> float:
@@ -80,12 +47,24 @@ class CompiledSteps:
         Returns:
             the next state and log, and the seconds the device took, compilation not counted.
         """
-        program = self.program(state, log, num_steps)
+        started = time.perf_counter()
         arguments = self._arguments(state, log, num_steps)
+        drawn = time.perf_counter() - started
+        program = self.program(state, log, num_steps)
         started = time.perf_counter()
         state, log = jax.block_until_ready(program(*arguments))
-        return state, log, time.perf_counter() - started
+        return state, log, drawn + time.perf_counter() - started
 
     def _arguments(self, state: TrainState, log: EpochLog, num_steps: int) -> tuple[Any, ...]:
-        arguments = (state, log, self.images, self.labels, self.keys)
-        return arguments if self.static_length else (*arguments, np.int32(num_steps))
+        if self.static_length:
+            return state, log, self.images, self.labels, self.keys
+        self._draw_order(state, log)
+        return state, log, self.images, self.labels, self.keys, np.int32(num_steps)
+
+    def _draw_order(self, state: TrainState, log: EpochLog) -> None:
+        # Once an epoch, not in each of its calls: on a CPU it takes as long as some steps, or many.
+        epoch = int(np.asarray(state.step).flat[0]) // log.loss_sum.shape[-1]
+        if epoch != self._epoch:
+            order = draw_order(self.keys.shuffle, np.int32(epoch), len(self.images))
+            self.keys = replace(self.keys, order=jax.device_put(order, self.keys.shuffle.sharding))
+            self._epoch = epoch

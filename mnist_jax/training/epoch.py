@@ -12,6 +12,7 @@ from jaxtyping import Array, Int, Shaped, UInt8
 
 from mnist_jax.metrics.sums import Metrics
 from mnist_jax.training.epoch_log import EpochLog, side_by_side
+from mnist_jax.training.order import epoch_order
 from mnist_jax.training.state import TrainState
 
 TrainStep = Callable[[TrainState, dict[str, Array], Any], tuple[TrainState, Metrics]]
@@ -27,17 +28,14 @@ class RunKeys:
     params: jax.Array
     train: jax.Array
     shuffle: jax.Array
+    # Of the examples in the epoch under way, int32 ``[examples]``; None draws it from ``shuffle``.
+    order: jax.Array | None = None
 
     @classmethod
     def from_seed(cls, seed: int) -> "RunKeys":
         """Splits the seed once."""
         params, train, shuffle = jax.random.split(jax.random.key(seed), 3)
         return cls(params, train, shuffle)
-
-
-def epoch_order(shuffle_key: jax.Array, epoch: Array | int, num_examples: int) -> Int[Array, " num_examples"]:
-    """The order of the examples in an epoch: a function of the seed and the epoch alone."""
-    return jax.random.permutation(jax.random.fold_in(shuffle_key, epoch), num_examples)
 
 
 def jit_train_steps(
@@ -90,7 +88,11 @@ def make_train_steps(
         keys: RunKeys,
         num_steps: int | Int[Array, ""],
     ) -> tuple[TrainState, EpochLog]:
-        order = epoch_order(keys.shuffle, state.step // steps_per_epoch, num_examples)
+        order = keys.order
+        if order is None:
+            order = epoch_order(keys.shuffle, state.step // steps_per_epoch, num_examples)
+        if order.shape != (num_examples,):
+            raise ValueError(f"an order of {order.shape} examples; expected one of {num_examples}")
 
         def body(state: TrainState, draws: Any) -> tuple[TrainState, Metrics]:
             rows = lax.dynamic_slice_in_dim(order, state.step % steps_per_epoch * batch_size, batch_size)

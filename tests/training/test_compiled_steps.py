@@ -1,86 +1,81 @@
-"""Calls end where the host has something to do, cover every step once, and last about a second."""
+"""Steps in calls to the device: the order of an epoch is drawn once, and no bit depends on that."""
 
-from hypothesis import given
-from hypothesis import strategies as st
+import functools
 
-from mnist_jax.training.compiled_steps import StepsPerCall
+import jax.numpy as jnp
+import numpy as np
+import pytest
 
+from mnist_jax.runtime.compilation import CompiledFunction
+from mnist_jax.training import compiled_steps
+from mnist_jax.training.compiled_steps import CompiledSteps
+from mnist_jax.training.epoch import RunKeys, jit_train_steps
+from mnist_jax.training.epoch_log import EpochLog
+from mnist_jax.training.order import draw_order
+from mnist_jax.training.step import train_step
+from tests.trees import assert_same_bits
 
-def make_plan(**changes):
-    defaults = {
-        "steps_per_epoch": 937,
-        "checkpoint_every_steps": 0,
-        "steps_per_call": 0,
-        "batch_size": 64,
-        "adaptive": False,
-    }
-    return StepsPerCall(**{**defaults, **changes})
-
-
-def ends(plan, total_steps, seconds_per_step=0.01, start=0):
-    """The steps after which each call ended."""
-    steps, step = [], start
-    while step < total_steps:
-        length = plan.next(step)
-        assert length >= 1
-        plan.measured(length, length * seconds_per_step)
-        step += length
-        steps.append(step)
-    return steps
+STEPS_PER_EPOCH = 20
 
 
-def test_a_call_is_an_epoch():
-    assert ends(make_plan(), 3 * 937) == [937, 1874, 2811]
+@pytest.fixture
+def drawn(monkeypatch):
+    """The epochs whose order was drawn outside of a call."""
+    epochs = []
+
+    def draw(shuffle_keys, epoch, num_examples):
+        epochs.append(int(epoch))
+        return draw_order(shuffle_keys, epoch, num_examples)
+
+    monkeypatch.setattr(compiled_steps, "draw_order", draw)
+    return epochs
 
 
-def test_a_fixed_length_stops_at_the_end_of_the_epoch():
-    assert ends(make_plan(steps_per_epoch=10, steps_per_call=4), 20) == [4, 8, 10, 14, 18, 20]
-
-
-def test_checkpoints_are_never_crossed():
-    assert ends(make_plan(steps_per_epoch=10, checkpoint_every_steps=4), 20) == [4, 8, 10, 12, 16, 20]
-
-
-def test_a_resumed_run_goes_on_to_the_next_stop():
-    assert ends(make_plan(steps_per_epoch=10, checkpoint_every_steps=4), 20, start=5) == [8, 10, 12, 16, 20]
-
-
-def test_the_first_adaptive_call_is_short_and_the_next_last_a_second():
-    plan = make_plan(adaptive=True)
-    assert plan.next(0) == 16
-    plan.measured(16, 0.8)
-    assert plan.next(16) == 20
-    plan.measured(20, 10.0)
-    assert plan.next(36) == 2
-    plan.measured(2, 10.0)
-    assert plan.next(38) == 1
-
-
-def test_the_first_adaptive_call_does_one_step_of_a_huge_batch():
-    assert make_plan(adaptive=True, batch_size=5000).next(0) == 1
-
-
-@given(
-    steps_per_epoch=st.integers(1, 50),
-    num_epochs=st.integers(1, 4),
-    checkpoint_every_steps=st.integers(0, 60),
-    steps_per_call=st.integers(0, 60),
-    adaptive=st.booleans(),
-    seconds_per_step=st.floats(1e-6, 10),
-)
-def test_every_stop_is_met(
-    steps_per_epoch, num_epochs, checkpoint_every_steps, steps_per_call, adaptive, seconds_per_step
-):
-    plan = make_plan(
-        steps_per_epoch=steps_per_epoch,
-        checkpoint_every_steps=checkpoint_every_steps,
-        steps_per_call=steps_per_call,
-        adaptive=adaptive,
+@pytest.fixture(scope="module")
+def functions():
+    """Gives the jitted function for a static or a dynamic length."""
+    return functools.cache(
+        lambda static_length: jit_train_steps(
+            train_step, batch_size=4, num_examples=83, static_length=static_length
+        )
     )
-    total = steps_per_epoch * num_epochs
-    stops = ends(plan, total, seconds_per_step)
-    assert set(range(steps_per_epoch, total + 1, steps_per_epoch)) <= set(stops)
-    if checkpoint_every_steps:
-        assert set(range(checkpoint_every_steps, total + 1, checkpoint_every_steps)) <= set(stops)
-    if steps_per_call:
-        assert max(b - a for a, b in zip([0, *stops], stops, strict=False)) <= steps_per_call
+
+
+def train(function, static_length, cuts, state, data):
+    steps = CompiledSteps(
+        CompiledFunction(function), *map(jnp.asarray, data), RunKeys.from_seed(0), static_length
+    )
+    log, seconds = EpochLog.empty(STEPS_PER_EPOCH), 0.0
+    steps.program(state, log, cuts[0])
+    for length in cuts:
+        state, log, taken = steps.run(state, log, length)
+        seconds += taken
+    assert seconds > 0
+    return state, log
+
+
+def test_an_order_is_drawn_once_an_epoch_and_no_bit_depends_on_it(
+    functions, make_tiny_state, tiny_perceptron, tiny_data, drawn
+):
+    cut = train(functions(False), False, [3, 10, 7, 5], make_tiny_state(model=tiny_perceptron), tiny_data)
+    assert drawn == [0, 1]
+    images, labels = map(jnp.asarray, tiny_data)
+    plain = make_tiny_state(model=tiny_perceptron), EpochLog.empty(STEPS_PER_EPOCH)
+    for length in (20, 5):
+        plain = functions(False)(*plain, images, labels, RunKeys.from_seed(0), np.int32(length))
+    assert_same_bits(cut, plain)
+
+
+def test_where_the_length_is_compiled_in_a_call_draws_it_itself(
+    functions, make_tiny_state, tiny_perceptron, tiny_data, drawn
+):
+    state, _ = train(functions(True), True, [3, 17], make_tiny_state(model=tiny_perceptron), tiny_data)
+    assert state.step == 20 and drawn == []
+
+
+def test_a_run_that_goes_on_draws_the_order_of_its_own_epoch(
+    functions, make_tiny_state, tiny_perceptron, tiny_data, drawn
+):
+    state = make_tiny_state(model=tiny_perceptron).replace(step=jnp.asarray(5 * STEPS_PER_EPOCH + 3))
+    train(functions(False), False, [2], state, tiny_data)
+    assert drawn == [5]

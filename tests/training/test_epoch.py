@@ -1,6 +1,7 @@
-"""However a run is cut into calls, the bits are the same; the order is a function of seed and epoch alone."""
+"""However a run is cut into calls, the bits are the same."""
 
 import functools
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -10,8 +11,9 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mnist_jax.metrics.sums import Metrics
 from mnist_jax.training.draws import draw_step
-from mnist_jax.training.epoch import RunKeys, epoch_order, jit_train_steps
+from mnist_jax.training.epoch import RunKeys, jit_train_steps
 from mnist_jax.training.epoch_log import EpochLog
+from mnist_jax.training.order import draw_order, epoch_order
 from mnist_jax.training.step import train_step
 from tests.trees import assert_close, assert_same_bits, same_bits
 
@@ -55,22 +57,6 @@ def run(train_steps, make_tiny_state, tiny_model, tiny_data):
 def whole(run):
     """One epoch in one call."""
     return run([STEPS_PER_EPOCH])
-
-
-def test_the_order_is_a_permutation():
-    for epoch in range(3):
-        assert sorted(np.asarray(epoch_order(KEYS.shuffle, epoch, 100))) == list(range(100))
-
-
-def test_the_order_is_a_function_of_seed_and_epoch():
-    orders = {
-        (seed, epoch): np.asarray(epoch_order(RunKeys.from_seed(seed).shuffle, epoch, 100))
-        for seed in (0, 1)
-        for epoch in (0, 1)
-    }
-    assert len({order.tobytes() for order in orders.values()}) == 4
-    traced = jax.jit(lambda epoch: epoch_order(RunKeys.from_seed(1).shuffle, epoch, 100))(jnp.int32(1))
-    np.testing.assert_array_equal(traced, orders[1, 1])
 
 
 def test_the_streams_of_a_seed_are_different():
@@ -121,6 +107,13 @@ def test_one_program_serves_every_dynamic_length(make_tiny_state, tiny_perceptro
         state, log = run(state, log, images, labels, KEYS, np.int32(length))
     assert int(state.step) == 6
     assert run._cache_size() == 1
+
+
+def test_an_order_that_was_drawn_before_gives_the_same_bits(run, whole):
+    order = draw_order(KEYS.shuffle, 0, NUM_EXAMPLES)
+    assert_same_bits(run([7, 13], replace(KEYS, order=order)), whole)
+    with pytest.raises(ValueError, match=r"an order of \(82,\) examples; expected one of 83"):
+        run([1], replace(KEYS, order=order[:82]))
 
 
 def test_another_seed_gives_another_run(run, whole):
