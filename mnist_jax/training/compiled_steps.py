@@ -66,5 +66,9 @@ class CompiledSteps:
         epoch = int(np.asarray(state.step).flat[0]) // log.loss_sum.shape[-1]
         if epoch != self._epoch:
             order = draw_order(self.keys.shuffle, np.int32(epoch), len(self.images))
-            self.keys = replace(self.keys, order=jax.device_put(order, self.keys.shuffle.sharding))
+            # Keys that no device was chosen for leave the program free, and so must the order.
+            sharding = self.keys.shuffle.sharding
+            if not order.sharding.is_equivalent_to(sharding, order.ndim):
+                order = jax.device_put(order, sharding)
+            self.keys = replace(self.keys, order=order)
             self._epoch = epoch

@@ -30,7 +30,7 @@ def test_files_of_real_work_pass(folder):
         ("article", ("statistics",), {}, "statistics.accuracy"),
         ("article", ("statistics", "loss", "mean"), "low", "statistics"),
         ("article", ("seeds",), 3, "seeds"),
-        ("pseudo_label", ("statistics", "gain_over_supervised"), None, "statistics"),
+        ("pseudo_label_random", ("statistics", "gain_over_supervised"), None, "statistics"),
         ("ensemble_small", ("members",), [], "members"),
         ("ensemble_small", ("members", 1, "seed"), [1], "members"),
         ("ensemble_small", ("soft_vote", "calibration_error"), True, "soft_vote"),

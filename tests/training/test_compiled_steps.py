@@ -2,11 +2,13 @@
 
 import functools
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from mnist_jax.runtime.compilation import CompiledFunction
+from mnist_jax.runtime.devices import make_layout
 from mnist_jax.training import compiled_steps
 from mnist_jax.training.compiled_steps import CompiledSteps
 from mnist_jax.training.epoch import RunKeys, jit_train_steps
@@ -79,3 +81,16 @@ def test_a_run_that_goes_on_draws_the_order_of_its_own_epoch(
     state = make_tiny_state(model=tiny_perceptron).replace(step=jnp.asarray(5 * STEPS_PER_EPOCH + 3))
     train(functions(False), False, [2], state, tiny_data)
     assert drawn == [5]
+
+
+def test_keys_that_no_device_was_chosen_for_go_with_a_state_on_all(
+    functions, make_tiny_state, tiny_perceptron, tiny_data
+):
+    everywhere = make_layout().replicated
+    state = jax.device_put(make_tiny_state(model=tiny_perceptron), everywhere)
+    data = jax.device_put(tiny_data, everywhere)
+    log = jax.device_put(EpochLog.empty(STEPS_PER_EPOCH), everywhere)
+    for keys in (RunKeys.from_seed(0), jax.device_put(RunKeys.from_seed(0), everywhere)):
+        steps = CompiledSteps(CompiledFunction(functions(False)), *data, keys, False)
+        after, _, _ = steps.run(*jax.tree.map(jnp.copy, (state, log)), 2)
+        assert after.step == 2 and len(after.step.devices()) == jax.device_count() == 8
