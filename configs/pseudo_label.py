@@ -3,8 +3,8 @@
     python -m mnist_jax.pseudo_label --config configs/pseudo_label.py
 
 400 digits are drawn at random; four times the last network asks for the labels of the 150 that it is least
-sure of, then labels all others for the next. Not to be compared with results on 1,000 random labels, of which
-this recipe has with --config.pseudo_label.queried_examples=0.
+sure of, then labels all others for the next. Not to be compared with results on 1,000 random labels; with
+--config.pseudo_label.queried_examples=0 all are drawn at random.
 
 Chosen with 10,000 training images of writers held out (--split validation
 --config.data.validation_examples=10000), where two sets of labeled images, seeds 100 and 101, were tried.

@@ -38,8 +38,7 @@ class CompiledSteps:
 
     def program(self, state: TrainState, log: EpochLog, num_steps: int) -> Any:
         """Returns the compiled program that `run` calls for the same arguments."""
-        static = {"num_steps": num_steps} if self.static_length else {}
-        return self.function.compiled(*self._arguments(state, log, num_steps), **static)
+        return self._program(self._arguments(state, log, num_steps), num_steps)
 
     def run(self, state: TrainState, log: EpochLog, num_steps: int) -> tuple[TrainState, EpochLog, float]:
         """Does steps and waits for the device; ``state`` and ``log`` are donated.
@@ -50,10 +49,14 @@ class CompiledSteps:
         started = time.perf_counter()
         arguments = self._arguments(state, log, num_steps)
         drawn = time.perf_counter() - started
-        program = self.program(state, log, num_steps)
+        program = self._program(arguments, num_steps)
         started = time.perf_counter()
         state, log = jax.block_until_ready(program(*arguments))
         return state, log, drawn + time.perf_counter() - started
+
+    def _program(self, arguments: tuple[Any, ...], num_steps: int) -> Any:
+        static = {"num_steps": num_steps} if self.static_length else {}
+        return self.function.compiled(*arguments, **static)
 
     def _arguments(self, state: TrainState, log: EpochLog, num_steps: int) -> tuple[Any, ...]:
         if self.static_length:
