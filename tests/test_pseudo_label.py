@@ -231,6 +231,18 @@ def test_the_test_images_as_a_pool_are_flagged_everywhere(no_training, tmp_path,
         assert content.get("transductive", content.get("run", {}).get("transductive")) is True
 
 
+@pytest.mark.parametrize(
+    ("smoothing", "threshold", "told"), [(0.1, 0.91, True), (0.1, 0.9, False), (0.0, 0.99, False)]
+)
+def test_a_threshold_that_smoothed_labels_do_not_reach_is_told_of(smoothing, threshold, told, capsys):
+    config = tiny_config(
+        **SETTINGS | {"pseudo_label.threshold": str(threshold), "optim.label_smoothing": str(smoothing)}
+    )
+    prepare_pseudo_label(config, "validation", RunConsole())
+    output = " ".join(capsys.readouterr().out.replace("┃", " ").split())
+    assert ("with optim.label_smoothing = 0.1 a network that is sure says about 0.91" in output) is told
+
+
 def test_on_validation_neither_pool_nor_labels_touch_what_is_measured(no_training, tmp_path):
     run_pseudo_label(settings(seeds="0:1"), str(tmp_path / "run"), split="validation")
     record = read_results(tmp_path / "run")[0]

@@ -60,6 +60,11 @@ def confident(
     return np.flatnonzero(probabilities.max(axis=1) >= threshold)
 
 
+def smoothed_confidence(label_smoothing: float, num_classes: int) -> float:
+    """Returns the probability that smoothed labels give to the true class; a sure network says as much."""
+    return 1.0 - label_smoothing + label_smoothing / num_classes
+
+
 def least_sure(probabilities: Float[np.ndarray, "pool classes"], count: int) -> Int[np.ndarray, " count"]:
     """Returns the indices of the images whose two likeliest classes are nearest to each other, these first.
 

@@ -36,6 +36,7 @@ from mnist_jax.studies.labeling import (
     describe_accepted,
     draw_labeled,
     least_sure,
+    smoothed_confidence,
     student_set,
     supervised_set,
 )
@@ -103,6 +104,13 @@ def prepare_pseudo_label(config: ConfigDict, split: str, console: RunConsole) ->
     transductive = settings.pool == "test"
     if transductive:
         console.notice("TRANSDUCTIVE: the student learns from the test images (without their labels).")
+    highest = smoothed_confidence(config.optim.label_smoothing, data.train.num_classes)
+    if settings.threshold >= highest:
+        console.notice(
+            f"Few images will reach pseudo_label.threshold = {settings.threshold}: with "
+            f"optim.label_smoothing = {config.optim.label_smoothing} a network that is sure says about {highest:.3g}; expected a "
+            "threshold below that, or no smoothing."
+        )
     facts = data.facts()
     facts |= {"split": split, "transductive": transductive, "measured_sha256": measured.sha256}
     seeds = parse_seeds(settings.seeds)
