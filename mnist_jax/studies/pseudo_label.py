@@ -108,8 +108,8 @@ def prepare_pseudo_label(config: ConfigDict, split: str, console: RunConsole) ->
     if settings.threshold >= highest:
         console.notice(
             f"Few images will reach pseudo_label.threshold = {settings.threshold}: with "
-            f"optim.label_smoothing = {config.optim.label_smoothing} a network that is sure says about {highest:.3g}; expected a "
-            "threshold below that, or no smoothing."
+            f"optim.label_smoothing = {config.optim.label_smoothing} a network that is sure says about "
+            f"{highest:.3g}; expected a threshold below that, or no smoothing."
         )
     facts = data.facts()
     facts |= {"split": split, "transductive": transductive, "measured_sha256": measured.sha256}
