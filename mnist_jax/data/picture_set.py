@@ -15,7 +15,8 @@ from mnist_jax.data.groups import groups_of
 from mnist_jax.data.pictures.decode import MAX_PICTURE_BYTES, find_white
 from mnist_jax.data.pictures.fit import choose_size
 from mnist_jax.data.pictures.preparation import Preparation
-from mnist_jax.data.pictures.worker import QUESTIONS, shared_worker
+from mnist_jax.data.pictures.tasks import QUESTIONS
+from mnist_jax.data.pictures.worker import shared_worker
 from mnist_jax.errors import DataError
 from mnist_jax.runtime.regular_file import read_regular
 
