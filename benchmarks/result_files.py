@@ -21,6 +21,10 @@ KEEP = Flag(
     False,
     "also keep the result in benchmarks/results/, named by date, device, benchmark and configuration",
 )
+# With what comes behind its last bracket, for a folder's name may have brackets of its own.
+_DATA_FOLDER = re.compile(
+    r"^(?:cache .* of )?(image folder|folder|tables)(?: in)? (?!\().*?( \([^()]*\)[^()]*)?$"
+)
 OUTPUT_FLAGS = (JSON_FILE, PLOT_FILE, KEEP)
 
 
@@ -58,8 +62,25 @@ def write_result(result: dict[str, Any], json_file: str, keep: bool) -> None:
     if keep:
         path = RESULTS_DIR / result_name(result)
         path.parent.mkdir(exist_ok=True)
-        write_json_atomic(path, result)
+        write_json_atomic(path, without_data_folder(result))
         print(f"kept as {path}")
+
+
+def without_data_folder(content: Any) -> Any:
+    """Leaves out where the data lay, anywhere in a result: each ``dataset`` with its ``source``.
+
+    ``folder /home/ann/mnist (IDX), SHA-256 as published`` becomes ``folder (IDX), SHA-256 as published``.
+    """
+    if isinstance(content, list):
+        return [without_data_folder(item) for item in content]
+    if not isinstance(content, dict):
+        return content
+    content = {name: without_data_folder(item) for name, item in content.items()}
+    dataset = content.get("dataset")
+    if isinstance(dataset, dict) and "source" in dataset:
+        source = _DATA_FOLDER.sub(r"\1\2", dataset["source"])
+        content["dataset"] = {**dataset, "source": source}
+    return content
 
 
 def result_name(result: dict[str, Any]) -> str:

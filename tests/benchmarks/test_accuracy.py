@@ -86,7 +86,9 @@ def test_results_are_kept_of_a_clean_commit_only(commands, monkeypatch, tmp_path
     assert run(*words) == 0
     kept = tmp_path / "results" / accuracy.FOLDER / "default"
     assert sorted(path.name for path in kept.iterdir()) == ["config.json", "results.jsonl", "summary.json"]
-    assert json.loads((kept / "summary.json").read_text())["kind"] == "study"
+    summary = json.loads((kept / "summary.json").read_text())
+    assert summary["kind"] == "study"
+    assert summary == json.loads((tmp_path / "runs" / "default" / "summary.json").read_text())
 
 
 def test_an_unknown_row_is_refused(capsys):

@@ -165,6 +165,24 @@ def test_a_result_says_where_it_was_made(tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    ("source", "kept"),
+    [
+        ("folder /home/ann/my (old) data (IDX), SHA-256 as published", "folder (IDX), SHA-256 as published"),
+        ("folder C:\\data (NumPy)", "folder (NumPy)"),
+        ("cache /home/ann/.cache/a.npz of folder /home/ann/digits (IDX)", "folder (IDX)"),
+        ("folder (IDX), SHA-256 as published", "folder (IDX), SHA-256 as published"),
+        ("image folder /home/ann/leaves", "image folder"),
+        ("tables in /home/ann/csv", "tables"),
+        ("embedded in the package", "embedded in the package"),
+    ],
+)
+def test_a_kept_result_does_not_say_where_the_data_lay(source, kept):
+    content = {"runs": [{"dataset": {"source": source, "name": "mnist"}}], "source": "folder /not/a/data set"}
+    expected = {"runs": [{"dataset": {"source": kept, "name": "mnist"}}], "source": "folder /not/a/data set"}
+    assert result_files.without_data_folder(content) == expected
+
+
 def test_a_kept_result_is_named_by_date_device_and_benchmark():
     name = result_files.result_name(result_of({}))
     assert re.fullmatch(r"\d{4}-\d\d-\d\d-cpu-test-cpu-2-cores-compare\.json", name)
