@@ -56,8 +56,8 @@ def test_rows_are_trained_where_they_go_on_and_then_drawn(commands, tmp_path, ca
     head, _, default, ensemble = capsys.readouterr().out.splitlines()
     assert head.startswith("| recipe | test accuracy | n |")
     cells = [cell.strip() for cell in default.strip("|").split("|")]
-    assert cells[1:4] == ["99.62 ± 0.03%", "5", "99.58 to 99.67%"]
-    assert cells[4] == "38 (34 to 42) of 10,000" and cells[-1] == "67be6e6"
+    assert cells[1:4] == ["99.63 ± 0.02%", "10", "99.62 to 99.65%"]
+    assert cells[4] == "37 (34 to 40) of 10,000" and cells[-1] == "eebe786"
     assert "| 5 |" in ensemble
 
 
