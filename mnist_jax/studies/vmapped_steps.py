@@ -76,15 +76,18 @@ def jit_member_steps(
     """Compiles ``run(states, logs, images, labels, keys, num_steps) -> (states, logs)``.
 
     Member ``i`` gets what ``run_steps`` gives for its state, log and keys, up to the rounding of products
-    that are done for all members at once. ``states`` and ``logs`` are donated. ``run_steps`` is made by
-    ``epoch.make_train_steps`` with `batch_sharding` of the mesh, whose axis ``member`` has to divide the
-    number of members.
+    that are done for several members at once; one that has a device to itself gets the same bits. ``states``
+    and ``logs`` are donated. ``run_steps`` is made by ``epoch.make_train_steps`` with `batch_sharding` of the
+    mesh, whose axis ``member`` has to divide the number of members.
     """
     each, shared = PartitionSpec(_AXIS), PartitionSpec()
     shared_batches = batch_sharding(mesh) is not None
 
     def together(run_one: Callable[..., Any], states: Any, logs: Any, keys: RunKeys, *data: Any) -> Any:
         one = functools.partial(_run_with_data, run_one, data)
+        if keys.shuffle.shape == (1,):
+            # Not one of several: on a CPU the products of a batch of one are not those of an ordinary run.
+            return stack_members([one(*take_member((states, logs, keys), 0))])
         return jax.vmap(one, spmd_axis_name=_AXIS if shared_batches else None)(states, logs, keys)
 
     def run(

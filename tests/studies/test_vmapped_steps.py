@@ -103,6 +103,21 @@ def test_a_member_equals_its_single_run(setting, alone, tiny_data):
     assert len(np.unique(losses[:, 0])) == 3
 
 
+def test_a_member_by_itself_is_its_single_run_bit_for_bit(setting, alone, tiny_data):
+    mesh = member_mesh(1, jax.devices()[:1])
+    for seed, (state, log) in zip((3, 4), alone, strict=False):
+        states, logs = run_together(setting, (seed,), tiny_data, mesh, static=False)
+        member, member_log = take_member((states, logs), 0)
+        for ours, expected in (
+            (member.params, state.params),
+            (member.batch_stats, state.batch_stats),
+            (member.ema, state.ema),
+            (member.opt_state, state.opt_state),
+            (member_log, log),
+        ):
+            jax.tree.map(np.testing.assert_array_equal, ours, expected)
+
+
 def test_members_spread_over_devices_are_the_same_members(setting, alone, tiny_data):
     mesh = member_mesh(3)
     assert mesh.size == 3
@@ -148,6 +163,15 @@ def test_devices_share_a_members_batch_where_there_are_more_of_them(setting, alo
             (member.params, member.batch_stats, member.ema), (state.params, state.batch_stats, state.ema)
         )
         assert_close(take_member(logs, index).loss_sum, log.loss_sum)
+
+
+def test_devices_share_the_batch_of_a_single_member(setting, alone, tiny_data):
+    mesh = member_mesh(1, batch_size=BATCH)
+    assert dict(mesh.shape) == {"member": 1, "data": 8}
+    states, logs = run_together(setting, (3,), tiny_data, mesh, static=False, share=True)
+    (state, log), member = alone[0], take_member(states, 0)
+    assert_close((member.params, member.ema), (state.params, state.ema))
+    assert_close(take_member(logs, 0).loss_sum, log.loss_sum)
 
 
 @pytest.mark.parametrize(
