@@ -16,7 +16,7 @@ SPLIT = cli.Flag(
 SIDE_BY_SIDE = cli.Flag(
     "side_by_side",
     0,
-    "members trained at once; 0 = as many as the device has room for",
+    "members trained at once; 0 = as many as an accelerator has room for, on a CPU one after another",
     at_least=0,
     metavar="K",
 )

@@ -39,7 +39,6 @@ from mnist_jax.training.state import TrainState
 # Of an accelerator's memory: the rest is for the data, evaluation and what fragmentation wastes.
 _SHARE_OF_MEMORY = 0.7
 _MOST_SIDE_BY_SIDE = 32
-_MOST_ON_CPU = 4
 
 # uint8 images [N, H, W, C], and int32 labels [N] or float32 distributions [N, classes].
 Data = tuple[np.ndarray, np.ndarray]
@@ -206,7 +205,7 @@ class MemberTrainer:
         )
 
     def choose_group_size(self, requested: int, num_members: int, data: Data) -> int:
-        """How many to train at once; 0 asks for as many as an accelerator's memory holds, or pay on a CPU.
+        """How many to train at once; for 0 as many as an accelerator's memory holds, one for each CPU device.
 
         Several processes divide the members evenly, where that makes smaller groups.
         """
@@ -214,7 +213,8 @@ class MemberTrainer:
         if requested:
             return min(requested, num_members)
         if self.experiment.layout.platform == "cpu":
-            return min(_MOST_ON_CPU, num_members)
+            # Several on one device take longer than one after another: products of a batch are slower.
+            return min(jax.local_device_count(), num_members)
         device = jax.local_devices()[0]
         limit = (device.memory_stats() or {}).get("bytes_limit", 8 * 2**30)
         left = _SHARE_OF_MEMORY * limit - sum(array.nbytes for array in data)
