@@ -6,7 +6,7 @@ A message is a line of JSON, which says how many bytes follow it; nothing is unp
 import json
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from mnist_jax.data.pictures.pages.find import Page
 
 
-def write_message(stream: BinaryIO | Any, head: dict[str, Any], body: bytes) -> None:
+def write_message(stream: IO[bytes], head: dict[str, Any], body: bytes) -> None:
     """Writes a head and the bytes that belong to it."""
     stream.write(json.dumps({**head, "bytes": len(body)}).encode() + b"\n")
     stream.write(body)
     stream.flush()
 
 
-def read_message(stream: BinaryIO | Any) -> tuple[dict[str, Any], bytes]:
+def read_message(stream: IO[bytes]) -> tuple[dict[str, Any], bytes]:
     """Reads what `write_message` wrote, its head with the number of bytes.
 
     Raises:

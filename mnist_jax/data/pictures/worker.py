@@ -134,7 +134,8 @@ class PictureWorker:
         Raises:
             DataError: as `decode.load_image`, or it takes more than the time or the memory accepted.
         """
-        is_size, request = QUESTIONS[question] is read_facts, {"question": question}
+        asks_facts = QUESTIONS[question] is read_facts
+        request = {"question": question}
         try:
             if isinstance(source, Path):
                 with open_regular(source) as file:
@@ -144,13 +145,13 @@ class PictureWorker:
             raise DataError(f"cannot be read ({error.strerror or error})") from error
         if isinstance(source, Path):
             request["path"], source = os.path.abspath(source), b""
-        elif (is_size and len(source) <= QUICK_BYTES) or is_quick(io.BytesIO(source), len(source)):
+        elif (asks_facts and len(source) <= QUICK_BYTES) or is_quick(io.BytesIO(source), len(source)):
             return answer_question(question, io.BytesIO(source))
         with self._lock:
             answer, _ = self._ask(source, request)
         if "error" in answer:
             raise DataError(str(answer["error"]))
-        return PictureFacts(*answer["value"]) if is_size else answer["value"]
+        return PictureFacts(*answer["value"]) if asks_facts else answer["value"]
 
     def _ask(self, content: bytes, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
         self._start_where_needed()
