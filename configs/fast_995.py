@@ -8,7 +8,11 @@ Chosen on 10,000 training images by writers none of whom wrote the others, seeds
     python -m mnist_jax.study --config configs/fast_995.py --seeds 10:14 --config.data.validation=writers
         --config.data.validation_examples=10000
 
-The test set had no part in it.
+99.43% ± 0.05. The test set had no part in it.
+
+Measured: 99.56% ± 0.03 (mean and SD of seeds 5 to 9), 22.1 s of training on 2 shared cores of an AMD EPYC,
+jax 0.10.2, at commit 39078d1. With 50,000 images four times each seeds 0 to 4 had 99.60% in 23.5 s and, in a
+slower quarter of an hour, 25.0 s.
 """
 
 from ml_collections import ConfigDict
