@@ -3,6 +3,7 @@
 import functools
 import math
 import os
+from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,8 @@ from mnist_jax.training.optimizer import averages_weights
 from mnist_jax.training.step import preprocess
 
 _PREDICT_BATCH = 512
+# Batches that a device is given before the first is waited for, so that it need not wait for the next.
+_MOST_UNDER_WAY = 4
 # Up to here the time and memory that a CPU takes to load a faster program are more than it saves.
 _FEW_IMAGES = 2000
 ENSEMBLE_FILE = "ensemble.json"
@@ -110,12 +113,21 @@ class LoadedModel:
         # A few sizes only, so that few programs are compiled whatever the number of images.
         size = min(most, 2 ** math.ceil(math.log2(max(1, len(images)))))
         module = with_plain_convolutions(self.module) if len(images) <= _FEW_IMAGES else self.module
+        under_way: deque[tuple[int, Array]] = deque()
+
+        def fetch_first() -> None:
+            start, outputs = under_way.popleft()
+            probabilities[start : start + size] = np.asarray(outputs)[: len(images) - start]
+
         for start in range(0, len(images), most):
             chunk = images[start : start + most]
             padded = np.zeros((size, *self.image_shape), chunk.dtype)
             padded[: len(chunk)] = chunk
-            outputs = _probabilities(module, self.variables, padded)
-            probabilities[start : start + len(chunk)] = np.asarray(outputs)[: len(chunk)]
+            under_way.append((start, _probabilities(module, self.variables, padded)))
+            if len(under_way) == _MOST_UNDER_WAY:
+                fetch_first()
+        while under_way:
+            fetch_first()
         return probabilities[0] if single else probabilities
 
 

@@ -4,6 +4,7 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from mnist_jax.config.optimizers import OPTIMIZERS
@@ -54,7 +55,9 @@ class RunLog:
         self._description = describe_run(experiment, data, folder, state)
         optim = experiment.config.optim
         # An optimizer that was given has no known rate, and fields of its own.
-        is_named = np.isfinite(float(experiment.learning_rate_fn(0)))
+        # As one program: taken apart, a schedule is a dozen of them, each compiled when a run starts.
+        self._schedule = jax.jit(experiment.learning_rate_fn)
+        is_named = np.isfinite(self._learning_rate(0))
         b2 = optim.b2 if is_named and "b2" in OPTIMIZERS[optim.name].fields else None
         self._epochs = EpochWriter(folder, resume_step=step, adam_b2=b2, enabled=is_primary())
         if step == 0:
@@ -135,7 +138,7 @@ class RunLog:
                 split="train",
                 loss=losses[start:line_end].sum() / num_images,
                 accuracy=correct[start:line_end].sum() / num_images,
-                learning_rate=float(experiment.learning_rate_fn(line_step - 1)),
+                learning_rate=self._learning_rate(line_step - 1),
                 images_per_second=rate,
             )
         recent = slice(max(0, end - config.log_every_steps), end)
@@ -204,6 +207,10 @@ class RunLog:
             if self._data.validation
             else "",
         )
+
+    def _learning_rate(self, step: int) -> float:
+        # The shortest number that means this float32: 0.001, not 0.0010000000474974513.
+        return float(str(np.float32(self._schedule(step))))
 
     def _check_losses(self, losses: np.ndarray, step: int, end: int, length: int) -> None:
         wrong = [step - end + i + 1 for i in range(end - length, end) if not np.isfinite(losses[i])]

@@ -48,6 +48,7 @@ def test_it_goes_on_from_the_last_step_with_a_warm_up_and_decay_of_its_own(exten
 
     lines, before = read_metrics(extended), read_metrics(uninterrupted)
     assert list(map(without_times, lines[: len(before)])) == list(map(without_times, before))
+    assert {line["learning_rate"] for line in before if line["split"] == "train"} == {2e-2}
     added = [line for line in lines[len(before) :] if line["split"] == "train"]
     assert added[0]["step"] == TOTAL_STEPS + 5 and len(added) > 12
     schedule = create_learning_rate_fn("one_cycle", 5e-3, 2 * STEPS_PER_EPOCH)

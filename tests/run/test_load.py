@@ -130,6 +130,15 @@ def test_any_number_of_images_goes_through_few_programs(model, monkeypatch):
     assert shapes == [("gemm", 4), ("lax", 1), ("lax", 4), ("gemm", 4), ("gemm", 4)]
 
 
+@pytest.mark.parametrize("most_under_way", [1, 2, 4, 100])
+def test_batches_given_ahead_come_back_in_their_places(model, monkeypatch, most_under_way):
+    monkeypatch.setattr("mnist_jax.run.load._PREDICT_BATCH", 2)
+    monkeypatch.setattr("mnist_jax.run.load._MOST_UNDER_WAY", most_under_way)
+    images = np.concatenate([IMAGES, IMAGES[::-1], IMAGES[:1]])
+    one_by_one = [model.predict(image) for image in images]
+    np.testing.assert_allclose(model.predict(images), one_by_one, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     "images",
     [
