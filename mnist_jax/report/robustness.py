@@ -5,7 +5,6 @@ from types import MappingProxyType
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
-from scipy import ndimage
 
 NUM_IMAGES = 250
 
@@ -41,17 +40,30 @@ def change(images: Images, name: str, amount: float) -> Images:
         matrix = np.eye(2) / amount
     else:
         offset = {"shift right": np.array([0, -amount]), "shift down": np.array([-amount, 0])}[name]
-    count, height, width, channels = images.shape
+    height, width = images.shape[1:3]
     center = np.array([(height - 1) / 2, (width - 1) / 2])
-    # All images as one volume, whose planes move together.
-    volume = images.transpose(1, 2, 0, 3).reshape(height, width, count * channels).astype(np.float32)
-    whole = np.eye(3)
-    whole[:2, :2] = matrix
-    moved = ndimage.affine_transform(
-        volume, whole, (*(center - matrix @ center + offset), 0), order=1, mode="nearest"
-    )
-    planes = np.round(moved).astype(np.uint8).reshape(height, width, count, channels)
-    return np.ascontiguousarray(planes.transpose(2, 0, 1, 3))
+    places = np.moveaxis(np.indices((height, width)), 0, -1) @ matrix.T + (center - matrix @ center + offset)
+    return np.round(_interpolate(images, places)).astype(np.uint8)
+
+
+def _interpolate(
+    images: Images, places: Float[np.ndarray, "height width 2"]
+) -> Float[np.ndarray, "images height width channels"]:
+    """Reads every image at the same places (row, column), by bilinear interpolation.
+
+    The images lie innermost, so that a place is looked up once for all of them, where
+    ``scipy.ndimage.affine_transform`` calculates it for each.
+    """
+    volume = np.ascontiguousarray(images.transpose(1, 2, 0, 3), np.float32)
+    last = np.array(images.shape[1:3]) - 1
+    places = np.clip(places, 0, last)
+    before = places.astype(int)
+    top, left = np.moveaxis(before, -1, 0)
+    bottom, right = np.moveaxis(np.minimum(before + 1, last), -1, 0)
+    down, along = np.moveaxis((places - before).astype(np.float32), -1, 0)[..., None, None]
+    upper = volume[top, left] * (1 - along) + volume[top, right] * along
+    lower = volume[bottom, left] * (1 - along) + volume[bottom, right] * along
+    return (upper * (1 - down) + lower * down).transpose(2, 0, 1, 3)
 
 
 def change_all(

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from mnist_jax.report.robustness import CHANGES, NUM_IMAGES, accuracy_by_change, by_name, change, change_all
 
@@ -37,6 +38,34 @@ def test_a_scale_above_one_enlarges():
     images[0, 10:19, 10:19] = 255
     assert (change(images, "scale", 1.5) > 127).sum() == 13**2
     assert (change(images, "scale", 0.5) > 127).sum() == 5**2
+
+
+@pytest.mark.parametrize(
+    "name, amount, matrix, offset",
+    [
+        ("rotation", 20.0, [[0.93969262, -0.34202014], [0.34202014, 0.93969262]], None),
+        ("scale", 0.8, [[1.25, 0], [0, 1.25]], (-2.375, -3.75)),
+        ("shift right", 2.5, [[1, 0], [0, 1]], (0, -2.5)),
+        ("shift down", -30.0, [[1, 0], [0, 1]], (30, 0)),
+    ],
+)
+def test_pixels_are_those_of_scipy(name, amount, matrix, offset):
+    images = np.random.default_rng(1).integers(0, 256, (4, 20, 31, 3), np.uint8)
+    if name == "rotation":
+        center = np.array([9.5, 15])
+        offset = center - np.array(matrix) @ center
+    planes = images.astype(np.float32).transpose(0, 3, 1, 2).reshape(-1, 20, 31)
+    expected = [ndimage.affine_transform(p, matrix, offset, order=1, mode="nearest") for p in planes]
+    expected = np.reshape(expected, (4, 3, 20, 31)).transpose(0, 2, 3, 1)
+    changed = change(images, name, amount)
+    assert changed.shape == images.shape and changed.dtype == np.uint8
+    # To rounding, a half tone and what float32 leaves.
+    assert np.abs(changed - expected).max() <= 0.51
+
+
+def test_an_image_of_one_pixel_stays():
+    images = np.full((2, 1, 1, 1), 77, np.uint8)
+    np.testing.assert_array_equal(change(images, "rotation", 30.0), images)
 
 
 def test_accuracy_is_counted_for_each_change():
