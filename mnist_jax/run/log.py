@@ -54,9 +54,9 @@ class RunLog:
         self._eval_seconds, self._step = 0.0, step
         self._description = describe_run(experiment, data, folder, state)
         optim = experiment.config.optim
-        # An optimizer that was given has no known rate, and fields of its own.
         # As one program: taken apart, a schedule is a dozen of them, each compiled when a run starts.
         self._schedule = jax.jit(experiment.learning_rate_fn)
+        # An optimizer that was given has no known rate, and fields of its own.
         is_named = np.isfinite(self._learning_rate(0))
         b2 = optim.b2 if is_named and "b2" in OPTIMIZERS[optim.name].fields else None
         self._epochs = EpochWriter(folder, resume_step=step, adam_b2=b2, enabled=is_primary())
