@@ -51,8 +51,9 @@ def _interpolate(
 ) -> Float[np.ndarray, "images height width channels"]:
     """Reads every image at the same places (row, column), by bilinear interpolation.
 
-    The images lie innermost, so that a place is looked up once for all of them, where
-    ``scipy.ndimage.affine_transform`` calculates it for each.
+    The images lie innermost, so that a place is looked up once for all of them;
+    ``scipy.ndimage.affine_transform`` calculates it for each. `augment.affine.apply_affine_transform` would
+    serve as well, but its program takes longer to trace and compile than this takes for all changes.
     """
     volume = np.ascontiguousarray(images.transpose(1, 2, 0, 3), np.float32)
     last = np.array(images.shape[1:3]) - 1

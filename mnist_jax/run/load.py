@@ -4,6 +4,7 @@ import functools
 import math
 import os
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -108,27 +109,32 @@ class LoadedModel:
                     f"got numbers from {lowest:g} to {highest:g}; expected floating point in [0, 1]: divide "
                     "tones from 0 to 255 by 255, or give them as uint8"
                 )
-        probabilities = np.empty((len(images), len(self.class_names)), np.float32)
         most = images_at_a_time(_PREDICT_BATCH, (_PREDICT_BATCH, *self.image_shape))
         # A few sizes only, so that few programs are compiled whatever the number of images.
         size = min(most, 2 ** math.ceil(math.log2(max(1, len(images)))))
         module = with_plain_convolutions(self.module) if len(images) <= _FEW_IMAGES else self.module
-        under_way: deque[tuple[int, Array]] = deque()
 
-        def fetch_first() -> None:
-            start, outputs = under_way.popleft()
-            probabilities[start : start + size] = np.asarray(outputs)[: len(images) - start]
+        def answers() -> Iterator[Array]:
+            for start in range(0, len(images), most):
+                chunk = images[start : start + most]
+                padded = np.zeros((size, *self.image_shape), chunk.dtype)
+                padded[: len(chunk)] = chunk
+                yield _probabilities(module, self.variables, padded)
 
-        for start in range(0, len(images), most):
-            chunk = images[start : start + most]
-            padded = np.zeros((size, *self.image_shape), chunk.dtype)
-            padded[: len(chunk)] = chunk
-            under_way.append((start, _probabilities(module, self.variables, padded)))
-            if len(under_way) == _MOST_UNDER_WAY:
-                fetch_first()
-        while under_way:
-            fetch_first()
+        none = np.empty((0, len(self.class_names)), np.float32)
+        # Only the last batch is padded.
+        probabilities = np.concatenate([none, *map(np.asarray, _begun_ahead(answers()))])[: len(images)]
         return probabilities[0] if single else probabilities
+
+
+def _begun_ahead(answers: Iterator[Array]) -> Iterator[Array]:
+    """Gives answers of a device in their order, each once the next few have been asked for."""
+    under_way: deque[Array] = deque()
+    for answer in answers:
+        under_way.append(answer)
+        if len(under_way) == _MOST_UNDER_WAY:
+            yield under_way.popleft()
+    yield from under_way
 
 
 @functools.partial(jax.jit, static_argnums=0)
