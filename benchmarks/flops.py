@@ -94,8 +94,24 @@ def _product_flops(equation: JaxprEqn) -> int:
         kernel = equation.invars[1].aval
         out_features = kernel.shape[equation.params["dimension_numbers"].rhs_spec[0]]
         return 2 * math.prod(output.shape) * math.prod(kernel.shape) // out_features
+    if equation.primitive.name == "ffi_call":
+        return _native_flops(equation.params["target_name"], equation)
     if equation.primitive.name == "dot_general":
         (contracted, _), _ = equation.params["dimension_numbers"]
         left = equation.invars[0].aval
         return 2 * math.prod(output.shape) * math.prod(left.shape[axis] for axis in contracted)
     return 0
+
+
+def _native_flops(target: str, equation: JaxprEqn) -> int:
+    """Of one of the functions in C++: what it multiplies for each place of a result and of the kernel."""
+    arrays = [*equation.invars[:2], equation.outvars[0]]
+    # Where the result of the convolution, or its gradient, and the kernel, or its gradient, are among them.
+    result, kernel = {"images_gradient": (0, 1), "kernel_gradient": (1, 2)}.get(target[-15:], (2, 1))
+    (batch, height, width, _), (rows, cols, channels, features) = (
+        arrays[result].aval.shape,
+        arrays[kernel].aval.shape,
+    )
+    if target.startswith("mnist_jax_winograd"):
+        return 2 * batch * 36 * math.ceil(height / 4) * math.ceil(width / 4) * channels * features
+    return 2 * batch * height * width * rows * cols * channels * features

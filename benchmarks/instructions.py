@@ -27,7 +27,7 @@ KINDS = (
 _KIND_BY_PATH = (
     (r"augment_batch/", "augmentation"),
     (r"update_params/", "optimizer and averages"),
-    (r"convolution\)*/.*(dot_general|conv_general_dilated)", "convolution products"),
+    (r"convolution\)*/.*(dot_general|conv_general_dilated|ffi_call)", "convolution products"),
     (r"convolution\)*/", "convolution copies and sums"),
     (r"(dense|head|Dense_\d+)/dot_general", "dense layers"),
     (r"max_pool\)*/", "pooling"),
@@ -38,7 +38,7 @@ _INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%?([\w.\-]+) = (.*)$")
 _OPERATION_NAME = re.compile(r'op_name="([^"]*)"')
 _CALLED = re.compile(r"(?:calls|to_apply)=%?([\w.\-]+)")
 # An instruction that only holds others; its time is theirs.
-_PRODUCT = re.compile(r" (dot|convolution)\(")
+_PRODUCT = re.compile(r" (dot|convolution)\(|custom_call_target=\"mnist_jax_")
 _CONTAINERS = re.compile(r" (while|conditional|call)\(")
 
 

@@ -108,9 +108,9 @@ FIELDS = (
     Field(
         "model.conv",
         "auto",
-        "how convolutions and what follows are computed: matrix products, lax.conv and the rest in one "
-        "piece, lax.conv and layer by layer, or as the device likes it",
-        choices=("auto", "gemm", "fused", "lax"),
+        "how convolutions and what follows are computed: C++ where there is a compiler, matrix products, "
+        "lax.conv and the rest in one piece, lax.conv and layer by layer, or as the device likes it",
+        choices=("auto", "native", "gemm", "fused", "lax"),
     ),
     Field("model.dtype", "float32", "type of the arithmetic", choices=("float32", "bfloat16", "tfloat32")),
     Field("model.features", (32, 32, 64, 64), "channels of each convolution", at_least=1, non_empty=True),

@@ -13,6 +13,7 @@ from mnist_jax.config.check import check
 from mnist_jax.data import Dataset
 from mnist_jax.errors import ConfigError
 from mnist_jax.find_rate.suggestion import count_used
+from mnist_jax.ops.native.library import begin as begin_to_compile
 from mnist_jax.run.datasets import load_run_data
 from mnist_jax.run.experiment import Experiment, experiment_for
 from mnist_jax.run.parts import build_optimizer, group_parameters
@@ -56,6 +57,7 @@ def sweep_rates(config: ConfigDict, lowest: float, highest: float, console: RunC
     config = check(config)
     with device_faults("a smaller batch_size"):
         layout = make_layout()
+        begin_to_compile(layout.platform)
         config, data = load_run_data(config, layout.num_devices)
         if data.splits.notice:
             console.notice(data.splits.notice)

@@ -30,7 +30,8 @@ class CNN(nn.Module):
     # Share of the old value in each update of the running statistics (Keras' meaning).
     batch_norm_momentum: float = 0.99
     batch_norm_epsilon: float = 1e-3  # added to the variance
-    conv: str = "auto"  # how convolution and pooling are lowered: ``auto``, ``gemm``, ``fused`` or ``lax``
+    # How convolution and pooling are lowered: ``auto``, ``native``, ``gemm``, ``fused`` or ``lax``.
+    conv: str = "auto"
     # ``float32``, ``tfloat32`` (float32 kept, products rounded where the device can) or ``bfloat16``.
     dtype: str = "float32"
 

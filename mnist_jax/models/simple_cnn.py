@@ -23,7 +23,7 @@ class SimpleCNN(nn.Module):
     kernel_size: int  # side of the kernels, in pixels
     batch_norm_momentum: float = 0.9  # share of the old value in each update of the running statistics
     batch_norm_epsilon: float = 1e-5  # added to the variance
-    conv: str = "auto"  # how convolution is lowered: ``auto``, ``gemm``, ``fused`` or ``lax``
+    conv: str = "auto"  # how convolution is lowered: ``auto``, ``native``, ``gemm``, ``fused`` or ``lax``
     dtype: str = "float32"  # ``float32``, ``tfloat32`` or ``bfloat16``
 
     @nn.compact

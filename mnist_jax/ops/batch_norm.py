@@ -19,7 +19,13 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from mnist_jax.ops.compiled_apart import compiled_apart
-from mnist_jax.ops.convolution import conv2d, images_gradient, resolve_implementation, stack_patches
+from mnist_jax.ops.convolution import (
+    conv2d,
+    images_gradient,
+    is_for_cpu,
+    resolve_implementation,
+    stack_patches,
+)
 from mnist_jax.ops.pooling import max_pool2d, unpool2d
 from mnist_jax.ops.shared_batch import mean_over_devices
 
@@ -57,17 +63,17 @@ def batch_norm_relu(
 ) -> tuple[Float[Array, "batch *out_space features"], Features, Features]:
     """Normalizes with the statistics of the batch, then ReLU and, where asked, 2x2 maximum pooling.
 
-    With ``pool``, ``x`` is ``[B, H, W, F]``. Of the implementations (`convolution.conv2d`) ``gemm`` writes
-    once what several passes need, ``fused`` lets each compute it anew, which takes fewer kernels on a GPU,
-    and ``lax`` is layer by layer, for which XLA estimates a TPU's fewest cycles; same values and gradients up
-    to rounding.
+    With ``pool``, ``x`` is ``[B, H, W, F]``. Of the implementations (`convolution.conv2d`) those for a CPU
+    write once what several passes need, ``fused`` lets each compute it anew, which takes fewer kernels on a
+    GPU, and ``lax`` is layer by layer, for which XLA estimates a TPU's fewest cycles; same values and
+    gradients up to rounding.
 
     Returns:
         the result, and mean and variance of ``x``, float32 ``[F]``, which carry no gradient.
     """
     implementation = resolve_implementation(implementation)
     if implementation != "lax":
-        return _fused(x, scale, bias, epsilon, pool, implementation == "gemm")
+        return _fused(x, scale, bias, epsilon, pool, is_for_cpu(implementation))
     mean, var = moments(x)
     out = jax.nn.relu(normalize(x, mean, var, scale, bias, epsilon))
     mean, var = lax.stop_gradient((mean, var))
@@ -93,7 +99,7 @@ def conv_batch_norm_relu(
     """
     implementation = resolve_implementation(implementation)
     if implementation != "lax" and has_few_inputs(kernel):
-        kernel, apart = kernel.astype(images.dtype), implementation == "gemm"
+        kernel, apart = kernel.astype(images.dtype), is_for_cpu(implementation)
         return _conv_fused(images, kernel, scale, bias, epsilon, pool, precision, apart)
     convolved = conv2d(images, kernel, implementation, precision)
     return batch_norm_relu(convolved, scale, bias, epsilon=epsilon, pool=pool, implementation=implementation)

@@ -9,7 +9,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from mnist_jax.ops import winograd
-from mnist_jax.ops.convolution import conv2d, resolve_implementation
+from mnist_jax.ops.convolution import conv2d, is_for_cpu, resolve_implementation
 from mnist_jax.ops.pooling import max_pool2d
 
 # Those of 3x3 pixels of three colors; measured on CPU up to there.
@@ -34,7 +34,7 @@ def conv_relu(
     implementation = resolve_implementation(implementation)
     if implementation == "gemm" and winograd.is_profitable(images, kernel.astype(images.dtype)):
         return winograd.winograd_conv2d_relu(images, kernel, bias, pool=pool, precision=precision)
-    if implementation == "gemm" and kernel[..., 0].size <= _MOST_SHIFTS and images.dtype == kernel.dtype:
+    if is_for_cpu(implementation) and kernel[..., 0].size <= _MOST_SHIFTS and images.dtype == kernel.dtype:
         x = _sum_of_shifts(images, kernel)
     else:
         x = conv2d(images, kernel, implementation, precision)

@@ -1,8 +1,9 @@
 """The convolution as a function, lowered as each kind of device likes it.
 
 ``lax`` and ``fused`` hand the work to XLA's own convolution: right on TPU and GPU. On XLA:CPU it is slow
-inside a loop body and its gradients are slow everywhere (jax issue 12868), so ``gemm`` writes the same sums
-as matrix products with gradients of its own; 3x3 kernels between many channels go to `winograd`. What
+inside a loop body and its gradients are slow everywhere (jax issue 12868), so ``native`` calls functions in
+C++. Where there is no compiler for them, and for what they do not do, it is ``gemm``, which writes the same
+sums as matrix products with gradients of its own; 3x3 kernels between many channels go to `winograd`. What
 follows a convolution differs as well, see `batch_norm.batch_norm_relu`.
 """
 
@@ -15,13 +16,14 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from mnist_jax.ops import mixed_precision, winograd
+from mnist_jax.ops.native.convolution import can_convolve, convolve
 
-ConvImplementation = Literal["auto", "gemm", "fused", "lax"]
-CONV_IMPLEMENTATIONS = ("auto", "gemm", "fused", "lax")
+ConvImplementation = Literal["auto", "native", "gemm", "fused", "lax"]
+CONV_IMPLEMENTATIONS = ("auto", "native", "gemm", "fused", "lax")
 
 
 def resolve_implementation(implementation: str, platform: str | None = None) -> str:
-    """Turns ``auto`` into ``gemm`` on a CPU, ``fused`` on a GPU and ``lax`` on a TPU.
+    """Turns ``auto`` into ``native`` on a CPU, ``fused`` on a GPU and ``lax`` on a TPU.
 
     The platform is JAX's own choice by default.
 
@@ -32,7 +34,12 @@ def resolve_implementation(implementation: str, platform: str | None = None) -> 
         raise ValueError(f"conv is {implementation!r}; expected one of {', '.join(CONV_IMPLEMENTATIONS)}")
     if implementation != "auto":
         return implementation
-    return {"cpu": "gemm", "tpu": "lax"}.get(platform or jax.default_backend(), "fused")
+    return {"cpu": "native", "tpu": "lax"}.get(platform or jax.default_backend(), "fused")
+
+
+def is_for_cpu(implementation: str) -> bool:
+    """Whether a resolved implementation is one of those for a CPU."""
+    return implementation in ("native", "gemm")
 
 
 @jax.named_scope("convolution")
@@ -47,8 +54,8 @@ def conv2d(
     Args:
         images: ``[B, H, W, C]``.
         kernel: ``[R, S, C, F]``, rounded to the dtype of the images.
-        implementation: ``auto``, ``gemm``, ``fused`` or ``lax``; they agree in value and gradient up to
-            rounding.
+        implementation: ``auto``, ``native``, ``gemm``, ``fused`` or ``lax``; they agree in value and
+            gradient up to rounding.
         precision: of the products on devices that have more than one.
 
     Returns:
@@ -61,9 +68,12 @@ def conv2d(
     rows, cols = kernel.shape[:2]
     if rows > height or cols > width:
         raise ValueError(f"a {rows}x{cols} kernel does not fit into {height}x{width} images")
-    if resolve_implementation(implementation) != "gemm":
+    implementation = resolve_implementation(implementation)
+    if not is_for_cpu(implementation):
         return mixed_precision.convolve(images, kernel, precision)
     kernel = kernel.astype(images.dtype)
+    if implementation == "native" and can_convolve(images, kernel):
+        return convolve(images, kernel)
     if winograd.is_profitable(images, kernel):
         return winograd.winograd_conv2d(images, kernel, precision)
     return _conv2d_gemm(images, kernel, precision)

@@ -19,6 +19,7 @@ from jaxtyping import Array, Float
 
 from mnist_jax.ops.convolution import conv2d
 from mnist_jax.ops.depthwise import depthwise
+from mnist_jax.ops.native.convolution import Window, can_convolve, convolve
 from mnist_jax.ops.shifts import Sizes, shifts
 
 # More shifted copies than these cost more than what they replace.
@@ -102,11 +103,11 @@ def _convolution(params: dict[str, Any], images: Array, kernel: Array) -> list[A
     images = jnp.transpose(images, (batch, *sides, channels))
     outputs, inputs, *sides = layout.rhs_spec
     kernel = jnp.transpose(kernel, (*sides, inputs, outputs))
-    images = _pad(images, [(0, 0), *params["padding"], (0, 0)])
     precision = params["precision"]
     result = correlate(
         images,
         kernel,
+        padding=params["padding"],
         strides=params["window_strides"],
         dilation=params["rhs_dilation"],
         groups=params["feature_group_count"],
@@ -120,16 +121,18 @@ def correlate(
     images: Float[Array, "batch height width channels"],
     kernel: Float[Array, "rows cols group_channels features"],
     *,
+    padding: Sequence[tuple[int, int]] = ((0, 0), (0, 0)),
     strides: tuple[int, int] = (1, 1),
     dilation: tuple[int, int] = (1, 1),
     groups: int = 1,
     precision: lax.Precision | None = None,
 ) -> Float[Array, "batch out_height out_width features"]:
-    """Cross-correlates images with a kernel, without padding, as a CPU likes it.
+    """Cross-correlates images with a kernel as a CPU likes it.
 
     Args:
         images: ``[B, H, W, C]``.
         kernel: ``[R, S, C // groups, F]``.
+        padding: rows of zeros above and below, columns left and right; taken away where negative.
         strides: down and across, in pixels of ``images``, from one result to the next.
         dilation: down and across, in pixels of ``images``, from one kernel entry to the next.
         groups: the channels fall into as many groups, and the features: each group of features sees its own
@@ -137,9 +140,13 @@ def correlate(
         precision: of the products on devices that have more than one.
 
     Returns:
-        ``[B, P, Q, F]``, ``P = (H - (R - 1) * dilation[0] - 1) // strides[0] + 1`` and ``Q`` likewise.
+        ``[B, P, Q, F]``, ``P = (H + padding - (R - 1) * dilation[0] - 1) // strides[0] + 1``, ``Q`` likewise.
     """
     rows, cols, channels, features = kernel.shape
+    window = Window((padding[0], padding[1]), strides, dilation)
+    if groups == 1 and can_convolve(images, kernel, window):
+        return convolve(images, kernel, window)
+    images = _pad(images, [(0, 0), *padding, (0, 0)])
     if groups > 1:
         if channels == 1:
             return _correlate_depthwise(images, kernel, strides, dilation)
@@ -149,7 +156,7 @@ def correlate(
     if (rows, cols) == (1, 1):
         # Differentiated by hand: XLA would write the transposed gradient for the one to the kernel.
         images = images[:, :: strides[0], :: strides[1]]
-        return conv2d(images, kernel, "gemm", precision)
+        return conv2d(images, kernel, "native", precision)
     if dilation == (1, 1):
         return _correlate_strided(images, kernel, strides, precision)
     shifted = shifts(images, (1, rows, cols, 1), (1, *strides, 1), (1, *dilation, 1))
@@ -162,7 +169,7 @@ def _correlate_strided(
 ) -> Array:
     """The pixels between two places become channels, and what is left to do has stride 1."""
     if strides == (1, 1):
-        return conv2d(images, kernel, "gemm", precision)
+        return conv2d(images, kernel, "native", precision)
     batch, height, width, channels = images.shape
     rows, cols, _, features = kernel.shape
     down, across = strides
@@ -177,7 +184,7 @@ def _correlate_strided(
     return conv2d(
         images.reshape(batch, image_rows, image_cols, -1),
         kernel.reshape(kernel_rows, kernel_cols, -1, features),
-        "gemm",
+        "native",
         precision,
     )
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from mnist_jax.ops.convolution import resolve_implementation
+from mnist_jax.ops.convolution import is_for_cpu, resolve_implementation
 
 
 @jax.named_scope("max_pool")
@@ -19,14 +19,14 @@ def max_pool2d(
     Args:
         images: ``[B, H, W, C]``.
         window: side of a tile and stride between tiles, in pixels.
-        implementation: as in `convolution.conv2d`; ``gemm`` takes the maximum of slices instead of
-            ``reduce_window``.
+        implementation: as in `convolution.conv2d`; those for a CPU take the maximum of slices
+            instead of ``reduce_window``.
 
     Returns:
         ``[B, H // window, W // window, C]``.
     """
     height, width = images.shape[1] // window, images.shape[2] // window
-    if resolve_implementation(implementation) != "gemm":
+    if not is_for_cpu(resolve_implementation(implementation)):
         tile = (1, window, window, 1)
         return lax.reduce_window(images, -jnp.inf, lax.max, tile, tile, "VALID")
     tiles = images[:, : height * window, : width * window].reshape(

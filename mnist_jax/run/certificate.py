@@ -141,6 +141,7 @@ def describe_start(link: dict[str, Any]) -> str:
     commit = str(code.get("git_commit") or "no commit")[:12]
     devices = "" if link.get("num_devices") == 1 else f" ({link.get('num_devices')} devices)"
     return (
-        f"{link.get('device')}{devices}, jaxlib {versions.get('jaxlib')}, commit {commit}, "
+        f"{link.get('device')}{devices}, jaxlib {versions.get('jaxlib')}, "
+        f"{versions.get('compiler') or 'no compiler'}, commit {commit}, "
         f"package {str(code.get('package_sha256'))[:12]}"
     )

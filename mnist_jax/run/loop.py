@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from mnist_jax.checkpoints.manager import Checkpoints
 from mnist_jax.config.check import as_dict, check
 from mnist_jax.errors import RunError
+from mnist_jax.ops.native.library import begin as begin_to_compile
 from mnist_jax.run import resume
 from mnist_jax.run.datasets import RunData, load_run_data, write_test_items
 from mnist_jax.run.evaluations import Evaluations
@@ -109,6 +110,7 @@ def train_and_evaluate(
     console = console or RunConsole(enabled=False)
     with device_faults("a smaller batch_size or eval_batch_size"), contextlib.ExitStack() as held:
         layout = make_layout()
+        begin_to_compile(layout.platform)
         config, data = load_run_data(config, layout.num_devices)
         check_equal(data.splits.train.sha256 + data.test.sha256, "the images")
         # Process 0 holds the folder for all.

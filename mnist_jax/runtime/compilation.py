@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 
+from mnist_jax.ops.native import library
 from mnist_jax.runtime.environment import user_cache_dir
 from mnist_jax.runtime.heap import give_back
 
@@ -87,12 +88,13 @@ def enable_compile_cache(on_note: Callable[[str], None], directory: Path | None 
 
     ``JAX_COMPILATION_CACHE_DIR`` and ``JAX_ENABLE_COMPILATION_CACHE`` are respected. A cache that cannot be
     used, or an entry that is damaged, is skipped with one note, and the program is compiled as if it were
-    not there.
+    not there. The functions in C++ are kept there too.
 
     Args:
-        on_note: receives one line the first time something is wrong with the cache.
+        on_note: receives one line the first time something is wrong with the cache, or with the compiler.
         directory: where programs are kept; below the user's cache folder by default.
     """
+    library.on_trouble(on_note)
     set_by_user = jax.config.values.get("jax_compilation_cache_dir")
     folder = Path(set_by_user or directory or user_cache_dir() / "compiled").absolute()
     try:

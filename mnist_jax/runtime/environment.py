@@ -21,7 +21,10 @@ _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
 def collect_versions() -> dict[str, str | None]:
-    """Returns the versions of Python, this package and its libraries; ``None`` where one is not installed."""
+    """Returns the versions of Python, this package and its libraries; ``None`` where one is not installed.
+
+    And the compiler of the functions in C++, where this process uses them.
+    """
     versions: dict[str, str | None] = {"python": platform.python_version(), "mnist_jax": package_version()}
     for package in _PACKAGES:
         name = package.removesuffix("-checkpoint")
@@ -29,7 +32,10 @@ def collect_versions() -> dict[str, str | None]:
             versions[name] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             versions[name] = None
-    return versions
+    # Whatever imports this file need not import JAX.
+    from mnist_jax.ops.native import library
+
+    return {**versions, "compiler": library.compiler_version()}
 
 
 def package_version() -> str:
@@ -155,7 +161,12 @@ def describe_device() -> dict[str, str | int]:
 
 def provenance() -> dict[str, Any]:
     """Returns what a summary says of how it came about: `describe_device`, ``versions``, ``git_commit``."""
-    return {**describe_device(), "versions": collect_versions(), "git_commit": running_commit()}
+    from mnist_jax.ops.native import library
+
+    device = describe_device()
+    if str(device["device"]).startswith("cpu:"):
+        library.is_available()  # waits until it is known
+    return {**device, "versions": collect_versions(), "git_commit": running_commit()}
 
 
 def describe_platform(platform_name: str, device_kind: str) -> str:

@@ -13,6 +13,7 @@ from scipy.special import softmax
 from mnist_jax.data import Dataset
 from mnist_jax.errors import RunError
 from mnist_jax.models.forward import forward_fn
+from mnist_jax.ops.native.library import begin as begin_to_compile
 from mnist_jax.run.experiment import Experiment, experiment_for
 from mnist_jax.run.measure import MeasuredSteps, measure_steps
 from mnist_jax.runtime.collectives import exchange, gather, raise_together
@@ -73,6 +74,7 @@ def member_experiment(config: ConfigDict, train: Dataset, num_train: int = 0) ->
         ConfigError: the network does not fit the images.
     """
     everything = make_layout()
+    begin_to_compile(everything.platform)
     alone = Layout(everything.replicated, None, everything.platform, 1)
     return experiment_for(config, alone, train, num_train=num_train)
 

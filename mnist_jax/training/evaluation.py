@@ -1,5 +1,6 @@
 """Evaluation of a data set: padded and masked, every example counts once."""
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -72,6 +73,24 @@ def images_at_a_time(batch_size: int, shape: tuple[int, ...], num_shards: int = 
     return max(1, math.ceil(most / num_shards)) * num_shards
 
 
+def _apply_to_own_rows(apply_fn: Callable[..., Any], sharding: NamedSharding) -> Callable[..., Any]:
+    """Returns a function of a whole batch of which each device computes its own rows.
+
+    XLA divides its own operations among devices by itself, not functions that it only calls.
+    """
+
+    def apply(variables: dict[str, PyTree], images: Array, **options: Any) -> Array:
+        return jax.shard_map(
+            functools.partial(apply_fn, **options),
+            mesh=sharding.mesh,
+            in_specs=(PartitionSpec(), sharding.spec),
+            out_specs=sharding.spec,
+            check_vma=False,
+        )(variables, images)
+
+    return apply
+
+
 def _sum_over_batches(
     apply_fn: Callable[..., Any],
     batch_size: int,
@@ -79,6 +98,8 @@ def _sum_over_batches(
     batch_sharding: NamedSharding | None,
 ) -> Callable[..., tuple[EvaluationSums, Array]]:
     num_shards = 1 if batch_sharding is None else batch_sharding.mesh.size
+    if batch_sharding is not None:
+        apply_fn = _apply_to_own_rows(apply_fn, batch_sharding)
 
     def run(variables: dict[str, PyTree], images: Array, labels: Array) -> tuple[EvaluationSums, Array]:
         num_examples = images.shape[0]

@@ -36,7 +36,8 @@ def test_the_way_of_computing_does_not_change_the_count():
     assert by_gemm == by_lax
 
 
-def test_winograd_multiplies_a_third_of_what_the_article_s_convolutions_need():
+@pytest.mark.parametrize("conv", ["native", "gemm"])
+def test_winograd_multiplies_a_third_of_what_the_article_s_convolutions_need(conv):
     """By hand, multiply-adds of an image: 36 places a 4x4 tile for Winograd's, and three products each."""
     winograd = 3 * 36 * (6 * 6 * 32 * 32 + 3 * 3 * 32 * 64 + 2 * 2 * 64 * 64)
     dense = 3 * (1024 * 512 + 512 * 10)
@@ -44,7 +45,7 @@ def test_winograd_multiplies_a_third_of_what_the_article_s_convolutions_need():
     first = 26 * 26 * 10 * (10 + 32 + 32)
     # Its mean and spread are small products once a batch.
     once = 9 * 32 + 9 * 9 * 32
-    model = create_model("cnn", 10, conv="gemm")
+    model = create_model("cnn", 10, conv=conv)
     counted = count_multiplied_flops(model, (28, 28, 1), 64)
     assert counted == 2 * (64 * (winograd + dense + first) + once)
     assert counted / count_step_flops(model, (28, 28, 1), 64) == pytest.approx(0.322, abs=0.001)

@@ -60,7 +60,7 @@ def test_images_that_are_too_small_are_refused(fields, image_shape, message):
 
 
 def test_an_unknown_lowering_or_dtype_is_refused():
-    with pytest.raises(ValueError, match="'fft'; expected one of auto, gemm, fused, lax"):
+    with pytest.raises(ValueError, match="'fft'; expected one of auto, native, gemm, fused, lax"):
         shapes_of(CNN(conv="fft"))
     with pytest.raises(
         ValueError, match="'float16' is not known; expected one of float32, tfloat32, bfloat16"
@@ -81,7 +81,7 @@ def apply(model, variables, *, train=False, dropout_seed=0):
 
 @pytest.mark.parametrize("train", [False, True])
 def test_every_lowering_gives_the_same_from_the_same_variables(tiny_model, variables, train):
-    ways = ("gemm", "fused", "lax", "auto")
+    ways = ("native", "gemm", "fused", "lax")
     results = [apply(tiny_model.clone(conv=conv), variables, train=train) for conv in ways]
     for other in results[1:]:
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), results[0], other)

@@ -87,7 +87,7 @@ def conv_block(features, kernel_size=3, pool=False, implementation="gemm"):
     return ConvBlock(features, kernel_size, pool, MOMENTUM, EPSILON, implementation)
 
 
-@pytest.mark.parametrize("implementation", ["gemm", "fused", "lax"])
+@pytest.mark.parametrize("implementation", ["native", "gemm", "fused", "lax"])
 @pytest.mark.parametrize("pool", [False, True])
 @pytest.mark.parametrize(
     ("shape", "features"),
@@ -117,7 +117,7 @@ def test_a_convolution_block_of_any_shape(batch, height, width, features, kernel
     assert_equal_to_plain(block, plain, x, seed)
 
 
-@pytest.mark.parametrize("implementation", ["gemm", "fused", "lax"])
+@pytest.mark.parametrize("implementation", ["native", "gemm", "fused", "lax"])
 def test_a_dense_block_equals_linen(implementation):
     x = jax.random.normal(jax.random.key(1), (12, 7))
     block = DenseBlock(5, MOMENTUM, EPSILON, implementation)
@@ -153,7 +153,7 @@ def test_starts_as_keras_does():
 
 @pytest.mark.parametrize("train", [False, True])
 @pytest.mark.parametrize("features", [4, 16], ids=["too many inputs", "few inputs"])
-@pytest.mark.parametrize("implementation", ["gemm", "fused", "lax"])
+@pytest.mark.parametrize("implementation", ["native", "gemm", "fused", "lax"])
 def test_computes_in_its_dtype_and_keeps_variables_in_float32(train, features, implementation):
     images = jax.random.uniform(jax.random.key(0), (4, 12, 12, 1))
     block = ConvBlock(features, pool=True, implementation=implementation, dtype=jnp.bfloat16)

@@ -34,7 +34,7 @@ def assert_close(actual, expected):
     width=st.integers(2, 7),
     features=st.integers(1, 4),
     pool=st.booleans(),
-    implementation=st.sampled_from(["gemm", "fused", "lax"]),
+    implementation=st.sampled_from(["native", "gemm", "fused", "lax"]),
     seed=st.integers(0, 2**16),
 )
 def test_value_statistics_and_gradients_equal_the_plain_layers(
@@ -58,7 +58,7 @@ def test_value_statistics_and_gradients_equal_the_plain_layers(
     jax.tree.map(assert_close, run(ours), run(plain))
 
 
-@pytest.mark.parametrize("implementation", ["gemm", "fused", "lax"])
+@pytest.mark.parametrize("implementation", ["native", "gemm", "fused", "lax"])
 def test_the_statistics_carry_no_gradient(implementation):
     x = jnp.arange(24.0).reshape(2, 3, 4)
 

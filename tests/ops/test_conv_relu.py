@@ -9,7 +9,7 @@ from mnist_jax.ops.winograd import is_profitable
 from tests.ops.test_convolution import make_case, reference
 
 
-@pytest.mark.parametrize("implementation", ["gemm", "fused", "lax"])
+@pytest.mark.parametrize("implementation", ["native", "gemm", "fused", "lax"])
 @pytest.mark.parametrize("pool", [False, True])
 @pytest.mark.parametrize(
     ("shape", "in_tiles"),

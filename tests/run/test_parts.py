@@ -12,7 +12,7 @@ from mnist_jax.training.augment.augmentation import Augmentation
 from tests.run.test_experiment import make_config
 
 
-@pytest.mark.parametrize(("platform", "conv"), [("cpu", "gemm"), ("gpu", "fused"), ("tpu", "lax")])
+@pytest.mark.parametrize(("platform", "conv"), [("cpu", "native"), ("gpu", "fused"), ("tpu", "lax")])
 def test_the_network_is_lowered_for_the_platform(platform, conv):
     assert build_model(make_config(), 3, platform).conv == conv
     assert build_model(make_config(model__conv="lax"), 3, platform).conv == "lax"

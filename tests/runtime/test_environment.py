@@ -36,7 +36,17 @@ def checkout(tmp_path):
 
 def test_versions_are_those_of_the_running_libraries():
     versions = environment.collect_versions()
-    assert set(versions) == {"python", "mnist_jax", "jax", "jaxlib", "flax", "optax", "orbax", "numpy"}
+    assert set(versions) == {
+        "python",
+        "mnist_jax",
+        "jax",
+        "jaxlib",
+        "flax",
+        "optax",
+        "orbax",
+        "numpy",
+        "compiler",
+    }
     assert versions["jax"] == jax.__version__
     assert versions["mnist_jax"] == mnist_jax.__version__
     assert versions["python"] == ".".join(map(str, sys.version_info[:3]))

@@ -58,7 +58,7 @@ def start_state(keras, conv):
     )
 
 
-@pytest.mark.parametrize("conv", ["gemm", "fused", "lax"])
+@pytest.mark.parametrize("conv", ["native", "gemm", "fused", "lax"])
 def test_five_steps_equal_keras(keras, conv):
     state = start_state(keras, conv)
     images = jnp.asarray(keras["images"]).reshape(NUM_STEPS, BATCH_SIZE, 28, 28, 1)
