@@ -60,7 +60,8 @@ def test_it_ends_two_epochs_after_the_best_and_keeps_that(commands, stopped):
     accuracies = [line["accuracy"] for line in read_metrics(workdir) if line["split"] == "validation"]
     best = accuracies.index(max(accuracies)) + 1
     assert 1 < best < len(accuracies) < 12
-    assert max(accuracies) not in accuracies[best:] and len(accuracies) == best + 2
+    # As good again is no better.
+    assert len(accuracies) == best + 2
     summary = summary_of(workdir)
     assert summary["early_stopping"] == {
         "metric": "accuracy",

@@ -25,14 +25,14 @@ inline Shape shape_of(const Array& images, const Array& kernel, const Array& res
   return {int(i[0]), int(i[3]), int(r[3]), down, across, int(i[1]), int(i[2]), int(r[1]), int(r[2])};
 }
 
-// A thread's own memory, kept for its next call.
+// A thread's own memory, kept for its next call; null where there is not so much.
 inline float* scratch(std::size_t floats) {
   thread_local std::unique_ptr<float, void (*)(void*)> memory(nullptr, std::free);
   thread_local std::size_t size = 0;
   if (floats > size) {
     memory.reset();
     memory.reset(static_cast<float*>(std::aligned_alloc(64, (floats * sizeof(float) + 63) / 64 * 64)));
-    size = floats;
+    size = memory ? floats : 0;
   }
   return memory.get();
 }
@@ -43,19 +43,27 @@ inline void rest_a_moment() {
 #endif
 }
 
-// Runs work(0) ... work(count - 1) on XLA's threads and on this one. Waits only for what another thread has
-// begun: a pool whose threads all wait here would never begin anything.
+// Runs work(0, memory) ... work(count - 1, memory) on XLA's threads and on this one, each with so many floats of its
+// thread's memory. Waits only for what another thread has begun: a pool whose threads all wait here would never
+// begin anything.
+//
+// Returns whether there was memory enough; if not, some of it was not done.
 template <class Work>
-void parallel(ffi::ThreadPool& pool, int count, const Work& work) {
+bool parallel(ffi::ThreadPool& pool, int count, std::size_t floats, const Work& work) {
   struct Shared {
     std::atomic<int> next{0}, done{0};
+    std::atomic<bool> enough{true};
     std::mutex mutex;
     std::condition_variable finished;
   };
   auto shared = std::make_shared<Shared>();
-  auto help = [shared, count, &work] {
-    for (int i; (i = shared->next.fetch_add(1)) < count;) {
-      work(i);
+  auto help = [shared, count, floats, &work] {
+    int i = shared->next.fetch_add(1);
+    if (i >= count) return;
+    float* memory = floats ? scratch(floats) : nullptr;
+    if (floats && !memory) shared->enough = false;
+    for (; i < count; i = shared->next.fetch_add(1)) {
+      if (shared->enough) work(i, memory);
       if (shared->done.fetch_add(1) + 1 == count) {
         std::lock_guard<std::mutex> lock(shared->mutex);
         shared->finished.notify_one();
@@ -68,6 +76,12 @@ void parallel(ffi::ThreadPool& pool, int count, const Work& work) {
   for (int spins = 0; spins < 20000 && shared->done.load() < count; ++spins) rest_a_moment();
   std::unique_lock<std::mutex> lock(shared->mutex);
   shared->finished.wait(lock, [&] { return shared->done.load() == count; });
+  return shared->enough;
+}
+
+inline ffi::Error outcome(bool enough_memory) {
+  if (enough_memory) return ffi::Error::Success();
+  return ffi::Error(ffi::ErrorCode::kResourceExhausted, "out of memory for a convolution");
 }
 
 #if defined(__clang__)

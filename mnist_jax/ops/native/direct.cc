@@ -111,24 +111,23 @@ ffi::Error Direct(ffi::ThreadPool pool, Array images, Array kernel, Window windo
   std::vector<int> taps(s.taps());
   std::iota(taps.begin(), taps.end(), 0);
   const long weight_block = long(s.taps()) * s.channels * kBlock;
-  parallel(pool, blocks_of(s.features), [&](int b) {
+  parallel(pool, blocks_of(s.features), 0, [&](int b, float*) {
     direct_weights(s, kernel.typed_data(), false, taps, b, weights->typed_data() + b * weight_block);
   });
   const int band = forward_band(s), bands = divide_up(s.out_height, band);
-  parallel(pool, s.batch * bands, [&](int i) {
+  const std::size_t floats = View(s, band).size(s.channels);
+  return outcome(parallel(pool, s.batch * bands, floats, [&](int i, float* memory) {
     const int image = i / bands, first = i % bands * band, rows = std::min(band, s.out_height - first);
     const View view(s, rows);
     Pixels pixels;
     for (int tap : taps)
       pixels.add(view.offset(s, tap / s.across.kernel, tap % s.across.kernel), s.channels, view.block);
-    float* memory = scratch(view.size(s.channels));
     copy_part(images.typed_data() + image * s.image_size(), s.height, s.width, s.channels,
               first * s.down.stride - s.down.pad, -s.across.pad, view.rows, view.cols, view.phases, memory);
     const long to_row = long(s.out_width) * s.features;
     direct_rows(rows, s.out_width, memory, s.down.stride * view.row, pixels.depth(), weights->typed_data(), s.features,
                 result->typed_data() + image * s.result_size() + first * to_row, to_row, s.features);
-  });
-  return ffi::Error::Success();
+  }));
 }
 
 // Of the pixels first, first + stride, ... of an axis: which entries of the kernel lead to them, and from where.
@@ -161,7 +160,7 @@ ffi::Error DirectImagesGradient(ffi::ThreadPool pool, Array gradient, Array kern
       for (auto [c, x] : across[i % columns].entries) taps[i].push_back(r * s.across.kernel + c);
     starts[i + 1] = starts[i] + long(taps[i].size()) * s.features * kBlock * blocks;
   }
-  parallel(pool, phases * blocks, [&](int i) {
+  parallel(pool, phases * blocks, 0, [&](int i, float*) {
     const int phase = i / blocks, b = i % blocks;
     direct_weights(s, kernel.typed_data(), true, taps[phase], b,
                    weights->typed_data() + starts[phase] + long(b) * taps[phase].size() * s.features * kBlock);
@@ -173,11 +172,12 @@ ffi::Error DirectImagesGradient(ffi::ThreadPool pool, Array gradient, Array kern
   const int lines = divide_up(s.height, s.down.stride);  // bands are whole strides high
   const int band = band_rows(lines, row * blocks_of(s.features)), bands = divide_up(lines, band);
   const int height = band + divide_up(s.down.reach(), s.down.stride) + 1;
-  parallel(pool, s.batch * bands, [&](int i) {
+  const long block = height * row;
+  const std::size_t floats = blocks_of(s.features) * block;
+  return outcome(parallel(pool, s.batch * bands, floats, [&](int i, float* memory) {
     const int image = i / bands, first = i % bands * band;
     const int top = first + divide_down(s.down.pad - s.down.reach(), s.down.stride);
-    const long block = height * row, image_row = long(s.width) * s.channels;
-    float* memory = scratch(blocks_of(s.features) * block);
+    const long image_row = long(s.width) * s.channels;
     copy_part(gradient.typed_data() + image * s.result_size(), s.out_height, s.out_width, s.features, top, left, height,
               cols, 1, memory);
     for (int phase = 0; phase < phases; ++phase) {
@@ -193,8 +193,7 @@ ffi::Error DirectImagesGradient(ffi::ThreadPool pool, Array gradient, Array kern
       direct_rows(rows, x.count, memory, row, pixels.depth(), weights->typed_data() + starts[phase], s.channels, to,
                   s.down.stride * image_row, long(s.across.stride) * s.channels);
     }
-  });
-  return ffi::Error::Success();
+  }));
 }
 
 ffi::Error DirectKernelGradient(ffi::ThreadPool pool, Array images, Array gradient, Window window, Result kernel,
@@ -204,7 +203,9 @@ ffi::Error DirectKernelGradient(ffi::ThreadPool pool, Array images, Array gradie
   const long slot_size = sums->element_count() / sums->dimensions()[0];
   const int rows = s.taps() * s.channels, padded = divide_up(rows, kOuterRows) * kOuterRows;
   const int band = forward_band(s);
-  parallel(pool, slots, [&](int slot) {
+  const std::size_t floats =
+      View(s, band).size(s.channels) + std::size_t(blocks) * band * s.out_width * kBlock;
+  const bool enough = parallel(pool, slots, floats, [&](int slot, float* memory) {
     const int first_image = long(slot) * s.batch / slots, last_image = long(slot + 1) * s.batch / slots;
     float* to = sums->typed_data() + slot * slot_size;
     bool add = false;
@@ -219,7 +220,6 @@ ffi::Error DirectKernelGradient(ffi::ThreadPool pool, Array images, Array gradie
                               c % kBlock);
         offsets.resize(padded, 0);
         const long result_row = long(s.out_width) * kBlock, result_block = count * result_row;
-        float* memory = scratch(view.size(s.channels) + blocks * result_block);
         float* gradients = memory + view.size(s.channels);
         copy_part(images.typed_data() + image * s.image_size(), s.height, s.width, s.channels,
                   first * s.down.stride - s.down.pad, -s.across.pad, view.rows, view.cols, view.phases, memory);
@@ -233,7 +233,7 @@ ffi::Error DirectKernelGradient(ffi::ThreadPool pool, Array images, Array gradie
       }
   });
   direct_kernel_of(s, sums->typed_data(), slot_size, slots, rows, padded, kernel->typed_data());
-  return ffi::Error::Success();
+  return outcome(enough);
 }
 
 }  // namespace

@@ -132,11 +132,11 @@ def _sum(content: bytes) -> str:
 
 
 def _sum_of_sources(name: str) -> str:
-    """Sums up what a library is made of and for: sources, flags, jaxlib and processor."""
+    """Sums up what a library is made of and for: sources, flags, jaxlib, processor, a named compiler."""
     of = hashlib.sha256()
     for source in (f"{name}.cc", *_HEADERS):
         of.update(Path(__file__).with_name(source).read_bytes())
-    for text in (*_flags(), jax.lib.__version__, platform.machine(), *_features()):
+    for text in (os.environ.get("CXX", ""), *_flags(), jax.lib.__version__, platform.machine(), *_features()):
         of.update(f"{text}\n".encode())
     return of.hexdigest()[:16]
 

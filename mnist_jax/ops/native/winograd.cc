@@ -338,9 +338,9 @@ struct Pieces {
 
 std::size_t tiles_size(int channels, int tiles) { return 36 * (std::size_t(blocks_of(channels)) * tiles + 1) * kBlock; }
 
-void make_winograd_weights(ffi::ThreadPool& pool, const Shape& s, const float* kernel, bool transposed, float* weights) {
+bool make_winograd_weights(ffi::ThreadPool& pool, const Shape& s, const float* kernel, bool transposed, float* weights) {
   const int rows = transposed ? s.features : s.channels, step = 8;
-  parallel(pool, divide_up(rows, step), [&](int i) {
+  return parallel(pool, divide_up(rows, step), 0, [&](int i, float*) {
     winograd_weights(s, kernel, transposed, i * step, std::min(rows, (i + 1) * step), weights);
   });
 }
@@ -349,12 +349,11 @@ ffi::Error Winograd(ffi::ThreadPool pool, Array images, Array kernel, Window win
   const Shape s = shape_of(images, kernel, *result, window);
   make_winograd_weights(pool, s, kernel.typed_data(), false, weights->typed_data());
   const int total = s.batch * tiles_each(s), step = Pieces(s).tiles;
-  parallel(pool, divide_up(total, step), [&](int i) {
-    float* memory = scratch(tiles_size(s.channels, step) + tiles_size(2 * kBlock, step));
+  const std::size_t floats = tiles_size(s.channels, step) + tiles_size(2 * kBlock, step);
+  return outcome(parallel(pool, divide_up(total, step), floats, [&](int i, float* memory) {
     winograd_forward(s, images.typed_data(), weights->typed_data(), i * step, std::min(total, (i + 1) * step), memory,
                      result->typed_data());
-  });
-  return ffi::Error::Success();
+  }));
 }
 
 ffi::Error WinogradImagesGradient(ffi::ThreadPool pool, Array gradient, Array kernel, Window window, Result images,
@@ -363,16 +362,15 @@ ffi::Error WinogradImagesGradient(ffi::ThreadPool pool, Array gradient, Array ke
   make_winograd_weights(pool, s, kernel.typed_data(), true, weights->typed_data());
   const Pieces pieces(s);
   const int each = tiles_each(s);
-  parallel(pool, divide_up(s.batch, pieces.images), [&](int i) {
+  const std::size_t floats = tiles_size(s.features, pieces.tiles) + tiles_size(2 * kBlock, pieces.tiles);
+  return outcome(parallel(pool, divide_up(s.batch, pieces.images), floats, [&](int i, float* memory) {
     const int first = i * pieces.images, last = std::min(s.batch, first + pieces.images);
-    float* memory = scratch(tiles_size(s.features, pieces.tiles) + tiles_size(2 * kBlock, pieces.tiles));
     float* to = images->typed_data();
     std::memset(to + first * s.image_size(), 0, (last - first) * s.image_size() * sizeof(float));
     for (int tile = first * each; tile < last * each; tile += pieces.tiles)
       winograd_images_gradient(s, gradient.typed_data(), weights->typed_data(), tile,
                                std::min(last * each, tile + pieces.tiles), memory, to);
-  });
-  return ffi::Error::Success();
+  }));
 }
 
 ffi::Error WinogradKernelGradient(ffi::ThreadPool pool, Array images, Array gradient, Window window, Result kernel,
@@ -381,8 +379,8 @@ ffi::Error WinogradKernelGradient(ffi::ThreadPool pool, Array images, Array grad
   const int total = s.batch * tiles_each(s), step = Pieces(s).tiles, count = divide_up(total, step);
   const int slots = std::min<int>(sums->dimensions()[0], count);
   const long slot_size = sums->element_count() / sums->dimensions()[0];
-  parallel(pool, slots, [&](int slot) {
-    float* memory = scratch(tiles_size(s.channels, step) + tiles_size(s.features, step));
+  const std::size_t floats = tiles_size(s.channels, step) + tiles_size(s.features, step);
+  const bool enough = parallel(pool, slots, floats, [&](int slot, float* memory) {
     const int first = long(slot) * count / slots, last = long(slot + 1) * count / slots;
     for (int i = first; i < last; ++i)
       winograd_kernel_gradient(s, images.typed_data(), gradient.typed_data(), i * step,
@@ -390,11 +388,11 @@ ffi::Error WinogradKernelGradient(ffi::ThreadPool pool, Array images, Array grad
                                i > first);
   });
   const int rows = 8;
-  parallel(pool, divide_up(s.channels, rows), [&](int i) {
+  parallel(pool, divide_up(s.channels, rows), 0, [&](int i, float*) {
     winograd_kernel_of(s, sums->typed_data(), slots, i * rows, std::min(s.channels, (i + 1) * rows),
                        kernel->typed_data());
   });
-  return ffi::Error::Success();
+  return outcome(enough);
 }
 
 }  // namespace
