@@ -4,6 +4,10 @@
 
 #include <cstring>
 
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
+
 #include "shape.h"
 
 // Floats in a vector, how many blocks of sums the registers hold beside what is multiplied, and how many rows of
@@ -49,6 +53,11 @@ inline void store(float* p, Block b) {
   for (int i = 0; i < kVecs; ++i) *reinterpret_cast<Vec*>(p + i * kLanes) = b.v[i];
 }
 // Of a block of channels that not all exist: those behind the end are zero, and stay unwritten.
+#if defined(__AVX512F__)
+inline __mmask16 mask_of(int channels) { return __mmask16(channels >= kBlock ? 0xffff : (1 << channels) - 1); }
+inline Block load(const float* p, int channels) { return {{Vec(_mm512_maskz_loadu_ps(mask_of(channels), p))}}; }
+inline void store(float* p, Block b, int channels) { _mm512_mask_storeu_ps(p, mask_of(channels), __m512(b.v[0])); }
+#else
 inline Block load(const float* p, int channels) {
   if (channels >= kBlock) return load(p);
   float whole[kBlock] = {};
@@ -61,6 +70,7 @@ inline void store(float* p, Block b, int channels) {
   store(whole, b);
   std::memcpy(p, whole, channels * sizeof(float));
 }
+#endif
 
 // One block of a kernel's columns, [taps][channels][features]: features, or, transposed, channels.
 inline Block load_weights(const float* kernel, const Shape& s, int tap, int row, int block, bool transposed) {
