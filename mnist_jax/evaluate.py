@@ -31,6 +31,7 @@ def main(arguments: cli.Arguments) -> int:
 
     from mnist_jax.data.writers import count_disputed_errors
     from mnist_jax.models.forward import forward_fn
+    from mnist_jax.ops.native.library import begin as begin_to_compile
     from mnist_jax.run.datasets import load_recorded
     from mnist_jax.run.load import load
     from mnist_jax.runtime import distributed
@@ -42,6 +43,7 @@ def main(arguments: cli.Arguments) -> int:
     distributed.join()
     enable_compile_cache(lambda note: print(note, file=sys.stderr))
     model = load(arguments["workdir"], arguments["checkpoint"])
+    begin_to_compile(model.layout.platform)
     splits = load_recorded(model.config, model.run, arguments["data_dir"])
     evaluator = Evaluator(
         forward_fn(model.module),

@@ -106,28 +106,28 @@ int forward_band(const Shape& s) {
   return band_rows(s.out_height, long(s.down.stride) * (View(s, 1).row * s.across.stride) * blocks_of(s.channels));
 }
 
-ffi::Error Direct(ffi::ThreadPool pool, Array images, Array kernel, Window window, Result result, Result weights) {
-  const Shape s = shape_of(images, kernel, *result, window);
+bool Direct(const Pool& pool, Array images, Array kernel, Window window, Array result, Array weights) {
+  const Shape s = shape_of(images, kernel, result, window);
   std::vector<int> taps(s.taps());
   std::iota(taps.begin(), taps.end(), 0);
   const long weight_block = long(s.taps()) * s.channels * kBlock;
   parallel(pool, blocks_of(s.features), 0, [&](int b, float*) {
-    direct_weights(s, kernel.typed_data(), false, taps, b, weights->typed_data() + b * weight_block);
+    direct_weights(s, kernel.data, false, taps, b, weights.data + b * weight_block);
   });
   const int band = forward_band(s), bands = divide_up(s.out_height, band);
   const std::size_t floats = View(s, band).size(s.channels);
-  return outcome(parallel(pool, s.batch * bands, floats, [&](int i, float* memory) {
+  return parallel(pool, s.batch * bands, floats, [&](int i, float* memory) {
     const int image = i / bands, first = i % bands * band, rows = std::min(band, s.out_height - first);
     const View view(s, rows);
     Pixels pixels;
     for (int tap : taps)
       pixels.add(view.offset(s, tap / s.across.kernel, tap % s.across.kernel), s.channels, view.block);
-    copy_part(images.typed_data() + image * s.image_size(), s.height, s.width, s.channels,
+    copy_part(images.data + image * s.image_size(), s.height, s.width, s.channels,
               first * s.down.stride - s.down.pad, -s.across.pad, view.rows, view.cols, view.phases, memory);
     const long to_row = long(s.out_width) * s.features;
-    direct_rows(rows, s.out_width, memory, s.down.stride * view.row, pixels.depth(), weights->typed_data(), s.features,
-                result->typed_data() + image * s.result_size() + first * to_row, to_row, s.features);
-  }));
+    direct_rows(rows, s.out_width, memory, s.down.stride * view.row, pixels.depth(), weights.data, s.features,
+                result.data + image * s.result_size() + first * to_row, to_row, s.features);
+  });
 }
 
 // Of the pixels first, first + stride, ... of an axis: which entries of the kernel lead to them, and from where.
@@ -148,9 +148,9 @@ std::vector<Phase> phases_of(const Axis& a) {
   return phases;
 }
 
-ffi::Error DirectImagesGradient(ffi::ThreadPool pool, Array gradient, Array kernel, Window window, Result images,
-                                Result weights) {
-  const Shape s = shape_of(*images, kernel, gradient, window);
+bool DirectImagesGradient(const Pool& pool, Array gradient, Array kernel, Window window, Array images,
+                                Array weights) {
+  const Shape s = shape_of(images, kernel, gradient, window);
   const std::vector<Phase> down = phases_of(s.down), across = phases_of(s.across);
   const int blocks = blocks_of(s.channels), columns = int(across.size()), phases = int(down.size()) * columns;
   std::vector<std::vector<int>> taps(phases);
@@ -162,8 +162,8 @@ ffi::Error DirectImagesGradient(ffi::ThreadPool pool, Array gradient, Array kern
   }
   parallel(pool, phases * blocks, 0, [&](int i, float*) {
     const int phase = i / blocks, b = i % blocks;
-    direct_weights(s, kernel.typed_data(), true, taps[phase], b,
-                   weights->typed_data() + starts[phase] + long(b) * taps[phase].size() * s.features * kBlock);
+    direct_weights(s, kernel.data, true, taps[phase], b,
+                   weights.data + starts[phase] + long(b) * taps[phase].size() * s.features * kBlock);
   });
   // The places that pixels come from, of a whole image across and of a band of its rows down.
   const int left = divide_down(s.across.pad - s.across.reach(), s.across.stride);
@@ -174,11 +174,11 @@ ffi::Error DirectImagesGradient(ffi::ThreadPool pool, Array gradient, Array kern
   const int height = band + divide_up(s.down.reach(), s.down.stride) + 1;
   const long block = height * row;
   const std::size_t floats = blocks_of(s.features) * block;
-  return outcome(parallel(pool, s.batch * bands, floats, [&](int i, float* memory) {
+  return parallel(pool, s.batch * bands, floats, [&](int i, float* memory) {
     const int image = i / bands, first = i % bands * band;
     const int top = first + divide_down(s.down.pad - s.down.reach(), s.down.stride);
     const long image_row = long(s.width) * s.channels;
-    copy_part(gradient.typed_data() + image * s.result_size(), s.out_height, s.out_width, s.features, top, left, height,
+    copy_part(gradient.data + image * s.result_size(), s.out_height, s.out_width, s.features, top, left, height,
               cols, 1, memory);
     for (int phase = 0; phase < phases; ++phase) {
       const Phase &y = down[phase / columns], &x = across[phase % columns];
@@ -188,26 +188,26 @@ ffi::Error DirectImagesGradient(ffi::ThreadPool pool, Array gradient, Array kern
       for (auto [r, from_row] : y.entries)
         for (auto [c, from_col] : x.entries)
           pixels.add((first + from_row - top) * row + long(from_col - left) * kBlock, s.features, block);
-      float* to = images->typed_data() + image * s.image_size() + (long(first) * s.down.stride + y.first) * image_row +
+      float* to = images.data + image * s.image_size() + (long(first) * s.down.stride + y.first) * image_row +
                   long(x.first) * s.channels;
-      direct_rows(rows, x.count, memory, row, pixels.depth(), weights->typed_data() + starts[phase], s.channels, to,
+      direct_rows(rows, x.count, memory, row, pixels.depth(), weights.data + starts[phase], s.channels, to,
                   s.down.stride * image_row, long(s.across.stride) * s.channels);
     }
-  }));
+  });
 }
 
-ffi::Error DirectKernelGradient(ffi::ThreadPool pool, Array images, Array gradient, Window window, Result kernel,
-                                Result sums) {
-  const Shape s = shape_of(images, *kernel, gradient, window);
-  const int slots = std::min<int>(sums->dimensions()[0], s.batch), blocks = blocks_of(s.features);
-  const long slot_size = sums->element_count() / sums->dimensions()[0];
+bool DirectKernelGradient(const Pool& pool, Array images, Array gradient, Window window, Array kernel,
+                                Array sums) {
+  const Shape s = shape_of(images, kernel, gradient, window);
+  const int slots = std::min<int>(sums.sizes[0], s.batch), blocks = blocks_of(s.features);
+  const long slot_size = sums.count / sums.sizes[0];
   const int rows = s.taps() * s.channels, padded = divide_up(rows, kOuterRows) * kOuterRows;
   const int band = forward_band(s);
   const std::size_t floats =
       View(s, band).size(s.channels) + std::size_t(blocks) * band * s.out_width * kBlock;
   const bool enough = parallel(pool, slots, floats, [&](int slot, float* memory) {
     const int first_image = long(slot) * s.batch / slots, last_image = long(slot + 1) * s.batch / slots;
-    float* to = sums->typed_data() + slot * slot_size;
+    float* to = sums.data + slot * slot_size;
     bool add = false;
     for (int image = first_image; image < last_image; ++image)
       for (int first = 0; first < s.out_height; first += band) {
@@ -221,9 +221,9 @@ ffi::Error DirectKernelGradient(ffi::ThreadPool pool, Array images, Array gradie
         offsets.resize(padded, 0);
         const long result_row = long(s.out_width) * kBlock, result_block = count * result_row;
         float* gradients = memory + view.size(s.channels);
-        copy_part(images.typed_data() + image * s.image_size(), s.height, s.width, s.channels,
+        copy_part(images.data + image * s.image_size(), s.height, s.width, s.channels,
                   first * s.down.stride - s.down.pad, -s.across.pad, view.rows, view.cols, view.phases, memory);
-        copy_part(gradient.typed_data() + image * s.result_size(), s.out_height, s.out_width, s.features, first, 0, count,
+        copy_part(gradient.data + image * s.result_size(), s.out_height, s.out_width, s.features, first, 0, count,
                   s.out_width, 1, gradients);
         const Grid grid{count, s.out_width, s.down.stride * view.row, result_row};
         for (int r = 0; r < padded; r += kOuterRows)
@@ -232,14 +232,14 @@ ffi::Error DirectKernelGradient(ffi::ThreadPool pool, Array images, Array gradie
         add = true;
       }
   });
-  direct_kernel_of(s, sums->typed_data(), slot_size, slots, rows, padded, kernel->typed_data());
-  return outcome(enough);
+  direct_kernel_of(s, sums.data, slot_size, slots, rows, padded, kernel.data);
+  return enough;
 }
 
 }  // namespace
 
 extern "C" const char* mnist_jax_direct_compiler() { return COMPILER; }
 
-HANDLER(mnist_jax_direct, Direct);
-HANDLER(mnist_jax_direct_images_gradient, DirectImagesGradient);
-HANDLER(mnist_jax_direct_kernel_gradient, DirectKernelGradient);
+EXPORT(mnist_jax_direct, Direct)
+EXPORT(mnist_jax_direct_images_gradient, DirectImagesGradient)
+EXPORT(mnist_jax_direct_kernel_gradient, DirectKernelGradient)

@@ -154,7 +154,7 @@ def _features() -> list[str]:
 
 def _flags() -> list[str]:
     of_this_machine = "-march=native" if platform.machine() in ("x86_64", "AMD64") else "-mcpu=native"
-    return ["-std=c++17", "-O3", of_this_machine, "-fPIC", "-shared", "-w"]
+    return ["-std=c++17", "-O3", of_this_machine, "-fno-exceptions", "-fno-rtti", "-fPIC", "-shared", "-w"]
 
 
 def _start_compiler(name: str, to: Path) -> subprocess.Popen:

@@ -338,67 +338,67 @@ struct Pieces {
 
 std::size_t tiles_size(int channels, int tiles) { return 36 * (std::size_t(blocks_of(channels)) * tiles + 1) * kBlock; }
 
-bool make_winograd_weights(ffi::ThreadPool& pool, const Shape& s, const float* kernel, bool transposed, float* weights) {
+bool make_winograd_weights(const Pool& pool, const Shape& s, const float* kernel, bool transposed, float* weights) {
   const int rows = transposed ? s.features : s.channels, step = 8;
   return parallel(pool, divide_up(rows, step), 0, [&](int i, float*) {
     winograd_weights(s, kernel, transposed, i * step, std::min(rows, (i + 1) * step), weights);
   });
 }
 
-ffi::Error Winograd(ffi::ThreadPool pool, Array images, Array kernel, Window window, Result result, Result weights) {
-  const Shape s = shape_of(images, kernel, *result, window);
-  make_winograd_weights(pool, s, kernel.typed_data(), false, weights->typed_data());
+bool Winograd(const Pool& pool, Array images, Array kernel, Window window, Array result, Array weights) {
+  const Shape s = shape_of(images, kernel, result, window);
+  make_winograd_weights(pool, s, kernel.data, false, weights.data);
   const int total = s.batch * tiles_each(s), step = Pieces(s).tiles;
   const std::size_t floats = tiles_size(s.channels, step) + tiles_size(2 * kBlock, step);
-  return outcome(parallel(pool, divide_up(total, step), floats, [&](int i, float* memory) {
-    winograd_forward(s, images.typed_data(), weights->typed_data(), i * step, std::min(total, (i + 1) * step), memory,
-                     result->typed_data());
-  }));
+  return parallel(pool, divide_up(total, step), floats, [&](int i, float* memory) {
+    winograd_forward(s, images.data, weights.data, i * step, std::min(total, (i + 1) * step), memory,
+                     result.data);
+  });
 }
 
-ffi::Error WinogradImagesGradient(ffi::ThreadPool pool, Array gradient, Array kernel, Window window, Result images,
-                                  Result weights) {
-  const Shape s = shape_of(*images, kernel, gradient, window);
-  make_winograd_weights(pool, s, kernel.typed_data(), true, weights->typed_data());
+bool WinogradImagesGradient(const Pool& pool, Array gradient, Array kernel, Window window, Array images,
+                                  Array weights) {
+  const Shape s = shape_of(images, kernel, gradient, window);
+  make_winograd_weights(pool, s, kernel.data, true, weights.data);
   const Pieces pieces(s);
   const int each = tiles_each(s);
   const std::size_t floats = tiles_size(s.features, pieces.tiles) + tiles_size(2 * kBlock, pieces.tiles);
-  return outcome(parallel(pool, divide_up(s.batch, pieces.images), floats, [&](int i, float* memory) {
+  return parallel(pool, divide_up(s.batch, pieces.images), floats, [&](int i, float* memory) {
     const int first = i * pieces.images, last = std::min(s.batch, first + pieces.images);
-    float* to = images->typed_data();
+    float* to = images.data;
     std::memset(to + first * s.image_size(), 0, (last - first) * s.image_size() * sizeof(float));
     for (int tile = first * each; tile < last * each; tile += pieces.tiles)
-      winograd_images_gradient(s, gradient.typed_data(), weights->typed_data(), tile,
+      winograd_images_gradient(s, gradient.data, weights.data, tile,
                                std::min(last * each, tile + pieces.tiles), memory, to);
-  }));
+  });
 }
 
-ffi::Error WinogradKernelGradient(ffi::ThreadPool pool, Array images, Array gradient, Window window, Result kernel,
-                                  Result sums) {
-  const Shape s = shape_of(images, *kernel, gradient, window);
+bool WinogradKernelGradient(const Pool& pool, Array images, Array gradient, Window window, Array kernel,
+                                  Array sums) {
+  const Shape s = shape_of(images, kernel, gradient, window);
   const int total = s.batch * tiles_each(s), step = Pieces(s).tiles, count = divide_up(total, step);
-  const int slots = std::min<int>(sums->dimensions()[0], count);
-  const long slot_size = sums->element_count() / sums->dimensions()[0];
+  const int slots = std::min<int>(sums.sizes[0], count);
+  const long slot_size = sums.count / sums.sizes[0];
   const std::size_t floats = tiles_size(s.channels, step) + tiles_size(s.features, step);
   const bool enough = parallel(pool, slots, floats, [&](int slot, float* memory) {
     const int first = long(slot) * count / slots, last = long(slot + 1) * count / slots;
     for (int i = first; i < last; ++i)
-      winograd_kernel_gradient(s, images.typed_data(), gradient.typed_data(), i * step,
-                               std::min(total, (i + 1) * step), memory, sums->typed_data() + slot * slot_size,
+      winograd_kernel_gradient(s, images.data, gradient.data, i * step,
+                               std::min(total, (i + 1) * step), memory, sums.data + slot * slot_size,
                                i > first);
   });
   const int rows = 8;
   parallel(pool, divide_up(s.channels, rows), 0, [&](int i, float*) {
-    winograd_kernel_of(s, sums->typed_data(), slots, i * rows, std::min(s.channels, (i + 1) * rows),
-                       kernel->typed_data());
+    winograd_kernel_of(s, sums.data, slots, i * rows, std::min(s.channels, (i + 1) * rows),
+                       kernel.data);
   });
-  return outcome(enough);
+  return enough;
 }
 
 }  // namespace
 
 extern "C" const char* mnist_jax_winograd_compiler() { return COMPILER; }
 
-HANDLER(mnist_jax_winograd, Winograd);
-HANDLER(mnist_jax_winograd_images_gradient, WinogradImagesGradient);
-HANDLER(mnist_jax_winograd_kernel_gradient, WinogradKernelGradient);
+EXPORT(mnist_jax_winograd, Winograd)
+EXPORT(mnist_jax_winograd_images_gradient, WinogradImagesGradient)
+EXPORT(mnist_jax_winograd_kernel_gradient, WinogradKernelGradient)
