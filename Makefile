@@ -11,6 +11,7 @@ POWER_CUTS ?= 20
 # the long ones do not come last. PARALLEL= runs one after another.
 PARALLEL ?= -n 2 --dist loadfile --no-loadscope-reorder
 BIN = $(VENV)/bin
+CPP = mnist_jax/ops/native/*.cc mnist_jax/ops/native/*.h
 
 .PHONY: train test test-all storm fuzz audit accelerator-compile mutants lint format docs bench clean
 
@@ -60,11 +61,13 @@ mutants: $(VENV)/.installed-mutants
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run --Werror $(CPP)
 	$(BIN)/mypy
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $(CPP)
 
 # The site, in site/; a warning fails it.
 docs: $(VENV)/.installed-docs

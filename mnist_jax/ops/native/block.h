@@ -10,8 +10,8 @@
 
 #include "shape.h"
 
-// Floats in a vector, how many blocks of sums the registers hold beside what is multiplied, and how many rows of
-// an outer product.
+// Floats in a vector, how many blocks of sums the registers hold beside what is multiplied, and how many rows
+// of an outer product.
 #if defined(__AVX512F__)
 constexpr int kLanes = 16, kMostSums = 28, kOuterRows = 8;
 #elif defined(__AVX__)
@@ -54,9 +54,15 @@ inline void store(float* p, Block b) {
 }
 // Of a block of channels that not all exist: those behind the end are zero, and stay unwritten.
 #if defined(__AVX512F__)
-inline __mmask16 mask_of(int channels) { return __mmask16(channels >= kBlock ? 0xffff : (1 << channels) - 1); }
-inline Block load(const float* p, int channels) { return {{Vec(_mm512_maskz_loadu_ps(mask_of(channels), p))}}; }
-inline void store(float* p, Block b, int channels) { _mm512_mask_storeu_ps(p, mask_of(channels), __m512(b.v[0])); }
+inline __mmask16 mask_of(int channels) {
+  return __mmask16(channels >= kBlock ? 0xffff : (1 << channels) - 1);
+}
+inline Block load(const float* p, int channels) {
+  return {{Vec(_mm512_maskz_loadu_ps(mask_of(channels), p))}};
+}
+inline void store(float* p, Block b, int channels) {
+  _mm512_mask_storeu_ps(p, mask_of(channels), __m512(b.v[0]));
+}
 #else
 inline Block load(const float* p, int channels) {
   if (channels >= kBlock) return load(p);

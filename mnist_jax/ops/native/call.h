@@ -1,5 +1,5 @@
-// What the functions have in common that XLA calls: its foreign function interface in C, whose headers come with
-// jaxlib (the one in C++ takes longer to compile than everything here), threads, and memory to work in.
+// What the functions have in common that XLA calls: its foreign function interface in C, whose headers come
+// with jaxlib (the one in C++ takes longer to compile than everything here), threads, and memory to work in.
 
 #pragma once
 
@@ -44,7 +44,8 @@ class Pool {
 
   int size() const {
     int64_t threads = 1;
-    XLA_FFI_ThreadPool_NumThreads_Args args{XLA_FFI_ThreadPool_NumThreads_Args_STRUCT_SIZE, nullptr, context_, &threads};
+    XLA_FFI_ThreadPool_NumThreads_Args args{XLA_FFI_ThreadPool_NumThreads_Args_STRUCT_SIZE, nullptr, context_,
+                                            &threads};
     return is_fine(api_->XLA_FFI_ThreadPool_NumThreads(&args)) ? int(threads) : 1;
   }
 
@@ -55,7 +56,8 @@ class Pool {
       std::unique_ptr<std::function<void()>> work(static_cast<std::function<void()>*>(data));
       (*work)();
     };
-    XLA_FFI_ThreadPool_Schedule_Args args{XLA_FFI_ThreadPool_Schedule_Args_STRUCT_SIZE, nullptr, context_, task, held};
+    XLA_FFI_ThreadPool_Schedule_Args args{XLA_FFI_ThreadPool_Schedule_Args_STRUCT_SIZE, nullptr, context_,
+                                          task, held};
     if (!is_fine(api_->XLA_FFI_ThreadPool_Schedule(&args))) delete held;
   }
 
@@ -89,9 +91,9 @@ inline void rest_a_moment() {
 #endif
 }
 
-// Runs work(0, memory) ... work(count - 1, memory) on XLA's threads and on this one, each with so many floats of its
-// thread's memory. Waits only for what another thread has begun: a pool whose threads all wait here would never
-// begin anything.
+// Runs work(0, memory) ... work(count - 1, memory) on XLA's threads and on this one, each with so many floats
+// of its thread's memory. Waits only for what another thread has begun: a pool whose threads all wait here
+// would never begin anything.
 //
 // Returns whether there was memory enough; if not, some of it was not done.
 template <class Work>
@@ -139,11 +141,11 @@ inline XLA_FFI_Error* call(XLA_FFI_CallFrame* frame, Function* function) {
   if (frame->stage != XLA_FFI_ExecutionStage_EXECUTE) return nullptr;
   const auto* window = static_cast<XLA_FFI_Array*>(frame->attrs.attrs[0]);
   void **args = frame->args.args, **results = frame->rets.rets;
-  if (function(Pool(frame->api, frame->ctx), Array(args[0]), Array(args[1]), static_cast<Window>(window->data),
-               Array(results[0]), Array(results[1])))
+  if (function(Pool(frame->api, frame->ctx), Array(args[0]), Array(args[1]),
+               static_cast<Window>(window->data), Array(results[0]), Array(results[1])))
     return nullptr;
-  XLA_FFI_Error_Create_Args error{XLA_FFI_Error_Create_Args_STRUCT_SIZE, nullptr, "out of memory for a convolution",
-                                  XLA_FFI_Error_Code_RESOURCE_EXHAUSTED};
+  XLA_FFI_Error_Create_Args error{XLA_FFI_Error_Create_Args_STRUCT_SIZE, nullptr,
+                                  "out of memory for a convolution", XLA_FFI_Error_Code_RESOURCE_EXHAUSTED};
   return frame->api->XLA_FFI_Error_Create(&error);
 }
 

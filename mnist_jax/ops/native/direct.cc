@@ -1,5 +1,5 @@
-// Convolutions as they are written, forward and both gradients, for XLA's CPU: some rows of an image are copied
-// into blocks of channels, zeros around them, and multiplied while they are in a core's cache.
+// Convolutions as they are written, forward and both gradients, for XLA's CPU: some rows of an image are
+// copied into blocks of channels, zeros around them, and multiplied while they are in a core's cache.
 //
 // What is summed in which order depends on the shapes alone, not on how many threads there are.
 
@@ -13,8 +13,8 @@ namespace {
 
 // Part of an image, zero outside of it, in blocks: [blocks][phases][rows][cols][16]; column x goes to phase
 // x % phases, where it is column x / phases.
-void copy_part(const float* image, int height, int width, int channels, int top, int left, int rows, int cols, int phases,
-               float* to) {
+void copy_part(const float* image, int height, int width, int channels, int top, int left, int rows, int cols,
+               int phases, float* to) {
   const int each = (cols + phases - 1) / phases;
   const long phase_size = long(rows) * each * kBlock;
   for (int b = 0; b < blocks_of(channels); ++b, to += phases * phase_size)
@@ -30,16 +30,17 @@ void copy_part(const float* image, int height, int width, int channels, int top,
 }
 
 // [taps][rows][columns] to [blocks of columns][taps][rows][16], for the taps named.
-void direct_weights(const Shape& s, const float* kernel, bool transposed, const std::vector<int>& taps, int block,
-                    float* weights) {
+void direct_weights(const Shape& s, const float* kernel, bool transposed, const std::vector<int>& taps,
+                    int block, float* weights) {
   const int rows = transposed ? s.features : s.channels;
   for (int tap : taps)
-    for (int r = 0; r < rows; ++r, weights += kBlock) store(weights, load_weights(kernel, s, tap, r, block, transposed));
+    for (int r = 0; r < rows; ++r, weights += kBlock)
+      store(weights, load_weights(kernel, s, tap, r, block, transposed));
 }
 
 // Rows of a result, of pixels `step` floats apart: the products at offsets of what copy_part made.
-void direct_rows(int rows, int cols, const float* from, long from_row, Depth depth, const float* weights, int columns,
-                 float* to, long to_row, long step) {
+void direct_rows(int rows, int cols, const float* from, long from_row, Depth depth, const float* weights,
+                 int columns, float* to, long to_row, long step) {
   long right_block = 0;
   for (int i = 0; i < depth.pieces; ++i) right_block += depth.steps[i] * kBlock;
   const int blocks = blocks_of(columns);
@@ -47,13 +48,14 @@ void direct_rows(int rows, int cols, const float* from, long from_row, Depth dep
     for (int y = 0; y < rows; ++y) {
       const int rest = columns - b * kBlock;
       const Target target{to + y * to_row + b * kBlock, step, kBlock, rest > kBlock ? rest - kBlock : rest};
-      (rest > kBlock ? multiply<2> : multiply<1>)(cols, from + y * from_row, depth, weights + b * right_block, right_block,
-                                                  target);
+      (rest > kBlock ? multiply<2> : multiply<1>)(cols, from + y * from_row, depth, weights + b * right_block,
+                                                  right_block, target);
     }
 }
 
 // Sums over slots, [slots][blocks][padded rows][16], to [rows][features].
-void direct_kernel_of(const Shape& s, const float* sums, long slot_size, int slots, int rows, int padded, float* kernel) {
+void direct_kernel_of(const Shape& s, const float* sums, long slot_size, int slots, int rows, int padded,
+                      float* kernel) {
   for (int b = 0; b < blocks_of(s.features); ++b)
     for (int r = 0; r < rows; ++r) {
       const float* from = sums + (long(b) * padded + r) * kBlock;
@@ -66,7 +68,9 @@ void direct_kernel_of(const Shape& s, const float* sums, long slot_size, int slo
 constexpr long kCopy = 48 * 1024;  // floats of an image that are worked on together
 
 // Rows of a result that are computed together, so that what they see of the image is at most about kCopy.
-int band_rows(int rows, long floats_each) { return int(std::clamp<long>(kCopy / std::max(1L, floats_each), 1, rows)); }
+int band_rows(int rows, long floats_each) {
+  return int(std::clamp<long>(kCopy / std::max(1L, floats_each), 1, rows));
+}
 
 struct Pixels {
   std::vector<long> offsets;
@@ -103,7 +107,8 @@ struct View {
 };
 
 int forward_band(const Shape& s) {
-  return band_rows(s.out_height, long(s.down.stride) * (View(s, 1).row * s.across.stride) * blocks_of(s.channels));
+  return band_rows(s.out_height,
+                   long(s.down.stride) * (View(s, 1).row * s.across.stride) * blocks_of(s.channels));
 }
 
 bool Direct(const Pool& pool, Array images, Array kernel, Window window, Array result, Array weights) {
@@ -130,7 +135,8 @@ bool Direct(const Pool& pool, Array images, Array kernel, Window window, Array r
   });
 }
 
-// Of the pixels first, first + stride, ... of an axis: which entries of the kernel lead to them, and from where.
+// Of the pixels first, first + stride, ... of an axis: which entries of the kernel lead to them, and from
+// where.
 struct Phase {
   int first, count;
   std::vector<std::pair<int, int>> entries;  // of the kernel, and the place that the first pixel comes from
@@ -149,7 +155,7 @@ std::vector<Phase> phases_of(const Axis& a) {
 }
 
 bool DirectImagesGradient(const Pool& pool, Array gradient, Array kernel, Window window, Array images,
-                                Array weights) {
+                          Array weights) {
   const Shape s = shape_of(images, kernel, gradient, window);
   const std::vector<Phase> down = phases_of(s.down), across = phases_of(s.across);
   const int blocks = blocks_of(s.channels), columns = int(across.size()), phases = int(down.size()) * columns;
@@ -178,8 +184,8 @@ bool DirectImagesGradient(const Pool& pool, Array gradient, Array kernel, Window
     const int image = i / bands, first = i % bands * band;
     const int top = first + divide_down(s.down.pad - s.down.reach(), s.down.stride);
     const long image_row = long(s.width) * s.channels;
-    copy_part(gradient.data + image * s.result_size(), s.out_height, s.out_width, s.features, top, left, height,
-              cols, 1, memory);
+    copy_part(gradient.data + image * s.result_size(), s.out_height, s.out_width, s.features, top, left,
+              height, cols, 1, memory);
     for (int phase = 0; phase < phases; ++phase) {
       const Phase &y = down[phase / columns], &x = across[phase % columns];
       const int rows = std::min(band, y.count - first);
@@ -197,7 +203,7 @@ bool DirectImagesGradient(const Pool& pool, Array gradient, Array kernel, Window
 }
 
 bool DirectKernelGradient(const Pool& pool, Array images, Array gradient, Window window, Array kernel,
-                                Array sums) {
+                          Array sums) {
   const Shape s = shape_of(images, kernel, gradient, window);
   const int slots = std::min<int>(sums.sizes[0], s.batch), blocks = blocks_of(s.features);
   const long slot_size = sums.count / sums.sizes[0];
@@ -216,15 +222,16 @@ bool DirectKernelGradient(const Pool& pool, Array images, Array gradient, Window
         std::vector<long> offsets;
         for (int tap = 0; tap < s.taps(); ++tap)
           for (int c = 0; c < s.channels; ++c)
-            offsets.push_back(view.offset(s, tap / s.across.kernel, tap % s.across.kernel) + c / kBlock * view.block +
-                              c % kBlock);
+            offsets.push_back(view.offset(s, tap / s.across.kernel, tap % s.across.kernel) +
+                              c / kBlock * view.block + c % kBlock);
         offsets.resize(padded, 0);
         const long result_row = long(s.out_width) * kBlock, result_block = count * result_row;
         float* gradients = memory + view.size(s.channels);
         copy_part(images.data + image * s.image_size(), s.height, s.width, s.channels,
-                  first * s.down.stride - s.down.pad, -s.across.pad, view.rows, view.cols, view.phases, memory);
-        copy_part(gradient.data + image * s.result_size(), s.out_height, s.out_width, s.features, first, 0, count,
-                  s.out_width, 1, gradients);
+                  first * s.down.stride - s.down.pad, -s.across.pad, view.rows, view.cols, view.phases,
+                  memory);
+        copy_part(gradient.data + image * s.result_size(), s.out_height, s.out_width, s.features, first, 0,
+                  count, s.out_width, 1, gradients);
         const Grid grid{count, s.out_width, s.down.stride * view.row, result_row};
         for (int r = 0; r < padded; r += kOuterRows)
           outer_products(memory, offsets.data() + r, gradients, result_block, blocks, grid, to + r * kBlock,

@@ -1,5 +1,5 @@
-// Matrix products whose sums stay in registers. Channels lie in blocks of 16, pixels or tiles one after another
-// within a block, so that every stride in the innermost loops is a constant.
+// Matrix products whose sums stay in registers. Channels lie in blocks of 16, pixels or tiles one after
+// another within a block, so that every stride in the innermost loops is a constant.
 
 #pragma once
 
@@ -16,7 +16,8 @@ struct Depth {
   int pieces;
 };
 
-// Where a product's rows go: `row` floats apart, blocks of columns `block` apart, of the last one only `columns`.
+// Where a product's rows go: `row` floats apart, blocks of columns `block` apart, of the last one only
+// `columns`.
 struct Target {
   float* to;
   long row, block;
@@ -47,7 +48,8 @@ void product(const float* left, Depth depth, const float* right, long right_bloc
   for (int i = 0; i < ROWS; ++i)
 #pragma GCC unroll 8
     for (int j = 0; j < BLOCKS; ++j)
-      store(target.to + i * target.row + j * target.block, sum[i][j], j + 1 < BLOCKS ? kBlock : target.columns);
+      store(target.to + i * target.row + j * target.block, sum[i][j],
+            j + 1 < BLOCKS ? kBlock : target.columns);
 }
 
 // How many rows there are products for; others are done by overlapping ones.
@@ -96,8 +98,8 @@ struct Grid {
 };
 
 template <int ROWS, int BLOCKS, bool TOGETHER>
-void outer_product(const float* left, const long* offsets, const float* right, long right_block, Grid grid, float* to,
-                   long to_block, bool add) {
+void outer_product(const float* left, const long* offsets, const float* right, long right_block, Grid grid,
+                   float* to, long to_block, bool add) {
   Block sum[ROWS][BLOCKS] = {};
   const float* starts[ROWS];
   for (int i = 0; i < ROWS; ++i) starts[i] = left + offsets[i];
@@ -128,14 +130,15 @@ void outer_product(const float* left, const long* offsets, const float* right, l
 }
 
 // kOuterRows rows with all blocks of columns.
-void outer_products(const float* left, const long* offsets, const float* right, long right_block, int blocks, Grid grid,
-                    float* to, long to_block, bool add) {
+void outer_products(const float* left, const long* offsets, const float* right, long right_block, int blocks,
+                    Grid grid, float* to, long to_block, bool add) {
   bool together = true;
   for (int i = 1; i < kOuterRows; ++i) together = together && offsets[i] == offsets[0] + i;
   for (int j = 0; j < blocks; j += 2) {
-    const auto act = j + 1 < blocks
-                         ? (together ? outer_product<kOuterRows, 2, true> : outer_product<kOuterRows, 2, false>)
-                         : (together ? outer_product<kOuterRows, 1, true> : outer_product<kOuterRows, 1, false>);
+    const auto act =
+        j + 1 < blocks
+            ? (together ? outer_product<kOuterRows, 2, true> : outer_product<kOuterRows, 2, false>)
+            : (together ? outer_product<kOuterRows, 1, true> : outer_product<kOuterRows, 1, false>);
     act(left, offsets, right + j * right_block, right_block, grid, to + j * to_block, to_block, add);
   }
 }

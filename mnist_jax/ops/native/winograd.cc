@@ -1,5 +1,6 @@
-// Winograd's convolution F(4x4, 3x3), forward and both gradients, for XLA's CPU: a few tiles at a time from the
-// first transform to the last, so that nothing between them leaves a core's cache. winograd.py says what it is.
+// Winograd's convolution F(4x4, 3x3), forward and both gradients, for XLA's CPU: a few tiles at a time from
+// the first transform to the last, so that nothing between them leaves a core's cache. winograd.py says what
+// it is.
 //
 // What is summed in which order depends on the shapes alone, not on how many threads there are.
 
@@ -87,10 +88,12 @@ inline int tiles_across(const Shape& s) { return divide_up(s.out_width, 4); }
 inline int tiles_each(const Shape& s) { return tiles_across(s) * divide_up(s.out_height, 4); }
 
 // Reads a 6x6 tile of one block of channels, zero outside of the image, and transforms it along both axes.
-inline void transform_tile(const float* image, const Shape& s, int top, int left, int channels, float* to, long plane) {
+inline void transform_tile(const float* image, const Shape& s, int top, int left, int channels, float* to,
+                           long plane) {
   Block tile[6][6];
   const long row = long(s.width) * s.channels;
-  const bool inside = top >= 0 && left >= 0 && top + 6 <= s.height && left + 6 <= s.width && channels >= kBlock;
+  const bool inside =
+      top >= 0 && left >= 0 && top + 6 <= s.height && left + 6 <= s.width && channels >= kBlock;
   for (int j = 0; j < 6; ++j) {
     Block column[6];
     if (inside) {
@@ -113,7 +116,8 @@ inline void transform_tile(const float* image, const Shape& s, int top, int left
   }
 }
 
-inline void spread_tile(const float* gradient, const Shape& s, int top, int left, int channels, float* to, long plane) {
+inline void spread_tile(const float* gradient, const Shape& s, int top, int left, int channels, float* to,
+                        long plane) {
   Block tile[4][6];
   const long row = long(s.out_width) * s.features;
   const bool inside = top + 4 <= s.out_height && left + 4 <= s.out_width && channels >= kBlock;
@@ -134,7 +138,8 @@ inline void spread_tile(const float* gradient, const Shape& s, int top, int left
   }
 }
 
-inline void finish_tile(const float* from, long plane, const Shape& s, int top, int left, int channels, float* result) {
+inline void finish_tile(const float* from, long plane, const Shape& s, int top, int left, int channels,
+                        float* result) {
   Block tile[6][4];
   for (int j = 0; j < 6; ++j) {
     Block column[6];
@@ -152,7 +157,8 @@ inline void finish_tile(const float* from, long plane, const Shape& s, int top, 
 }
 
 // Adds a tile's gradient to the pixels of the image that it was read from.
-inline void add_tile(const float* from, long plane, const Shape& s, int top, int left, int channels, float* image) {
+inline void add_tile(const float* from, long plane, const Shape& s, int top, int left, int channels,
+                     float* image) {
   Block tile[6][6];
   for (int j = 0; j < 6; ++j) {
     Block column[6];
@@ -211,8 +217,8 @@ void read_gradient_tiles(const Shape& s, const float* gradient, int first, int l
 
 // For two blocks of columns at a time, or one: the 36 products, then each tile's last transform.
 template <class Finish>
-void multiply_tiles(int tiles, int depth, int columns, const float* left, const float* weights, float* products,
-                    Finish&& finish) {
+void multiply_tiles(int tiles, int depth, int columns, const float* left, const float* weights,
+                    float* products, Finish&& finish) {
   const int blocks = blocks_of(columns), depth_blocks = blocks_of(depth);
   const long left_plane = plane_of(depth_blocks, tiles), weight_block = long(depth) * kBlock;
   std::vector<long> offsets(depth_blocks);
@@ -231,30 +237,32 @@ void multiply_tiles(int tiles, int depth, int columns, const float* left, const 
   }
 }
 
-void winograd_forward(const Shape& s, const float* images, const float* weights, int first, int last, float* scratch,
-                      float* result) {
+void winograd_forward(const Shape& s, const float* images, const float* weights, int first, int last,
+                      float* scratch, float* result) {
   const int tiles = last - first;
   read_tiles(s, images, first, last, scratch);
   float* products = scratch + 36 * plane_of(blocks_of(s.channels), tiles);
-  multiply_tiles(tiles, s.channels, s.features, scratch, weights, products, [&](int b, const float* from, long plane) {
-    for_tiles(s, first, last, [&](int place, int image, int top, int left) {
-      finish_tile(from + place * kBlock, plane, s, top, left, s.features - b * kBlock,
-                  result + image * s.result_size() + b * kBlock);
-    });
-  });
+  multiply_tiles(tiles, s.channels, s.features, scratch, weights, products,
+                 [&](int b, const float* from, long plane) {
+                   for_tiles(s, first, last, [&](int place, int image, int top, int left) {
+                     finish_tile(from + place * kBlock, plane, s, top, left, s.features - b * kBlock,
+                                 result + image * s.result_size() + b * kBlock);
+                   });
+                 });
 }
 
-void winograd_images_gradient(const Shape& s, const float* gradient, const float* weights, int first, int last,
-                              float* scratch, float* images) {
+void winograd_images_gradient(const Shape& s, const float* gradient, const float* weights, int first,
+                              int last, float* scratch, float* images) {
   const int tiles = last - first;
   read_gradient_tiles(s, gradient, first, last, scratch);
   float* products = scratch + 36 * plane_of(blocks_of(s.features), tiles);
-  multiply_tiles(tiles, s.features, s.channels, scratch, weights, products, [&](int b, const float* from, long plane) {
-    for_tiles(s, first, last, [&](int place, int image, int top, int left) {
-      add_tile(from + place * kBlock, plane, s, top - s.down.pad, left - s.across.pad, s.channels - b * kBlock,
-               images + image * s.image_size() + b * kBlock);
-    });
-  });
+  multiply_tiles(tiles, s.features, s.channels, scratch, weights, products,
+                 [&](int b, const float* from, long plane) {
+                   for_tiles(s, first, last, [&](int place, int image, int top, int left) {
+                     add_tile(from + place * kBlock, plane, s, top - s.down.pad, left - s.across.pad,
+                              s.channels - b * kBlock, images + image * s.image_size() + b * kBlock);
+                   });
+                 });
 }
 
 // Adds the tiles' share to the gradient of the transformed kernel, [36][blocks of features][channels][16].
@@ -271,13 +279,16 @@ void winograd_kernel_gradient(const Shape& s, const float* images, const float* 
   const Grid grid{1, tiles, 0, 0};
   for (int p = 0; p < 36; ++p)
     for (int c = 0; c < in_blocks * kBlock; c += kOuterRows)
-      outer_products(scratch + p * in_plane + c / kBlock * block + c % kBlock, offsets, spread + p * out_plane, block,
-                     out_blocks, grid, sums + p * out_blocks * sum_block + c * kBlock, sum_block, add);
+      outer_products(scratch + p * in_plane + c / kBlock * block + c % kBlock, offsets,
+                     spread + p * out_plane, block, out_blocks, grid,
+                     sums + p * out_blocks * sum_block + c * kBlock, sum_block, add);
 }
 
 // [3][3][rows][columns] to [36][blocks of columns][rows][16], for some rows.
-void winograd_weights(const Shape& s, const float* kernel, bool transposed, int first, int last, float* weights) {
-  const int rows = transposed ? s.features : s.channels, blocks = blocks_of(transposed ? s.channels : s.features);
+void winograd_weights(const Shape& s, const float* kernel, bool transposed, int first, int last,
+                      float* weights) {
+  const int rows = transposed ? s.features : s.channels,
+            blocks = blocks_of(transposed ? s.channels : s.features);
   const long plane = long(blocks) * rows * kBlock;
   for (int r = first; r < last; ++r)
     for (int b = 0; b < blocks; ++b) {
@@ -297,7 +308,8 @@ void winograd_weights(const Shape& s, const float* kernel, bool transposed, int 
     }
 }
 
-// Sums of some channels over all slots, [slots][36][blocks][padded channels][16], to [3][3][channels][features].
+// Sums of some channels over all slots, [slots][36][blocks][padded channels][16], to
+// [3][3][channels][features].
 void winograd_kernel_of(const Shape& s, const float* sums, int slots, int first, int last, float* kernel) {
   const int blocks = blocks_of(s.features);
   const long rows = long(blocks_of(s.channels)) * kBlock, plane = blocks * rows * kBlock;
@@ -318,7 +330,8 @@ void winograd_kernel_of(const Shape& s, const float* sums, int slots, int first,
         for (int j = 0; j < 6; ++j) line[j] = lines[j][i];
         filter_gradient(line, out);
         for (int j = 0; j < 3; ++j)
-          store(kernel + (long(i * 3 + j) * s.channels + c) * s.features + b * kBlock, out[j], s.features - b * kBlock);
+          store(kernel + (long(i * 3 + j) * s.channels + c) * s.features + b * kBlock, out[j],
+                s.features - b * kBlock);
       }
     }
 }
@@ -336,9 +349,12 @@ struct Pieces {
   }
 };
 
-std::size_t tiles_size(int channels, int tiles) { return 36 * (std::size_t(blocks_of(channels)) * tiles + 1) * kBlock; }
+std::size_t tiles_size(int channels, int tiles) {
+  return 36 * (std::size_t(blocks_of(channels)) * tiles + 1) * kBlock;
+}
 
-bool make_winograd_weights(const Pool& pool, const Shape& s, const float* kernel, bool transposed, float* weights) {
+bool make_winograd_weights(const Pool& pool, const Shape& s, const float* kernel, bool transposed,
+                           float* weights) {
   const int rows = transposed ? s.features : s.channels, step = 8;
   return parallel(pool, divide_up(rows, step), 0, [&](int i, float*) {
     winograd_weights(s, kernel, transposed, i * step, std::min(rows, (i + 1) * step), weights);
@@ -357,7 +373,7 @@ bool Winograd(const Pool& pool, Array images, Array kernel, Window window, Array
 }
 
 bool WinogradImagesGradient(const Pool& pool, Array gradient, Array kernel, Window window, Array images,
-                                  Array weights) {
+                            Array weights) {
   const Shape s = shape_of(images, kernel, gradient, window);
   make_winograd_weights(pool, s, kernel.data, true, weights.data);
   const Pieces pieces(s);
@@ -374,7 +390,7 @@ bool WinogradImagesGradient(const Pool& pool, Array gradient, Array kernel, Wind
 }
 
 bool WinogradKernelGradient(const Pool& pool, Array images, Array gradient, Window window, Array kernel,
-                                  Array sums) {
+                            Array sums) {
   const Shape s = shape_of(images, kernel, gradient, window);
   const int total = s.batch * tiles_each(s), step = Pieces(s).tiles, count = divide_up(total, step);
   const int slots = std::min<int>(sums.sizes[0], count);
@@ -383,14 +399,12 @@ bool WinogradKernelGradient(const Pool& pool, Array images, Array gradient, Wind
   const bool enough = parallel(pool, slots, floats, [&](int slot, float* memory) {
     const int first = long(slot) * count / slots, last = long(slot + 1) * count / slots;
     for (int i = first; i < last; ++i)
-      winograd_kernel_gradient(s, images.data, gradient.data, i * step,
-                               std::min(total, (i + 1) * step), memory, sums.data + slot * slot_size,
-                               i > first);
+      winograd_kernel_gradient(s, images.data, gradient.data, i * step, std::min(total, (i + 1) * step),
+                               memory, sums.data + slot * slot_size, i > first);
   });
   const int rows = 8;
   parallel(pool, divide_up(s.channels, rows), 0, [&](int i, float*) {
-    winograd_kernel_of(s, sums.data, slots, i * rows, std::min(s.channels, (i + 1) * rows),
-                       kernel.data);
+    winograd_kernel_of(s, sums.data, slots, i * rows, std::min(s.channels, (i + 1) * rows), kernel.data);
   });
   return enough;
 }
