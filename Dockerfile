@@ -14,7 +14,7 @@ RUN python -m venv /opt/mnist_jax \
     && /opt/mnist_jax/bin/pip install --no-cache-dir ".${JAX_EXTRA:+[$JAX_EXTRA]}"
 
 FROM python:3.12-slim
-# The compiler of the convolutions, which are twice as fast by it on a CPU.
+# The compiler of a CPU's convolutions, which are faster by it.
 RUN apt-get update && apt-get install -y --no-install-recommends g++ && rm -rf /var/lib/apt/lists/*
 RUN useradd --create-home --uid 1000 runner \
     && mkdir -p /runs /home/runner/.cache \

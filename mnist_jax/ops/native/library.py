@@ -43,7 +43,7 @@ def begin(platform: str) -> None:
 
 
 def on_trouble(on_note: Callable[[str], None]) -> None:
-    """Has one line told where the functions cannot be made: then convolutions take about twice as long."""
+    """Has one line told where the functions cannot be made: then convolutions take longer."""
     _on_note.append(on_note)
 
 
@@ -74,7 +74,7 @@ def _load_once() -> str | None:
         return [_register(name, library) for name, library in libraries.items()][0]
     except _CannotCompileError as error:
         for on_note in _on_note[-1:]:
-            on_note(f"convolutions are computed without C++, which takes about twice as long: {error}")
+            on_note(f"convolutions are computed without C++, which takes longer: {error}")
         return None
 
 
