@@ -196,17 +196,18 @@ class _Group:
         return first_failure or self._failure()
 
     def _failure(self) -> int:
-        """The exit code of a process that failed, 0 where none has; one killed by a signal is told of."""
-        for index, child in enumerate(self._children):
-            code = child.poll()
+        """The exit code of a process that failed, 0 where none has; one killed by a signal is told of.
+
+        Of several that ended since the last look it is the one killed: the others miss it, and fail.
+        """
+        codes = [child.poll() for child in self._children]
+        for index, code in enumerate(codes):
             if code is not None and code < 0:
                 name = signal.Signals(-code).name
                 with self._printing:
                     print(f"error: process {index} was ended by {name}", file=sys.stderr, flush=True)
                 return 128 - code
-            if code:
-                return code
-        return 0
+        return next((code for code in codes if code), 0)
 
     def _forward(self, number: int, frame: FrameType | None) -> None:
         self._received.append(number)

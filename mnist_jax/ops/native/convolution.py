@@ -63,6 +63,7 @@ def can_convolve(
         and min(*images.shape, *kernel.shape, *sides) > 0
         and min(map(min, window.padding)) >= 0
         and kernel.shape[:2] != (1, 1)
+        and jax.default_backend() == "cpu"
         and is_available()
     )
 

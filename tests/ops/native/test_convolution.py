@@ -116,6 +116,13 @@ def test_what_is_left_to_others(images, kernel, dtype, padding):
     assert not can_convolve(*arrays, Window((padding, (0, 0))))
 
 
+def test_other_devices_are_left_to_others(monkeypatch):
+    arrays = jnp.zeros((2, 6, 6, 3)), jnp.zeros((3, 3, 3, 4))
+    assert can_convolve(*arrays)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert not can_convolve(*arrays)
+
+
 @pytest.mark.parametrize("window", [Window(), Window(((1, 1), (1, 1)), (2, 2))])
 def test_bits_do_not_depend_on_what_runs_beside(window):
     images, kernel, cotangent = make_case((40, 12, 12, 16), (3, 3, 16, 32), window)

@@ -13,7 +13,11 @@ from mnist_jax.ops.native import library
 pytestmark = pytest.mark.skipif(not library.is_available(), reason="no C++ compiler")
 
 PROGRAM = """
+import os
 import sys
+
+if sys.argv[2:] == ["one core"]:
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 
 import jax
 import jax.numpy as jnp
@@ -42,9 +46,8 @@ np.savez(sys.argv[1], *jax.jit(lambda: [array for arrays in results() for array 
 
 
 def compute(path, *, one_core=False, **environment):
-    limit = (lambda: os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})) if one_core else None
-    command = [sys.executable, "-c", PROGRAM, str(path)]
-    subprocess.run(command, env={**os.environ, **environment}, check=True, timeout=300, preexec_fn=limit)
+    command = [sys.executable, "-c", PROGRAM, str(path), *(["one core"] if one_core else [])]
+    subprocess.run(command, env={**os.environ, **environment}, check=True, timeout=300)
     with np.load(path) as arrays:
         return [arrays[name] for name in arrays.files]
 
