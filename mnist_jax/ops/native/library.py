@@ -107,8 +107,8 @@ def _find_or_compile(folder: Path | None) -> dict[str, ctypes.CDLL]:
         with tempfile.TemporaryDirectory(prefix="mnist_jax-", dir=folder) as temporary:
             targets = {name: Path(temporary) / f"{name}.so" for name in _LIBRARIES}
             running = [_start_compiler(name, target) for name, target in targets.items()]
-            for compiler in running:
-                _wait_for(compiler)
+            if failures := [failure for failure in map(_wait_for, running) if failure]:
+                raise _CannotCompileError(failures[0])
             if folder:
                 targets = {name: _keep(folder, name, built) for name, built in targets.items()}
             return {name: ctypes.CDLL(str(path)) for name, path in targets.items()}
@@ -175,19 +175,17 @@ def _start_compiler(name: str, to: Path) -> subprocess.Popen:
     )
 
 
-def _wait_for(compiler: subprocess.Popen) -> None:
-    """Waits for a compiler.
-
-    Raises:
-        _CannotCompileError: it fails, or takes too long.
-    """
+def _wait_for(compiler: subprocess.Popen) -> str | None:
+    """Waits for a compiler; returns why it failed, if it did."""
     name = Path(cast(list[str], compiler.args)[0]).name
-    try:
-        _, output = compiler.communicate(timeout=_LONGEST_SECONDS)
-    except subprocess.TimeoutExpired as error:
-        compiler.kill()
-        raise _CannotCompileError(f"{name} took longer than {_LONGEST_SECONDS} s") from error
-    if compiler.returncode:
-        lines = [*output.decode("utf-8", "replace").splitlines(), f"exit code {compiler.returncode}"]
-        first = next((line for line in lines if "error" in line), lines[-1])
-        raise _CannotCompileError(f"{name} failed: {first[:200]}")
+    with compiler:
+        try:
+            _, output = compiler.communicate(timeout=_LONGEST_SECONDS)
+        except subprocess.TimeoutExpired:
+            compiler.kill()
+            return f"{name} took longer than {_LONGEST_SECONDS} s"
+    if compiler.returncode == 0:
+        return None
+    lines = [*output.decode("utf-8", "replace").splitlines(), f"exit code {compiler.returncode}"]
+    first = next((line for line in lines if "error" in line), lines[-1])
+    return f"{name} failed: {first[:200]}"
