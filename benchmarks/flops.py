@@ -105,13 +105,14 @@ def _product_flops(equation: JaxprEqn) -> int:
 
 def _native_flops(target: str, equation: JaxprEqn) -> int:
     """Of one of the functions in C++: what it multiplies for each place of a result and of the kernel."""
-    arrays = [*equation.invars[:2], equation.outvars[0]]
-    # Where the result of the convolution, or its gradient, and the kernel, or its gradient, are among them.
-    result, kernel = {"images_gradient": (0, 1), "kernel_gradient": (1, 2)}.get(target[-15:], (2, 1))
-    (batch, height, width, _), (rows, cols, channels, features) = (
-        arrays[result].aval.shape,
-        arrays[kernel].aval.shape,
-    )
+    left, right, output = *equation.invars[:2], equation.outvars[0]
+    result, kernel = output, right
+    if target.endswith("_images_gradient"):
+        result = left
+    elif target.endswith("_kernel_gradient"):
+        result, kernel = right, output
+    batch, height, width, _ = result.aval.shape
+    rows, cols, channels, features = kernel.aval.shape
     if target.startswith("mnist_jax_winograd"):
         return 2 * batch * 36 * math.ceil(height / 4) * math.ceil(width / 4) * channels * features
     return 2 * batch * height * width * rows * cols * channels * features

@@ -32,8 +32,8 @@ using Window = const int64_t*;
 
 inline Shape shape_of(const Array& images, const Array& kernel, const Array& result, Window w) {
   const int64_t *i = images.sizes, *k = kernel.sizes, *r = result.sizes;
-  const Axis down{int(i[1]), int(r[1]), int(k[0]), int(w[0]), int(w[2]), int(w[4])};
-  const Axis across{int(i[2]), int(r[2]), int(k[1]), int(w[1]), int(w[3]), int(w[5])};
+  const Axis down{int(k[0]), int(w[0]), int(w[2]), int(w[4])};
+  const Axis across{int(k[1]), int(w[1]), int(w[3]), int(w[5])};
   return {int(i[0]), int(i[3]), int(r[3]), down, across, int(i[1]), int(i[2]), int(r[1]), int(r[2])};
 }
 

@@ -142,10 +142,10 @@ struct Phase {
   std::vector<std::pair<int, int>> entries;  // of the kernel, and the place that the first pixel comes from
 };
 
-std::vector<Phase> phases_of(const Axis& a) {
+std::vector<Phase> phases_of(const Axis& a, int size) {
   std::vector<Phase> phases;
-  for (int first = 0; first < std::min(a.stride, a.size); ++first) {
-    Phase phase{first, divide_up(a.size - first, a.stride), {}};
+  for (int first = 0; first < std::min(a.stride, size); ++first) {
+    Phase phase{first, divide_up(size - first, a.stride), {}};
     for (int k = 0; k < a.kernel; ++k)
       if (remainder_of(first + a.pad - k * a.dilation, a.stride) == 0)
         phase.entries.push_back({k, divide_down(first + a.pad - k * a.dilation, a.stride)});
@@ -157,7 +157,7 @@ std::vector<Phase> phases_of(const Axis& a) {
 bool DirectImagesGradient(const Pool& pool, Array gradient, Array kernel, Window window, Array images,
                           Array weights) {
   const Shape s = shape_of(images, kernel, gradient, window);
-  const std::vector<Phase> down = phases_of(s.down), across = phases_of(s.across);
+  const std::vector<Phase> down = phases_of(s.down, s.height), across = phases_of(s.across, s.width);
   const int blocks = blocks_of(s.channels), columns = int(across.size()), phases = int(down.size()) * columns;
   std::vector<std::vector<int>> taps(phases);
   std::vector<long> starts(phases + 1, 0);

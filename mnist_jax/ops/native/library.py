@@ -20,7 +20,7 @@ from typing import cast
 
 import jax
 
-FUNCTIONS = ("", "_images_gradient", "_kernel_gradient")  # each library has, behind its own name
+_FUNCTIONS = ("", "_images_gradient", "_kernel_gradient")  # each library has, behind its own name
 _LIBRARIES = ("winograd", "direct")
 _HEADERS = ("shape.h", "block.h", "product.h", "call.h")
 _COMPILERS = ("c++", "g++", "clang++")
@@ -36,9 +36,9 @@ class _CannotCompileError(Exception):
     """Why there are no libraries, in a few words."""
 
 
-def begin(platform: str) -> None:
+def begin(backend: str) -> None:
     """Begins to compile what is not kept yet, beside what follows; nothing but on a ``cpu``."""
-    if platform == "cpu":
+    if backend == "cpu":
         threading.Thread(target=_load, daemon=True).start()
 
 
@@ -88,7 +88,7 @@ def _kept_in() -> Path | None:
 
 def _register(name: str, library: ctypes.CDLL) -> str:
     """Makes the functions of a library known to XLA; returns what it was compiled with."""
-    for function in FUNCTIONS:
+    for function in _FUNCTIONS:
         target = f"mnist_jax_{name}{function}"
         jax.ffi.register_ffi_target(target, jax.ffi.pycapsule(getattr(library, target)), platform="cpu")
     version = getattr(library, f"mnist_jax_{name}_compiler")

@@ -13,7 +13,7 @@ inline int blocks_of(int channels) { return divide_up(channels, kBlock); }
 
 // Along one axis.
 struct Axis {
-  int size, out_size, kernel, pad, stride, dilation;
+  int kernel, pad, stride, dilation;
 
   int reach() const { return (kernel - 1) * dilation; }  // from the first pixel a place sees to the last
 };

@@ -116,6 +116,8 @@ inline void transform_tile(const float* image, const Shape& s, int top, int left
   }
 }
 
+// Reads a 4x4 tile of the result's gradient, zero outside of it, and spreads it to the 36 places it came
+// from.
 inline void spread_tile(const float* gradient, const Shape& s, int top, int left, int channels, float* to,
                         long plane) {
   Block tile[4][6];
@@ -138,6 +140,7 @@ inline void spread_tile(const float* gradient, const Shape& s, int top, int left
   }
 }
 
+// Makes a 4x4 tile of the result of its 36 products, and writes what lies within the result.
 inline void finish_tile(const float* from, long plane, const Shape& s, int top, int left, int channels,
                         float* result) {
   Block tile[6][4];
@@ -353,10 +356,10 @@ std::size_t tiles_size(int channels, int tiles) {
   return 36 * (std::size_t(blocks_of(channels)) * tiles + 1) * kBlock;
 }
 
-bool make_winograd_weights(const Pool& pool, const Shape& s, const float* kernel, bool transposed,
+void make_winograd_weights(const Pool& pool, const Shape& s, const float* kernel, bool transposed,
                            float* weights) {
   const int rows = transposed ? s.features : s.channels, step = 8;
-  return parallel(pool, divide_up(rows, step), 0, [&](int i, float*) {
+  parallel(pool, divide_up(rows, step), 0, [&](int i, float*) {
     winograd_weights(s, kernel, transposed, i * step, std::min(rows, (i + 1) * step), weights);
   });
 }
