@@ -24,6 +24,23 @@ struct Target {
   int columns;
 };
 
+// Adds what one step of the depth gives: a number for each row, times the blocks of columns.
+template <int ROWS, int BLOCKS, class Left>
+inline __attribute__((always_inline)) void add_products(Block (&sum)[ROWS][BLOCKS], const float* right,
+                                                        long right_block, Left left) {
+  Block b[BLOCKS];
+#pragma GCC unroll 8
+  for (int j = 0; j < BLOCKS; ++j) b[j] = load(right + j * right_block);
+#pragma GCC unroll 32
+  for (int i = 0; i < ROWS; ++i) {
+    const Vec x = broadcast(left(i));
+#pragma GCC unroll 8
+    for (int j = 0; j < BLOCKS; ++j)
+#pragma GCC unroll 8
+      for (int v = 0; v < kVecs; ++v) sum[i][j].v[v] += x * b[j].v[v];
+  }
+}
+
 // Products of ROWS rows, kBlock floats apart, with BLOCKS blocks of columns, all held in registers.
 template <int ROWS, int BLOCKS>
 void product(const float* left, Depth depth, const float* right, long right_block, Target target) {
@@ -31,17 +48,7 @@ void product(const float* left, Depth depth, const float* right, long right_bloc
   for (int piece = 0; piece < depth.pieces; ++piece) {
     const float* a = left + depth.offsets[piece];
     for (const float* end = a + depth.steps[piece]; a < end; ++a, right += kBlock) {
-      Block b[BLOCKS];
-#pragma GCC unroll 8
-      for (int j = 0; j < BLOCKS; ++j) b[j] = load(right + j * right_block);
-#pragma GCC unroll 32
-      for (int i = 0; i < ROWS; ++i) {
-        const Vec x = broadcast(a[i * kBlock]);
-#pragma GCC unroll 8
-        for (int j = 0; j < BLOCKS; ++j)
-#pragma GCC unroll 8
-          for (int v = 0; v < kVecs; ++v) sum[i][j].v[v] += x * b[j].v[v];
-      }
+      add_products(sum, right, right_block, [=](int i) { return a[i * kBlock]; });
     }
   }
 #pragma GCC unroll 32
@@ -107,17 +114,7 @@ void outer_product(const float* left, const long* offsets, const float* right, l
     const float* b = right + row * grid.right_row;
     const long end = row * grid.left_row + long(grid.cols) * kBlock;
     for (long at = row * grid.left_row; at < end; at += kBlock, b += kBlock) {
-      Block value[BLOCKS];
-#pragma GCC unroll 8
-      for (int j = 0; j < BLOCKS; ++j) value[j] = load(b + j * right_block);
-#pragma GCC unroll 32
-      for (int i = 0; i < ROWS; ++i) {
-        const Vec x = broadcast(TOGETHER ? starts[0][at + i] : starts[i][at]);
-#pragma GCC unroll 8
-        for (int j = 0; j < BLOCKS; ++j)
-#pragma GCC unroll 8
-          for (int v = 0; v < kVecs; ++v) sum[i][j].v[v] += x * value[j].v[v];
-      }
+      add_products(sum, b, right_block, [&](int i) { return TOGETHER ? starts[0][at + i] : starts[i][at]; });
     }
   }
 #pragma GCC unroll 32

@@ -87,6 +87,29 @@ inline void filter_gradient(const Block u[6], Block k[3]) {
 inline int tiles_across(const Shape& s) { return divide_up(s.out_width, 4); }
 inline int tiles_each(const Shape& s) { return tiles_across(s) * divide_up(s.out_height, 4); }
 
+typedef void Transform(const Block*, Block*);
+
+// The second half of a transform to 36 places: what was transformed down is transformed across, and written.
+template <int SIDE, Transform* TRANSFORM>
+inline void transform_lines(const Block (&columns)[SIDE][6], float* to, long plane) {
+  for (int i = 0; i < 6; ++i) {
+    Block line[SIDE], out[6];
+    for (int j = 0; j < SIDE; ++j) line[j] = columns[j][i];
+    TRANSFORM(line, out);
+    for (int j = 0; j < 6; ++j) store(to + (i * 6 + j) * plane, out[j]);
+  }
+}
+
+// The first half of a transform from 36 places: each column of a tile is read and transformed down.
+template <int SIDE, Transform* TRANSFORM>
+inline void transform_columns(const float* from, long plane, Block (&columns)[6][SIDE]) {
+  for (int j = 0; j < 6; ++j) {
+    Block column[6];
+    for (int i = 0; i < 6; ++i) column[i] = load(from + (i * 6 + j) * plane);
+    TRANSFORM(column, columns[j]);
+  }
+}
+
 // Reads a 6x6 tile of one block of channels, zero outside of the image, and transforms it along both axes.
 inline void transform_tile(const float* image, const Shape& s, int top, int left, int channels, float* to,
                            long plane) {
@@ -108,12 +131,7 @@ inline void transform_tile(const float* image, const Shape& s, int top, int left
     }
     transform_input(column, tile[j]);
   }
-  for (int i = 0; i < 6; ++i) {
-    Block line[6], out[6];
-    for (int j = 0; j < 6; ++j) line[j] = tile[j][i];
-    transform_input(line, out);
-    for (int j = 0; j < 6; ++j) store(to + (i * 6 + j) * plane, out[j]);
-  }
+  transform_lines<6, transform_input>(tile, to, plane);
 }
 
 // Reads a 4x4 tile of the result's gradient, zero outside of it, and spreads it to the 36 places it came
@@ -132,23 +150,14 @@ inline void spread_tile(const float* gradient, const Shape& s, int top, int left
     }
     transform_gradient(column, tile[j]);
   }
-  for (int i = 0; i < 6; ++i) {
-    Block line[4], out[6];
-    for (int j = 0; j < 4; ++j) line[j] = tile[j][i];
-    transform_gradient(line, out);
-    for (int j = 0; j < 6; ++j) store(to + (i * 6 + j) * plane, out[j]);
-  }
+  transform_lines<4, transform_gradient>(tile, to, plane);
 }
 
 // Makes a 4x4 tile of the result of its 36 products, and writes what lies within the result.
 inline void finish_tile(const float* from, long plane, const Shape& s, int top, int left, int channels,
                         float* result) {
   Block tile[6][4];
-  for (int j = 0; j < 6; ++j) {
-    Block column[6];
-    for (int i = 0; i < 6; ++i) column[i] = load(from + (i * 6 + j) * plane);
-    transform_output(column, tile[j]);
-  }
+  transform_columns<4, transform_output>(from, plane, tile);
   const long row = long(s.out_width) * s.features;
   for (int i = 0; i < 4 && top + i < s.out_height; ++i) {
     Block line[6], out[4];
@@ -163,11 +172,7 @@ inline void finish_tile(const float* from, long plane, const Shape& s, int top, 
 inline void add_tile(const float* from, long plane, const Shape& s, int top, int left, int channels,
                      float* image) {
   Block tile[6][6];
-  for (int j = 0; j < 6; ++j) {
-    Block column[6];
-    for (int i = 0; i < 6; ++i) column[i] = load(from + (i * 6 + j) * plane);
-    input_gradient(column, tile[j]);
-  }
+  transform_columns<6, input_gradient>(from, plane, tile);
   const long row = long(s.width) * s.channels;
   for (int i = 0; i < 6; ++i) {
     const int y = top + i;
@@ -301,13 +306,7 @@ void winograd_weights(const Shape& s, const float* kernel, bool transposed, int 
         for (int i = 0; i < 3; ++i) column[i] = load_weights(kernel, s, i * 3 + j, r, b, transposed);
         transform_filter(column, lines[j]);
       }
-      for (int i = 0; i < 6; ++i) {
-        Block line[3], out[6];
-        for (int j = 0; j < 3; ++j) line[j] = lines[j][i];
-        transform_filter(line, out);
-        float* to = weights + i * 6 * plane + (long(b) * rows + r) * kBlock;
-        for (int j = 0; j < 6; ++j) store(to + j * plane, out[j]);
-      }
+      transform_lines<3, transform_filter>(lines, weights + (long(b) * rows + r) * kBlock, plane);
     }
 }
 
