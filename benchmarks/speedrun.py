@@ -44,7 +44,7 @@ class Speedrun:
         self.experiment = experiment_for(config, layout, train)
         self._images, self._labels = jax.device_put((train.images, train.labels), layout.replicated)
         self._evaluated = data.test if data.validation is None else data.validation
-        self._initialize = CompiledFunction(self.experiment.jit_initial_state())
+        self._initialize = CompiledFunction(self.experiment.initialize)
         self._program = CompiledFunction(self.experiment.jit_train_steps(), self.experiment.compiler_options)
         self._evaluator = Evaluator(
             self.experiment.model.apply,

@@ -50,6 +50,12 @@ COMMAND = cli.Command(
 
 def main(arguments: cli.Arguments) -> int:
     """Runs one training as the command line says."""
+    from mnist_jax.run.datasets import begin_to_load
+
+    if arguments["extend"] and not arguments["workdir"]:
+        raise ConfigError(["--extend: the run is missing; give --workdir, the folder of a finished run"])
+    loading = None if arguments["dry_run"] else begin_to_load(arguments.config)
+    # JAX takes longer than the data.
     from mnist_jax.report.after_run import leave_report
     from mnist_jax.run.loop import train_and_evaluate
     from mnist_jax.runtime import distributed
@@ -58,8 +64,6 @@ def main(arguments: cli.Arguments) -> int:
     from mnist_jax.storage.workdir import new_workdir
     from mnist_jax.terminal.console import RunConsole
 
-    if arguments["extend"] and not arguments["workdir"]:
-        raise ConfigError(["--extend: the run is missing; give --workdir, the folder of a finished run"])
     distributed.join(**arguments.config.distributed)
     console = RunConsole(enabled=distributed.is_primary())
     enable_compile_cache(console.note)
@@ -69,7 +73,9 @@ def main(arguments: cli.Arguments) -> int:
         workdir = arguments["workdir"] or on_primary(
             lambda: str(made.enter_context(new_workdir("runs", default_name(arguments.config_file))))
         )
-        result = train_and_evaluate(arguments.config, workdir, console, extend=bool(arguments["extend"]))
+        result = train_and_evaluate(
+            arguments.config, workdir, console, extend=bool(arguments["extend"]), loading=loading
+        )
     # Reached by all processes or by none: they wait for each other at the end.
     distributed.agree_to_end()
     if distributed.is_primary():

@@ -87,7 +87,7 @@ def run_and_exit(
 ) -> NoReturn:
     """Runs `main` as the program itself, see `run_main`: what stands behind ``if __name__ == "__main__"``."""
     # JAX and what goes with it make very many objects, and none of them is ever garbage.
-    gc.set_threshold(10_000)
+    gc.set_threshold(10_000, 50)
     use_few_arenas()
     hold_standard_streams()
     code = run_main(main, command, argv)

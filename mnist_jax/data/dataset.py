@@ -129,7 +129,7 @@ class Dataset:
             )
         if self.is_drawn and num_examples < self.num_examples:
             return self._part(draw_stratified(self.labels, num_examples))
-        return self._part(np.arange(num_examples))
+        return self._part(slice(num_examples))
 
     def hold_out(self, num_examples: int, how: str) -> tuple["Dataset", "Dataset"]:
         """Splits examples off for validation.
@@ -198,7 +198,7 @@ class Dataset:
         except ValueError as error:
             raise DataError(f"{self.name} ({self.source}): {error}; or data.validation=classes") from None
 
-    def _part(self, indices: np.ndarray) -> "Dataset":
+    def _part(self, indices: np.ndarray | slice) -> "Dataset":
         images, labels = self.images[indices], self.labels[indices]
         return replace(
             self,

@@ -60,6 +60,11 @@ def load_folder(name: str, folder: Path, image_size: int = 0, group: str = "") -
     raise DataError(f"{readable(folder)}: no data set in it (found {found}); expected {_LAYOUTS}")
 
 
+def is_in_idx_files(name: str, folder: Path) -> bool:
+    """Whether `load_folder` finds the four IDX files right in ``folder``."""
+    return name not in (*CIFAR, SVHN) and len(_find_idx(folder, name)) == len(ROLES)
+
+
 def _candidates(folder: Path, name: str) -> Iterator[Path]:
     """The folder itself, the one in it named for the data set, and, as archives unpack, an only one in it."""
     yield folder

@@ -7,6 +7,7 @@ each dimension, and the values, big-endian, in C order.
 
 import io
 import math
+import zlib
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from mnist_jax.errors import DataError
 _DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _MAX_DIMENSIONS = 8
 _CHUNK_BYTES = 1 << 24
+_AT_ONCE = 32  # times what they are packed into, pictures of digits are unpacked at once: usually 5
 
 
 def parse_idx(blob: bytes, where: str) -> np.ndarray:
@@ -32,22 +34,36 @@ def parse_idx(blob: bytes, where: str) -> np.ndarray:
     """
     if not blob:
         raise DataError(f"{where}: the file is empty; expected an IDX file")
-    if not blob.startswith(GZIP_MAGIC):
-        return _parse_stream(io.BytesIO(blob), where)
-    with open_gzip(blob, where, "gzip stream") as stream:
-        return _parse_stream(stream, where)
+    unpacked = blob if not blob.startswith(GZIP_MAGIC) else _unpack_at_once(blob)
+    if unpacked is not None:
+        stream = io.BytesIO(unpacked)
+        header = _read_header(stream, where)
+        return _as_array(header, memoryview(unpacked)[stream.tell() :], where)
+    with open_gzip(blob, where, "gzip stream") as packed:
+        dtype, shape = header = _read_header(packed, where)
+        # One byte more than expected shows bytes that do not belong and takes gzip to its end, where the CRC
+        # is.
+        return _as_array(header, _read_at_most(packed, math.prod(shape) * dtype.itemsize + 1), where)
 
 
-def _parse_stream(stream: io.BufferedIOBase, where: str) -> np.ndarray:
-    dtype, shape = _read_header(stream, where)
-    if 0 in shape:
-        raise DataError(
-            f"{where}: an empty split: the header promises {' x '.join(map(str, shape))} values; expected at "
-            "least one"
-        )
+def _unpack_at_once(blob: bytes) -> bytes | None:
+    """What is packed, where that is intact and not very many bytes; else None: reading tells what is wrong.
+
+    One call, during which other threads go on.
+    """
+    unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)  # gzip's header and CRC with it
+    try:
+        unpacked = unpacker.decompress(blob, _AT_ONCE * len(blob))
+    except zlib.error:
+        return None
+    return unpacked if unpacker.eof and not unpacker.unused_data else None
+
+
+def _as_array(
+    header: tuple[np.dtype, tuple[int, ...]], payload: bytearray | memoryview, where: str
+) -> np.ndarray:
+    dtype, shape = header
     expected = math.prod(shape) * dtype.itemsize
-    # One byte more than expected shows bytes that do not belong and takes gzip to its end, where the CRC is.
-    payload = _read_at_most(stream, expected + 1)
     if len(payload) != expected:
         found = f"only {len(payload)}" if len(payload) < expected else "more"
         raise DataError(
@@ -74,7 +90,13 @@ def _read_header(stream: io.BufferedIOBase, where: str) -> tuple[np.dtype, tuple
     sizes = stream.read(4 * magic[3])
     if len(sizes) < 4 * magic[3]:
         raise DataError(f"{where}: the IDX header is cut short; expected {magic[3]} sizes of 4 bytes")
-    return np.dtype(_DTYPES[magic[2]]), tuple(np.frombuffer(sizes, ">u4").tolist())
+    shape = tuple(np.frombuffer(sizes, ">u4").tolist())
+    if 0 in shape:
+        raise DataError(
+            f"{where}: an empty split: the header promises {' x '.join(map(str, shape))} values; expected at "
+            "least one"
+        )
+    return np.dtype(_DTYPES[magic[2]]), shape
 
 
 def _guess(magic: bytes) -> str:

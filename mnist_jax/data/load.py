@@ -12,7 +12,7 @@ from mnist_jax.data.assemble import fit_images
 from mnist_jax.data.cache import load_cached, save_to_cache
 from mnist_jax.data.dataset import Dataset, Splits, content_sha256
 from mnist_jax.data.embedded import load_embedded
-from mnist_jax.data.folder import VARIABLE, load_folder, load_from_variable
+from mnist_jax.data.folder import VARIABLE, is_in_idx_files, load_folder, load_from_variable
 from mnist_jax.data.known import EMBEDDED_NAME, FAMILY, QMNIST
 from mnist_jax.data.writers import with_writers
 from mnist_jax.errors import DataError
@@ -64,6 +64,27 @@ def load_splits(
         )
     splits = with_writers(splits)
     return _resize(splits, image_size) if image_size else splits
+
+
+def reads_idx_files(name: str, data_dir: str | os.PathLike[str] = "") -> bool:
+    """Whether `load_splits` reads IDX files for the same ``name`` and ``data_dir``.
+
+    Then it imports nothing that JAX and what goes with it import, and may run beside their import: two
+    threads that import parts of one package at a time may fail.
+    """
+    if name == EMBEDDED_NAME:
+        return False
+    try:
+        if data_dir:
+            return is_in_idx_files(name, _path(data_dir))
+        if not (variable := os.environ.get(VARIABLE)):
+            return False
+        nested = _path(variable) / name
+        if nested.is_dir():
+            return is_in_idx_files(name, nested)
+        return name == "mnist" and is_in_idx_files(name, _path(variable))
+    except OSError:
+        return False  # what is wrong with the folder, loading tells
 
 
 def _resize(splits: Splits, image_size: int) -> Splits:

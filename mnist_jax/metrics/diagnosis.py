@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Int
-from scipy.special import betaincinv
 
 # Beyond what augmentation, dropout and a hard test set explain.
 _LARGE_GAP = 0.15
@@ -36,27 +35,34 @@ def find_problems(
     if num_examples == 0:
         raise ValueError("no examples were evaluated; expected at least one")
     of_class = confusion.sum(axis=1)
-    accuracy = int(np.trace(confusion)) / num_examples
-    low, high = _interval(int(np.trace(confusion)), num_examples)
+    hits = int(np.trace(confusion))
+    accuracy = hits / num_examples
     guess = of_class.max() / num_examples
     train_guess = train_class_counts.max() / train_class_counts.sum()
-    train_low = _interval(round(train_accuracy * num_train_seen), num_train_seen)[0]
     several = np.count_nonzero(train_class_counts) > 1
 
-    if several and train_low <= train_guess and train_accuracy < (1 + train_guess) / 2:
+    # Intervals are asked for last: of a training that went well, nobody needs them.
+    if (
+        several
+        and train_accuracy < (1 + train_guess) / 2
+        and _interval(round(train_accuracy * num_train_seen), num_train_seen)[0] <= train_guess
+    ):
         return [
             f"training accuracy is {train_accuracy:.1%}, no better than always guessing the most frequent "
             f"class ({train_guess:.1%}): check that the labels belong to the images; else try a lower "
             "optim.learning_rate or more epochs"
         ]
     problems = []
-    if several and low <= guess and high < (1 + guess) / 2:
+    if several and accuracy < (1 + guess) / 2 and _is_at_chance(hits, num_examples, guess):
         problems.append(
             f"{split} accuracy is {accuracy:.1%}, no better than always guessing the most frequent class "
             f"({guess:.1%}), while training reached {train_accuracy:.1%}: check that the {split} images were "
             "made and labeled as the training images were; else train longer or on more images"
         )
-    elif train_accuracy - high > _LARGE_GAP:
+    elif (
+        train_accuracy - accuracy > _LARGE_GAP
+        and train_accuracy - _interval(hits, num_examples)[1] > _LARGE_GAP
+    ):
         problems.append(
             f"training accuracy is {train_accuracy:.1%} but {split} accuracy only {accuracy:.1%}: the "
             f"network has learned its training images by heart, or the {split} images are of another kind; "
@@ -73,7 +79,14 @@ def find_problems(
     return problems
 
 
+def _is_at_chance(hits: int, num_examples: int, guess: float) -> bool:
+    low, high = _interval(hits, num_examples)
+    return bool(low <= guess and high < (1 + guess) / 2)
+
+
 def _interval(hits: int, num_examples: int) -> tuple[float, float]:
+    from scipy.special import betaincinv  # here, because its import takes longer than all of this
+
     low = betaincinv(hits, num_examples - hits + 1, 0.025) if hits else 0.0
     high = betaincinv(hits + 1, num_examples - hits, 0.975) if hits < num_examples else 1.0
     return float(low), float(high)

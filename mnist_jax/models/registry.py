@@ -7,7 +7,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import PyTree
+from jaxtyping import Array, PyTree
 
 from mnist_jax.models.cnn import CNN
 from mnist_jax.models.simple_cnn import SimpleCNN
@@ -82,11 +82,13 @@ def summarize_layers(
             calls.append((path, type(context.module).__name__, (None, *first.shape[1:])))
         return output
 
+    def init(images: Array) -> Any:
+        key = jax.random.key(0)
+        return plain.init({"params": key, "dropout": key}, images, train=False)
+
+    plain = with_plain_convolutions(model)
     with nn.intercept_methods(record):
-        key, images = jax.random.key(0), jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
-        variables = jax.eval_shape(
-            lambda x: model.init({"params": key, "dropout": key}, x, train=False), images
-        )
+        variables = jax.eval_shape(init, jax.ShapeDtypeStruct((1, *image_shape), jnp.float32))
     return [
         (path[-1], kind, shape, sum(_count_below(tree, path) for tree in variables.values()))
         for path, kind, shape in calls

@@ -1,8 +1,11 @@
 """The data that a configuration names, loaded, divided and described."""
 
 import copy
+import functools
 import hashlib
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,7 @@ from ml_collections import ConfigDict
 from mnist_jax.config.automatic import resolve
 from mnist_jax.config.check import check_against_data
 from mnist_jax.data import Dataset, Splits, load_splits
+from mnist_jax.data.load import reads_idx_files
 from mnist_jax.errors import ConfigError, DataError
 from mnist_jax.storage.json_files import replace_file
 
@@ -108,6 +112,31 @@ def load_configured(config: ConfigDict, data_dir: str = "") -> Splits:
     )
 
 
+def begin_to_load(config: ConfigDict) -> Callable[[], Splits]:
+    """Begins to load the data set that a checked configuration names beside the imports that follow.
+
+    Only where that may be done beside them, see `data.load.reads_idx_files`.
+
+    Returns:
+        what waits for it, or else loads it, and gives or raises what `load_configured` does.
+    """
+    if not reads_idx_files(config.data.name, config.data.dir):
+        return functools.partial(load_configured, config)
+    import numpy.ma  # noqa: F401 - by NumPy itself, here as there
+
+    loaded: Future[Splits] = Future()
+
+    def load() -> None:
+        try:
+            loaded.set_result(load_configured(config))
+        except BaseException as error:
+            loaded.set_exception(error)
+
+    # Whoever ends before its end does not wait for it.
+    threading.Thread(target=load, name="load_data", daemon=True).start()
+    return loaded.result
+
+
 def load_recorded(config: ConfigDict, run: Mapping[str, Any], data_dir: str = "") -> Splits:
     """Loads the data of an earlier run, and makes sure that it is the same; ``data_dir``: where it is now.
 
@@ -124,8 +153,15 @@ def load_recorded(config: ConfigDict, run: Mapping[str, Any], data_dir: str = ""
     return splits
 
 
-def load_run_data(config: ConfigDict, num_devices: int = 1) -> tuple[ConfigDict, RunData]:
+def load_run_data(
+    config: ConfigDict, num_devices: int = 1, loading: Callable[[], Splits] | None = None
+) -> tuple[ConfigDict, RunData]:
     """Loads and divides the data of a checked configuration.
+
+    Args:
+        config: with all fields.
+        num_devices: that the data is divided over.
+        loading: of this configuration, see `begin_to_load`.
 
     Returns:
         the configuration with what it leaves open chosen to suit the data, and the data.
@@ -134,7 +170,8 @@ def load_run_data(config: ConfigDict, num_devices: int = 1) -> tuple[ConfigDict,
         ConfigError: the configuration does not fit the data.
         DataError: the data is missing or damaged.
     """
-    return divide(config, load_configured(config), num_devices)
+    splits = loading() if loading else load_configured(config)
+    return divide(config, splits, num_devices)
 
 
 def divide(config: ConfigDict, splits: Splits, num_devices: int = 1) -> tuple[ConfigDict, RunData]:

@@ -32,7 +32,7 @@ from mnist_jax.training.draws import AugmentFn, draw_step
 from mnist_jax.training.epoch import RunKeys, jit_train_steps, make_train_steps
 from mnist_jax.training.epoch_log import EpochLog
 from mnist_jax.training.groups import freeze_step, names_of
-from mnist_jax.training.state import TrainState, initial_state, jit_initial_state
+from mnist_jax.training.state import TrainState, jit_initial_state
 from mnist_jax.training.step import train_step
 from mnist_jax.training.steps_per_call import StepsPerCall
 
@@ -78,12 +78,14 @@ class Experiment:
 
     def create_state(self, start: Callable[[TrainState], TrainState] = lambda state: state) -> TrainState:
         """Initializes the state of step 0 on every device; ``start`` may put trained variables into it."""
-        state = self.jit_initial_state()(self.keys.params)
+        state = self.initialize(self.keys.params)
         return self.layout.replicate(broadcast_from_primary(start(state)))
 
-    def jit_initial_state(self) -> Callable[[jax.Array], TrainState]:
+    @functools.cached_property
+    def initialize(self) -> Callable[[jax.Array], TrainState]:
         """The jitted function from a key to the state of step 0, see ``state.jit_initial_state``."""
-        return self._initial(jit_initial_state)
+        use_ema = self.config.optim.ema_fraction > 0
+        return jit_initial_state(self.model, self.image_shape, self.tx, use_ema=use_ema)
 
     def create_log(self) -> EpochLog:
         """Makes the empty log of an epoch on every device."""
@@ -98,12 +100,8 @@ class Experiment:
 
     @functools.cached_property
     def _shapes(self) -> dict[str, Any]:
-        state = jax.eval_shape(functools.partial(self._initial, initial_state), self.keys.params)
+        state = jax.eval_shape(self.initialize, self.keys.params)
         return {"state": state, "log": jax.eval_shape(lambda: EpochLog.empty(self.steps_per_epoch))}
-
-    def _initial(self, create: Callable[..., Any], *key: jax.Array) -> Any:
-        use_ema = self.config.optim.ema_fraction > 0
-        return create(*key, self.model, self.image_shape, self.tx, use_ema=use_ema)
 
     def compiled_steps(self, train: Dataset) -> CompiledSteps:
         """Puts the training images on every device, once, for the steps to be done there."""
@@ -214,6 +212,7 @@ def build_experiment(
     if optimizer is not None:
         # Only the optimizer knows it.
         learning_rate_fn = optax.constant_schedule(float("nan"))
+    make_keys = functools.partial(RunKeys.from_seed, config.seed)
     experiment = Experiment(
         config=config,
         layout=layout,
@@ -224,7 +223,7 @@ def build_experiment(
         learning_rate_fn=learning_rate_fn,
         tx=group_parameters(config, tx),
         augment_fn=build_augment_fn(config.augment, layout.platform, len(class_names)),
-        keys=RunKeys.from_seed(config.seed) if is_trained else jax.eval_shape(RunKeys.from_seed, config.seed),
+        keys=make_keys() if is_trained else jax.eval_shape(make_keys),
         first_step=first_step,
     )
     try:

@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from ml_collections import ConfigDict
 
 from mnist_jax.checkpoints.manager import Checkpoints
 from mnist_jax.config.check import as_dict, check
+from mnist_jax.data import Splits
 from mnist_jax.errors import RunError
 from mnist_jax.ops.native.library import begin as begin_to_compile
 from mnist_jax.run import resume
@@ -83,6 +85,7 @@ def train_and_evaluate(
     model: Any = None,
     optimizer: optax.GradientTransformation | None = None,
     stop: StopRequest | None = None,
+    loading: Callable[[], Splits] | None = None,
 ) -> RunResult:
     """Trains a network as configured, evaluates it, and leaves the files of the run in ``workdir``.
 
@@ -98,6 +101,7 @@ def train_and_evaluate(
         model: see `experiment.build_experiment`; ``model.name`` is then what is written down of it.
         optimizer: see `experiment.build_experiment`.
         stop: how signals are answered; by default as a command does it.
+        loading: of the data of this configuration, where it has begun, see `datasets.begin_to_load`.
 
     Raises:
         ConfigError: the configuration is wrong, by itself or for this data.
@@ -111,7 +115,7 @@ def train_and_evaluate(
     with device_faults("a smaller batch_size or eval_batch_size"), contextlib.ExitStack() as held:
         layout = make_layout()
         begin_to_compile(layout.platform)
-        config, data = load_run_data(config, layout.num_devices)
+        config, data = load_run_data(config, layout.num_devices, loading)
         check_equal(data.splits.train.sha256 + data.test.sha256, "the images")
         # Process 0 holds the folder for all.
         folder = Path(on_primary(lambda: str(held.enter_context(open_workdir(workdir)))))

@@ -7,7 +7,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from scipy.special import softmax
 
 from mnist_jax.config.check import flatten
 from mnist_jax.metrics.predictions import most_confident_mistakes
@@ -71,6 +70,8 @@ class Tracking:
         logits_fn = make_logits_fn(
             forward_fn(self._experiment.model), self._experiment.config.eval_batch_size
         )
+        from scipy.special import softmax  # here, because a run without it starts sooner
+
         probabilities = softmax(np.asarray(logits_fn(variables, test.images)), axis=1)
         mistakes = most_confident_mistakes(probabilities, test.labels, _NUM_PICTURES)
         if len(mistakes):

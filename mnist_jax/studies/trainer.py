@@ -167,12 +167,7 @@ class MemberTrainer:
 
     def create_state(self, keys: RunKeys) -> TrainState:
         """The state of step 0 for the streams of one seed."""
-        return self._create_state(keys.params)
-
-    @functools.cached_property
-    def _create_state(self) -> Callable[[jax.Array], TrainState]:
-        # Compiled once, for any number of seeds.
-        return self.experiment.jit_initial_state()
+        return self.experiment.initialize(keys.params)
 
     def evaluate(self, state: TrainState, dataset: Dataset) -> EvaluationResult:
         """Measures a member on all images of a data set."""

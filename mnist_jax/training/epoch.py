@@ -6,6 +6,7 @@ from typing import Any, no_type_check
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Int, Shaped, UInt8
@@ -33,9 +34,14 @@ class RunKeys:
 
     @classmethod
     def from_seed(cls, seed: int) -> "RunKeys":
-        """Splits the seed once."""
-        params, train, shuffle = jax.random.split(jax.random.key(seed), 3)
-        return cls(params, train, shuffle)
+        """Splits the seed, 0 to 2**32 - 1, once."""
+        return cls(*_split(np.uint32(seed)))
+
+
+@jax.jit
+def _split(seed: jax.Array) -> tuple[jax.Array, ...]:
+    # One program: a run starts without waiting for five.
+    return tuple(jax.random.split(jax.random.key(seed), 3))
 
 
 def jit_train_steps(

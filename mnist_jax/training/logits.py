@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PyTree, Shaped
-from scipy.special import log_softmax
 
 from mnist_jax.metrics.predictions import confusion_matrix
 from mnist_jax.training.draws import AugmentFn
@@ -90,6 +89,8 @@ def evaluate_logits(
     logits: Float[np.ndarray, "examples classes"], labels: Int[np.ndarray, " examples"]
 ) -> EvaluationResult:
     """Returns the figures that `evaluation.Evaluator` returns, from logits on the host."""
+    from scipy.special import log_softmax  # here, because a run without it starts sooner
+
     losses = -log_softmax(logits.astype(np.float64), axis=1)[np.arange(len(labels)), labels]
     predicted = logits.argmax(axis=1)
     confusion = confusion_matrix(labels, predicted, logits.shape[1])

@@ -1,4 +1,5 @@
 import gzip
+import itertools
 import re
 import tracemalloc
 from pathlib import Path
@@ -98,6 +99,18 @@ def test_a_header_that_promises_terabytes_allocates_nothing_like_it(encode, gz):
     peak_bytes = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak_bytes < 100e6
+
+
+@pytest.mark.parametrize("members", [1, 3])
+@pytest.mark.parametrize("size", [5, 900])
+def test_gzip_of_any_make_is_unpacked(encode, members, size):
+    """Blank images, which are packed to a thousandth, and files of several members, which gzip allows."""
+    images = np.zeros((3, size, size), np.uint8)
+    images[1, 2, 3] = 7
+    blob = encode(images)
+    ends = np.linspace(0, len(blob), members + 1).astype(int)
+    packed = b"".join(gzip.compress(blob[start:end]) for start, end in itertools.pairwise(ends))
+    np.testing.assert_array_equal(parse_idx(packed, "file"), images)
 
 
 def test_a_parsed_array_cannot_be_changed_by_accident(encode):

@@ -9,6 +9,7 @@ import pytest
 from mnist_jax.data import Splits, load_splits, tfds
 from mnist_jax.data.cache import cache_path, save_to_cache
 from mnist_jax.data.folder import load_folder
+from mnist_jax.data.load import reads_idx_files
 from mnist_jax.errors import DataError
 
 
@@ -174,3 +175,20 @@ def test_an_image_size_is_kept_whatever_the_source(small, tmp_path):
         assert load_splits(name, data_dir=folder, image_size=14).train.image_shape == (14, 14, 1)
     unchanged = load_splits("mnist_5k", image_size=28)
     assert unchanged.preparation.form == "mnist" and unchanged.remarks == ()
+
+
+def test_what_reads_idx_files_is_told(small, tmp_path, monkeypatch):
+    folder = small.write(tmp_path / "idx")
+    assert reads_idx_files("mnist", folder) and reads_idx_files("mnist", str(folder))
+    assert not reads_idx_files("mnist")
+    assert not reads_idx_files("cifar10", folder)
+    assert not reads_idx_files("mnist", tmp_path / "nowhere")
+    assert not reads_idx_files("mnist", tmp_path / ("long" * 100))
+    monkeypatch.setenv("MNIST_JAX_DATA_DIR", str(folder))
+    assert reads_idx_files("mnist")
+    # The variable speaks of MNIST: these may be asked of TFDS.
+    assert not reads_idx_files("fashion_mnist") and not reads_idx_files("mnist_5k")
+    small.write(folder / "fashion_mnist")
+    assert reads_idx_files("fashion_mnist")
+    (folder / "t10k-labels-idx1-ubyte.gz").unlink()
+    assert not reads_idx_files("mnist")

@@ -2,15 +2,27 @@
 
 import copy
 import dataclasses
+import subprocess
+import sys
+import threading
 
 import numpy as np
 import pytest
 
+from mnist_jax.config import default_config
 from mnist_jax.config.check import check
 from mnist_jax.data.dataset import Dataset, Splits
 from mnist_jax.errors import DataError
 from mnist_jax.run import datasets
-from mnist_jax.run.datasets import RunData, divide, divide_into_folds, load_recorded, write_test_items
+from mnist_jax.run.datasets import (
+    RunData,
+    begin_to_load,
+    divide,
+    divide_into_folds,
+    load_configured,
+    load_recorded,
+    write_test_items,
+)
 
 
 def make_dataset(num_examples, seed):
@@ -118,3 +130,83 @@ def test_of_groups_too_no_more_examples_are_asked_for_than_there_are(splits):
     grouped = dataclasses.replace(splits, train=dataclasses.replace(splits.train, groups=groups))
     asked = check({"batch_size": 4, "data": {"train_examples": 21, "group": "writer"}})
     assert datasets.choose_validation_examples(asked, grouped, 6) == 5
+
+
+def idx_folder(folder, size=28):
+    """Four IDX files of random digits."""
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for split, num_examples in (("train", 40), ("t10k", 20)):
+        images = rng.integers(0, 256, (num_examples, size, size), np.uint8)
+        header = b"".join(number.to_bytes(4, "big") for number in images.shape)
+        (folder / f"{split}-images-idx3-ubyte").write_bytes(b"\0\0\x08\x03" + header + images.tobytes())
+        labels = bytes(i % 10 for i in range(num_examples))
+        (folder / f"{split}-labels-idx1-ubyte").write_bytes(b"\0\0\x08\x01" + header[:4] + labels)
+    return folder
+
+
+def config_of(folder):
+    config = default_config()
+    config.data.dir = str(folder)
+    return check(config)
+
+
+def test_data_that_was_begun_to_load_is_that_of_loading_it(tmp_path):
+    config = config_of(idx_folder(tmp_path / "idx"))
+    begun, loaded = begin_to_load(config)(), load_configured(config)
+    assert begun.train.sha256 == loaded.train.sha256 and begun.test.sha256 == loaded.test.sha256
+    assert begun.train.num_examples == 40
+
+
+@pytest.mark.parametrize("damaged", ["train-images-idx3-ubyte", "t10k-labels-idx1-ubyte"])
+def test_what_is_wrong_with_data_is_told_where_it_is_waited_for(tmp_path, damaged):
+    folder = idx_folder(tmp_path / "idx")
+    (folder / damaged).write_bytes(b"\0\0\x08")
+    loading = begin_to_load(config_of(folder))
+    with pytest.raises(DataError, match=f"{damaged}: wrong IDX magic"):
+        loading()
+
+
+def test_other_data_is_loaded_where_it_is_waited_for(tmp_path):
+    config = default_config()
+    config.data.name = "mnist_5k"
+    before = threading.active_count()
+    loading = begin_to_load(check(config))
+    assert threading.active_count() == before
+    assert loading().train.name == "mnist_5k"
+    missing = begin_to_load(config_of(tmp_path / "nowhere"))
+    with pytest.raises(DataError, match="nowhere"):
+        missing()
+
+
+@pytest.mark.parametrize("size", [28, 200])
+def test_reading_idx_files_imports_nothing_that_is_imported_beside_it(tmp_path, size):
+    """Two threads that import parts of one package may fail; images of 200x200 pixels are resized."""
+    begin = "from mnist_jax.run.datasets import begin_to_load\nimport numpy.ma\n"
+    load = (
+        "from mnist_jax.config import default_config\n"
+        "from mnist_jax.config.check import check\n"
+        "config = default_config()\n"
+        f"config.data.dir = {str(idx_folder(tmp_path / 'idx', size))!r}\n"
+        "splits = begin_to_load(check(config))()\n"
+    )
+    beside = (
+        "from mnist_jax.report.after_run import leave_report\n"
+        "from mnist_jax.run.loop import train_and_evaluate\n"
+        "from mnist_jax.runtime import distributed\n"
+        "from mnist_jax.runtime.compilation import enable_compile_cache\n"
+        "from mnist_jax.terminal.console import RunConsole\n"
+        "distributed.join()\n"
+        "enable_compile_cache(print)\n"
+    )
+    begun, of_loading, of_both = (modules_of(begin + more) for more in ("", load, beside))
+    assert ("PIL.Image" in of_loading) == (size > 64) and "jax" in of_both
+    shared = (of_loading & of_both) - begun
+    assert {name for name in shared if "." in name and not name.startswith("encodings.")} == set()
+
+
+def modules_of(program):
+    """The modules that a process has imported at the end of a program."""
+    program += "import sys\nprint('|'.join(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    return set(done.stdout.strip().split("\n")[-1].split("|"))

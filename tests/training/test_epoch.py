@@ -68,6 +68,13 @@ def test_the_streams_of_a_seed_are_different():
     assert len(data) == 6
 
 
+@pytest.mark.parametrize("seed", [0, 1, 2**31 - 1, 2**31, 2**32 - 1])
+def test_any_seed_gives_the_streams_of_its_key(seed):
+    keys, expected = RunKeys.from_seed(seed), jax.random.split(jax.random.key(seed), 3)
+    for key, wanted in zip((keys.params, keys.train, keys.shuffle), expected, strict=True):
+        np.testing.assert_array_equal(jax.random.key_data(key), jax.random.key_data(wanted))
+
+
 @pytest.mark.parametrize("cuts", [(7, 13), (1,) * 20])
 def test_any_cut_gives_the_same_bits(run, whole, cuts):
     assert_same_bits(run(cuts), whole)
