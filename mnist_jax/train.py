@@ -55,7 +55,6 @@ def main(arguments: cli.Arguments) -> int:
     if arguments["extend"] and not arguments["workdir"]:
         raise ConfigError(["--extend: the run is missing; give --workdir, the folder of a finished run"])
     loading = None if arguments["dry_run"] else begin_to_load(arguments.config)
-    # JAX takes longer than the data.
     from mnist_jax.report.after_run import leave_report
     from mnist_jax.run.loop import train_and_evaluate
     from mnist_jax.runtime import distributed

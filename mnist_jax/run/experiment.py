@@ -93,15 +93,12 @@ class Experiment:
 
     def abstract_checkpoint(self) -> dict[str, Any]:
         """Shapes, dtypes and today's shardings of what a checkpoint of this run holds."""
+        state = jax.eval_shape(self.initialize, self.keys.params)
+        log = jax.eval_shape(lambda: EpochLog.empty(self.steps_per_epoch))
         return jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=self.layout.replicated),
-            self._shapes,
+            {"state": state, "log": log},
         )
-
-    @functools.cached_property
-    def _shapes(self) -> dict[str, Any]:
-        state = jax.eval_shape(self.initialize, self.keys.params)
-        return {"state": state, "log": jax.eval_shape(lambda: EpochLog.empty(self.steps_per_epoch))}
 
     def compiled_steps(self, train: Dataset) -> CompiledSteps:
         """Puts the training images on every device, once, for the steps to be done there."""

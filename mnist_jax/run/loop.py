@@ -289,9 +289,7 @@ def _save(
         "config": run.settings.config,
         "run": run.settings.run,
     }
-    metrics = None
-    if validation is not None:
-        metrics = {"accuracy": validation.accuracy, "loss": validation.loss}
+    metrics = None if validation is None else {"accuracy": validation.accuracy, "loss": validation.loss}
     checkpoints.save(step, {"state": state, "log": epoch_log}, meta, metrics)
 
 

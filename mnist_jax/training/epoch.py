@@ -34,13 +34,12 @@ class RunKeys:
 
     @classmethod
     def from_seed(cls, seed: int) -> "RunKeys":
-        """Splits the seed, 0 to 2**32 - 1, once."""
+        """Splits the seed, 0 to 2**32 - 1, once, by one program."""
         return cls(*_split(np.uint32(seed)))
 
 
 @jax.jit
 def _split(seed: jax.Array) -> tuple[jax.Array, ...]:
-    # One program: a run starts without waiting for five.
     return tuple(jax.random.split(jax.random.key(seed), 3))
 
 

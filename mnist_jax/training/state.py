@@ -71,7 +71,7 @@ def initial_state(
 
 
 def jit_initial_state(*args: Any, **settings: Any) -> Callable[[jax.Array], TrainState]:
-    """Jits `initial_state` of the same arguments but the key; not to be traced itself."""
+    """Jits `initial_state` of the same arguments but the key; not to be a part of another program."""
     # It runs once: on a CPU its random bits take six times longer to compile optimized, and are the same.
     options = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
     return jax.jit(lambda key: initial_state(key, *args, **settings), compiler_options=options)
