@@ -66,6 +66,16 @@ def test_help_imports_nothing_and_commands_are_not_imported_for_each_other():
     assert all(f"  {name} " in done.stdout for name in COMMANDS)
 
 
+def test_a_training_and_its_report_start_without_scipy():
+    """Its import takes longer than what they need of it; what needs more imports it."""
+    program = (
+        "import sys\nimport mnist_jax.run.loop, mnist_jax.report.after_run\n"
+        "from mnist_jax.report import images, learning, page, predictions, render, sections\n"
+        "print(sorted({'jax', 'matplotlib', 'scipy'} & set(sys.modules)))"
+    )
+    assert tool(program=program).stdout.strip() == "['jax', 'matplotlib']"
+
+
 def test_the_version(capsys):
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"mnist-jax {mnist_jax.__version__}\n"

@@ -41,8 +41,7 @@ def parse_idx(blob: bytes, where: str) -> np.ndarray:
         return _as_array(header, memoryview(unpacked)[stream.tell() :], where)
     with open_gzip(blob, where, "gzip stream") as packed:
         dtype, shape = header = _read_header(packed, where)
-        # One byte more than expected shows bytes that do not belong and takes gzip to its end, where the CRC
-        # is.
+        # One byte more shows bytes that do not belong, and takes gzip to its end, where the CRC is.
         return _as_array(header, _read_at_most(packed, math.prod(shape) * dtype.itemsize + 1), where)
 
 
