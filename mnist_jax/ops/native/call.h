@@ -27,6 +27,11 @@ struct Array {
   }
 };
 
+// What kept a function from its result; null for nothing.
+typedef const char* Trouble;
+constexpr Trouble kNoMemory = "out of memory for a convolution";
+constexpr Trouble kTooSmall = "a convolution was given less memory than it works in";
+
 // Padding before, stride and dilation, each down and across.
 using Window = const int64_t*;
 
@@ -95,9 +100,9 @@ inline void rest_a_moment() {
 // of its thread's memory. Waits only for what another thread has begun: a pool whose threads all wait here
 // would never begin anything.
 //
-// Returns whether there was memory enough; if not, some of it was not done.
+// Where there was too little memory for that, some of it was not done.
 template <class Work>
-bool parallel(const Pool& pool, int count, std::size_t floats, const Work& work) {
+Trouble parallel(const Pool& pool, int count, std::size_t floats, const Work& work) {
   struct Shared {
     std::atomic<int> next{0}, done{0};
     std::atomic<bool> enough{true};
@@ -124,12 +129,12 @@ bool parallel(const Pool& pool, int count, std::size_t floats, const Work& work)
   for (int spins = 0; spins < 20000 && shared->done.load() < count; ++spins) rest_a_moment();
   std::unique_lock<std::mutex> lock(shared->mutex);
   shared->finished.wait(lock, [&] { return shared->done.load() == count; });
-  return shared->enough;
+  return shared->enough ? nullptr : kNoMemory;
 }
 
-// Takes two arrays and the window, gives a result, and has a second one as memory to work in; returns whether
-// there was memory enough besides.
-typedef bool Function(const Pool& pool, Array left, Array right, Window window, Array result, Array memory);
+// Takes two arrays and the window, gives a result, and has a second one as memory to work in.
+typedef Trouble Function(const Pool& pool, Array left, Array right, Window window, Array result,
+                         Array memory);
 
 inline XLA_FFI_Error* call(XLA_FFI_CallFrame* frame, Function* function) {
   if (frame->extension_start && frame->extension_start->type == XLA_FFI_Extension_Metadata) {
@@ -141,11 +146,12 @@ inline XLA_FFI_Error* call(XLA_FFI_CallFrame* frame, Function* function) {
   if (frame->stage != XLA_FFI_ExecutionStage_EXECUTE) return nullptr;
   const auto* window = static_cast<XLA_FFI_Array*>(frame->attrs.attrs[0]);
   void **args = frame->args.args, **results = frame->rets.rets;
-  if (function(Pool(frame->api, frame->ctx), Array(args[0]), Array(args[1]),
-               static_cast<Window>(window->data), Array(results[0]), Array(results[1])))
-    return nullptr;
-  XLA_FFI_Error_Create_Args error{XLA_FFI_Error_Create_Args_STRUCT_SIZE, nullptr,
-                                  "out of memory for a convolution", XLA_FFI_Error_Code_RESOURCE_EXHAUSTED};
+  const Trouble trouble = function(Pool(frame->api, frame->ctx), Array(args[0]), Array(args[1]),
+                                   static_cast<Window>(window->data), Array(results[0]), Array(results[1]));
+  if (!trouble) return nullptr;
+  const auto code =
+      trouble == kNoMemory ? XLA_FFI_Error_Code_RESOURCE_EXHAUSTED : XLA_FFI_Error_Code_INTERNAL;
+  XLA_FFI_Error_Create_Args error{XLA_FFI_Error_Create_Args_STRUCT_SIZE, nullptr, trouble, code};
   return frame->api->XLA_FFI_Error_Create(&error);
 }
 

@@ -13,8 +13,9 @@ from mnist_jax.ops.native.library import is_available
 
 Pair = tuple[int, int]
 
-_BLOCK = 16  # channels that are computed together, as in convolution.cc
-_ROWS = 8  # of a gradient to a kernel, likewise
+# Of the memory that the C++ functions work in, which they check.
+_BLOCK = 16  # channels that are computed together, kBlock of shape.h
+_ROWS = 8  # of a gradient to a kernel: at least kOuterRows of block.h
 # As many parts of a batch are summed apart in a gradient to a kernel: so many threads can work on it, and
 # the result does not depend on how many do.
 _PARTS = 8

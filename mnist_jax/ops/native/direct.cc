@@ -111,11 +111,12 @@ int forward_band(const Shape& s) {
                    long(s.down.stride) * (View(s, 1).row * s.across.stride) * blocks_of(s.channels));
 }
 
-bool Direct(const Pool& pool, Array images, Array kernel, Window window, Array result, Array weights) {
+Trouble Direct(const Pool& pool, Array images, Array kernel, Window window, Array result, Array weights) {
   const Shape s = shape_of(images, kernel, result, window);
   std::vector<int> taps(s.taps());
   std::iota(taps.begin(), taps.end(), 0);
   const long weight_block = long(s.taps()) * s.channels * kBlock;
+  if (weights.count < blocks_of(s.features) * weight_block) return kTooSmall;
   parallel(pool, blocks_of(s.features), 0, [&](int b, float*) {
     direct_weights(s, kernel.data, false, taps, b, weights.data + b * weight_block);
   });
@@ -154,8 +155,8 @@ std::vector<Phase> phases_of(const Axis& a, int size) {
   return phases;
 }
 
-bool DirectImagesGradient(const Pool& pool, Array gradient, Array kernel, Window window, Array images,
-                          Array weights) {
+Trouble DirectImagesGradient(const Pool& pool, Array gradient, Array kernel, Window window, Array images,
+                             Array weights) {
   const Shape s = shape_of(images, kernel, gradient, window);
   const std::vector<Phase> down = phases_of(s.down, s.height), across = phases_of(s.across, s.width);
   const int blocks = blocks_of(s.channels), columns = int(across.size()), phases = int(down.size()) * columns;
@@ -166,6 +167,7 @@ bool DirectImagesGradient(const Pool& pool, Array gradient, Array kernel, Window
       for (auto [c, x] : across[i % columns].entries) taps[i].push_back(r * s.across.kernel + c);
     starts[i + 1] = starts[i] + long(taps[i].size()) * s.features * kBlock * blocks;
   }
+  if (weights.count < starts[phases]) return kTooSmall;
   parallel(pool, phases * blocks, 0, [&](int i, float*) {
     const int phase = i / blocks, b = i % blocks;
     direct_weights(s, kernel.data, true, taps[phase], b,
@@ -202,16 +204,17 @@ bool DirectImagesGradient(const Pool& pool, Array gradient, Array kernel, Window
   });
 }
 
-bool DirectKernelGradient(const Pool& pool, Array images, Array gradient, Window window, Array kernel,
-                          Array sums) {
+Trouble DirectKernelGradient(const Pool& pool, Array images, Array gradient, Window window, Array kernel,
+                             Array sums) {
   const Shape s = shape_of(images, kernel, gradient, window);
   const int slots = std::min<int>(sums.sizes[0], s.batch), blocks = blocks_of(s.features);
   const long slot_size = sums.count / sums.sizes[0];
   const int rows = s.taps() * s.channels, padded = divide_up(rows, kOuterRows) * kOuterRows;
+  if (slot_size < long(blocks) * padded * kBlock) return kTooSmall;
   const int band = forward_band(s);
   const std::size_t floats =
       View(s, band).size(s.channels) + std::size_t(blocks) * band * s.out_width * kBlock;
-  const bool enough = parallel(pool, slots, floats, [&](int slot, float* memory) {
+  const Trouble trouble = parallel(pool, slots, floats, [&](int slot, float* memory) {
     const int first_image = long(slot) * s.batch / slots, last_image = long(slot + 1) * s.batch / slots;
     float* to = sums.data + slot * slot_size;
     bool add = false;
@@ -240,7 +243,7 @@ bool DirectKernelGradient(const Pool& pool, Array images, Array gradient, Window
       }
   });
   direct_kernel_of(s, sums.data, slot_size, slots, rows, padded, kernel.data);
-  return enough;
+  return trouble;
 }
 
 }  // namespace

@@ -363,8 +363,9 @@ void make_winograd_weights(const Pool& pool, const Shape& s, const float* kernel
   });
 }
 
-bool Winograd(const Pool& pool, Array images, Array kernel, Window window, Array result, Array weights) {
+Trouble Winograd(const Pool& pool, Array images, Array kernel, Window window, Array result, Array weights) {
   const Shape s = shape_of(images, kernel, result, window);
+  if (weights.count < 36L * blocks_of(s.features) * s.channels * kBlock) return kTooSmall;
   make_winograd_weights(pool, s, kernel.data, false, weights.data);
   const int total = s.batch * tiles_each(s), step = Pieces(s).tiles;
   const std::size_t floats = tiles_size(s.channels, step) + tiles_size(2 * kBlock, step);
@@ -374,9 +375,10 @@ bool Winograd(const Pool& pool, Array images, Array kernel, Window window, Array
   });
 }
 
-bool WinogradImagesGradient(const Pool& pool, Array gradient, Array kernel, Window window, Array images,
-                            Array weights) {
+Trouble WinogradImagesGradient(const Pool& pool, Array gradient, Array kernel, Window window, Array images,
+                               Array weights) {
   const Shape s = shape_of(images, kernel, gradient, window);
+  if (weights.count < 36L * blocks_of(s.channels) * s.features * kBlock) return kTooSmall;
   make_winograd_weights(pool, s, kernel.data, true, weights.data);
   const Pieces pieces(s);
   const int each = tiles_each(s);
@@ -391,14 +393,15 @@ bool WinogradImagesGradient(const Pool& pool, Array gradient, Array kernel, Wind
   });
 }
 
-bool WinogradKernelGradient(const Pool& pool, Array images, Array gradient, Window window, Array kernel,
-                            Array sums) {
+Trouble WinogradKernelGradient(const Pool& pool, Array images, Array gradient, Window window, Array kernel,
+                               Array sums) {
   const Shape s = shape_of(images, kernel, gradient, window);
   const int total = s.batch * tiles_each(s), step = Pieces(s).tiles, count = divide_up(total, step);
   const int slots = std::min<int>(sums.sizes[0], count);
   const long slot_size = sums.count / sums.sizes[0];
+  if (slot_size < 36L * blocks_of(s.features) * blocks_of(s.channels) * kBlock * kBlock) return kTooSmall;
   const std::size_t floats = tiles_size(s.channels, step) + tiles_size(s.features, step);
-  const bool enough = parallel(pool, slots, floats, [&](int slot, float* memory) {
+  const Trouble trouble = parallel(pool, slots, floats, [&](int slot, float* memory) {
     const int first = long(slot) * count / slots, last = long(slot + 1) * count / slots;
     for (int i = first; i < last; ++i)
       winograd_kernel_gradient(s, images.data, gradient.data, i * step, std::min(total, (i + 1) * step),
@@ -408,7 +411,7 @@ bool WinogradKernelGradient(const Pool& pool, Array images, Array gradient, Wind
   parallel(pool, divide_up(s.channels, rows), 0, [&](int i, float*) {
     winograd_kernel_of(s, sums.data, slots, i * rows, std::min(s.channels, (i + 1) * rows), kernel.data);
   });
-  return enough;
+  return trouble;
 }
 
 }  // namespace

@@ -139,6 +139,18 @@ def test_bits_do_not_depend_on_what_runs_beside(window):
         assert all(np.array_equal(result, results[0]) for result in results)
 
 
+@pytest.mark.parametrize("strides", [(1, 1), (2, 2)])
+def test_too_little_memory_to_work_in_is_an_error_and_nothing_is_written(monkeypatch, strides):
+    """Python and C++ each count how much that is."""
+    window = Window(strides=strides)
+    images, kernel, cotangent = make_case((3, 14, 14, 8), (3, 3, 8, 8), window)
+    _, pullback = jax.vjp(lambda x, k: convolve(x, k, window), images, kernel)
+    monkeypatch.setattr(convolution, "_BLOCK", 8)
+    for call in (lambda: convolve(images, kernel, window), lambda: pullback(cotangent)):
+        with pytest.raises(jax.errors.JaxRuntimeError, match="less memory than it works in"):
+            jax.block_until_ready(call())
+
+
 def test_vectorized_it_is_each_by_itself():
     window = Window(((1, 1), (1, 1)))
     images, kernel, _ = make_case((6, 9, 9, 8), (3, 3, 8, 8), window)
