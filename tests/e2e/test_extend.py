@@ -53,7 +53,8 @@ def test_it_goes_on_from_the_last_step_with_a_warm_up_and_decay_of_its_own(exten
     assert added[0]["step"] == TOTAL_STEPS + 5 and len(added) > 12
     schedule = create_learning_rate_fn("one_cycle", 5e-3, 2 * STEPS_PER_EPOCH)
     expected = [float(schedule(line["step"] - 1 - TOTAL_STEPS)) for line in added]
-    assert [line["learning_rate"] for line in added] == pytest.approx(expected)
+    # A millionth of the highest: the end of a cosine is a difference of two float32 that are all but equal.
+    assert [line["learning_rate"] for line in added] == pytest.approx(expected, abs=5e-3 * 1e-6)
     tests = [line["step"] for line in lines if line["split"] == "test"]
     assert tests == [TOTAL_STEPS, LONGER]
 
