@@ -120,7 +120,7 @@ def _entropy(record: RunRecord) -> float:
     classes, smoothing = len(record.run["class_names"]), record.config["optim"]["label_smoothing"]
     label = np.full(classes, smoothing / classes)
     label[0] += 1 - smoothing
-    return float(-(label * np.log(label)).sum())
+    return float((label * np.log(1 / label)).sum())
 
 
 def measured_alike(predictions: Predictions) -> list[tuple[str, str, str, str]]:
