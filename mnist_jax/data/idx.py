@@ -17,7 +17,7 @@ from mnist_jax.errors import DataError
 _DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _MAX_DIMENSIONS = 8
 _CHUNK_BYTES = 1 << 24
-_AT_ONCE = 32  # times what they are packed into, pictures of digits are unpacked at once: usually 5
+_AT_ONCE = 32  # what unpacks to so many times its size or less is unpacked in one call, all else in pieces
 
 
 def parse_idx(blob: bytes, where: str) -> np.ndarray:
@@ -34,7 +34,7 @@ def parse_idx(blob: bytes, where: str) -> np.ndarray:
     """
     if not blob:
         raise DataError(f"{where}: the file is empty; expected an IDX file")
-    unpacked = blob if not blob.startswith(GZIP_MAGIC) else _unpack_at_once(blob)
+    unpacked = _unpack_at_once(blob) if blob.startswith(GZIP_MAGIC) else blob
     if unpacked is not None:
         stream = io.BytesIO(unpacked)
         header = _read_header(stream, where)
@@ -46,9 +46,10 @@ def parse_idx(blob: bytes, where: str) -> np.ndarray:
 
 
 def _unpack_at_once(blob: bytes) -> bytes | None:
-    """What is packed, where that is intact and not very many bytes; else None: reading tells what is wrong.
+    """Unpacks in one call, during which other threads go on.
 
-    One call, during which other threads go on.
+    Returns:
+        what is packed; None where it is damaged, large or of several members: `open_gzip` tells which.
     """
     unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)  # gzip's header and CRC with it
     try:

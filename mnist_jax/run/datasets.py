@@ -122,7 +122,8 @@ def begin_to_load(config: ConfigDict) -> Callable[[], Splits]:
     """
     if not reads_idx_files(config.data.name, config.data.dir):
         return functools.partial(load_configured, config)
-    import numpy.ma  # noqa: F401 - by NumPy itself, here as there
+    # NumPy imports this module when it is first needed, which both threads would do.
+    import numpy.ma  # noqa: F401
 
     loaded: Future[Splits] = Future()
 
@@ -161,7 +162,7 @@ def load_run_data(
     Args:
         config: with all fields.
         num_devices: that the data is divided over.
-        loading: of this configuration, see `begin_to_load`.
+        loading: waits for the data, where loading it has begun, see `begin_to_load`.
 
     Returns:
         the configuration with what it leaves open chosen to suit the data, and the data.

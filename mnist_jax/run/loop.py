@@ -101,7 +101,7 @@ def train_and_evaluate(
         model: see `experiment.build_experiment`; ``model.name`` is then what is written down of it.
         optimizer: see `experiment.build_experiment`.
         stop: how signals are answered; by default as a command does it.
-        loading: of the data of this configuration, where it has begun, see `datasets.begin_to_load`.
+        loading: waits for the data, where loading it has begun, see `datasets.begin_to_load`.
 
     Raises:
         ConfigError: the configuration is wrong, by itself or for this data.

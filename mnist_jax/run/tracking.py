@@ -64,14 +64,14 @@ class Tracking:
         """Shows the most confident mistakes on test, and ends the sessions with the summary's numbers."""
         if not self._names:
             return
+        from scipy.special import softmax  # here, because a run without it starts sooner
+
         step, test = int(summary["final_step"]), self._data.test
         # Off the run's devices: of several processes only this one does it.
         variables = jax.device_put(jax.device_get(state.eval_variables()), jax.local_devices()[0])
         logits_fn = make_logits_fn(
             forward_fn(self._experiment.model), self._experiment.config.eval_batch_size
         )
-        from scipy.special import softmax  # here, because a run without it starts sooner
-
         probabilities = softmax(np.asarray(logits_fn(variables, test.images)), axis=1)
         mistakes = most_confident_mistakes(probabilities, test.labels, _NUM_PICTURES)
         if len(mistakes):
